@@ -1,0 +1,178 @@
+"""The errors that a client can see, one class per outcome, and their envelope.
+
+GuardProxyError
+├── InvalidRequest         400 invalid_request_error
+│   ├── Unauthorized       401 authentication_error
+│   ├── NotFound           404 not_found
+│   ├── MethodNotAllowed   405 method_not_allowed
+│   ├── BodyTooLarge       413 body_too_large
+│   ├── UnsupportedMedia   415 unsupported_media_type
+│   ├── Uninspectable      400 uninspectable
+│   └── Violation          400 guardrail_violation (a block)
+├── GuardFailed            500 guardrail_failed
+├── InternalError          500 internal_error
+├── NotImplementedYet      501 not_implemented
+├── UpstreamError          502 upstream_error
+├── Overloaded             503 overloaded
+└── UpstreamTimeout        504 upstream_timeout
+ConfigError                startup only; never reaches a client
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class GuardProxyError(Exception):
+    """An outcome with a status and an OpenAI error envelope; its message never holds a match or a key."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    # The OpenAI SDKs retry 5xx. True means: do not, the answer was paid for or would be the same.
+    final: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.error_code = code or self.code
+        self.headers: dict[str, str] = dict(headers or {})
+        if self.final:
+            self.headers["x-should-retry"] = "false"
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """The body: `{"error": {"message", "type", "code", "param"}}`."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "code": self.error_code,
+                "param": self.param,
+            }
+        }
+
+
+class InvalidRequest(GuardProxyError):
+    """The client sent something wrong; the message says what, where, and what would be right."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class Unauthorized(InvalidRequest):
+    """No credential, or one that is not known."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NotFound(InvalidRequest):
+    """A path that guardproxy does not serve."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """A known path with a method that it does not have."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(InvalidRequest):
+    """A body over `max_body`."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class UnsupportedMedia(InvalidRequest):
+    """A content encoding that cannot be undone for inspection."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class Uninspectable(InvalidRequest):
+    """A guard is on, and a part of the request cannot be inspected."""
+
+    code = "uninspectable"
+
+
+class Violation(InvalidRequest):
+    """A guard's action was block, and it found something. `guards` is the report."""
+
+    code = "guardrail_violation"
+    final = True
+
+    def __init__(self, message: str, *, param: str | None, guards: list[dict[str, Any]]) -> None:
+        super().__init__(message, param=param)
+        self.guards = guards
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """The body, with the report as `error.guards`."""
+        body = super().envelope
+        body["error"]["guards"] = self.guards
+        return body
+
+
+class GuardFailed(GuardProxyError):
+    """A guard raised, ran out of its time, or its worker died: the exchange stops (fail closed)."""
+
+    code = "guardrail_failed"
+    final = True
+
+
+class InternalError(GuardProxyError):
+    """A fault of guardproxy's own; details go to the log, by type and place only."""
+
+
+class NotImplementedYet(GuardProxyError):
+    """A request that guardproxy cannot serve with the guards that are on."""
+
+    status = 501
+    type = "invalid_request_error"
+    code = "not_implemented"
+    final = True
+
+
+class UpstreamError(GuardProxyError):
+    """The upstream refused the connection, could not be reached, or broke off its answer."""
+
+    status = 502
+    code = "upstream_error"
+    final = True
+
+
+class Overloaded(GuardProxyError):
+    """A guard's queue was full for longer than `queue_timeout`."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"retry-after": "1"})
+
+
+class UpstreamTimeout(GuardProxyError):
+    """The upstream did not connect, answer, or go on in time."""
+
+    status = 504
+    code = "upstream_timeout"
+    final = True
+
+
+class ConfigError(Exception):
+    """Settings or plugins that cannot work; the message names the place and what would be right."""

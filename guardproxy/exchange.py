@@ -1,0 +1,49 @@
+"""Exchange: the one mutable object, one per client request and its response."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from guardproxy.types import Outcome, Policy, Stage, Verdict
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """What is known of one client request and its response, filled in as it goes.
+
+    `headers` are the client's, names in lower case, repeated ones joined by a comma. `request` is
+    the body as it is forwarded: redacted where the policy redacts. `response_headers` can be written
+    until the head is sent. `state` is for plugins, keyed by the plugin's name. No text that a guard
+    found is ever kept here.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    started: float = field(default_factory=time.perf_counter)
+    client: str | None = None  # the name of the [[keys]] entry that the client's key belongs to
+    policy: Policy = field(default_factory=Policy)
+    request: bytes = b""
+    model: str | None = None
+    stream: bool = False
+    name: str | None = None  # X-Opper-Name
+    verdicts: dict[Stage, Verdict] = field(default_factory=dict)
+    response_headers: dict[str, str] = field(default_factory=dict)
+    status: int | None = None
+    response_id: str | None = None
+    response_model: str | None = None
+    usage: dict[str, int] = field(default_factory=dict)  # gen_ai.usage.* by short name: input_tokens, ...
+    events: int = 0
+    first_event_seconds: float | None = None
+    outcome: str = "allowed"  # allowed, flagged, redacted, blocked, failed, error, cancelled
+    error_code: str | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def stage_outcome(self, stage: Stage) -> Outcome:
+        """The word of `X-Guardproxy-Verdict` for `stage`, as far as it is known."""
+        if stage in self.verdicts:
+            return self.verdicts[stage].outcome
+        return Outcome.PENDING if self.policy.stage(stage) else Outcome.OFF
