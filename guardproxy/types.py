@@ -45,6 +45,7 @@ class PathMark(enum.Enum):
     """The steps of a path that are neither a key nor an index."""
 
     PARSED = "#"  # into a string that holds JSON
+    DATA = "data"  # into the text that a data: URL or base64 holds
     KEY = "~"  # the last key itself is the text, not its value
 
 
@@ -52,14 +53,14 @@ Path: TypeAlias = tuple[str | int | PathMark, ...]
 
 
 def pointer(path: Path) -> str:
-    """`path` as an RFC 6901 JSON pointer; a step into decoded arguments follows `#`.
+    """`path` as an RFC 6901 JSON pointer; a step into a decoded string follows `#`.
 
     >>> pointer(("input", 2, "arguments", PathMark.PARSED, "to"))
     '/input/2/arguments#/to'
     """
     out = ""
     for step in path:
-        if step is PathMark.PARSED:
+        if step is PathMark.PARSED or step is PathMark.DATA:
             out += "#"
         elif not isinstance(step, PathMark):
             out += "/" + str(step).replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,305 @@
+"""Where text lives in a JSON document, and how to put text back without touching any other byte. Pure."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from guardproxy.errors import Uninspectable
+from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, Mark, Opaque, Place, Shape
+from guardproxy.types import Path, PathMark, TextPart, pointer
+
+MAX_DEPTH = 500
+LONG_NUMBER = 7  # digits; a shorter number is no card, phone or id
+
+
+class Number(str):
+    """A number literal, kept as it was written: 1e5 stays 1e5, and big integers stay exact."""
+
+    __slots__ = ()
+
+
+class Walked(NamedTuple):
+    """The text parts of a document in document order, and the opaque places by reason."""
+
+    parts: list[TextPart]
+    skipped: dict[str, int]
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text; numbers are `Number`.
+
+    Raises:
+        Uninspectable: not JSON, NaN or Infinity, a key that occurs twice, or depth over 500.
+    """
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise Uninspectable(f"The JSON is nested deeper than {MAX_DEPTH} levels.") from None
+    except json.JSONDecodeError as error:
+        raise Uninspectable(
+            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from None
+
+
+def decode(body: bytes) -> str:
+    """The text of a JSON body.
+
+    Raises:
+        Uninspectable: not UTF-8, with the byte offset.
+    """
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Uninspectable(f"The body is not valid UTF-8: byte {error.start}.") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        # Which of the two the upstream would take is anybody's guess, so one of them would go unseen.
+        raise Uninspectable("The JSON has an object in which a key occurs twice; send each key once.")
+    return found
+
+
+def _no_constant(word: str) -> Any:
+    raise Uninspectable(f"{word} is not JSON; send null or a number.")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=Number, parse_float=Number, parse_constant=_no_constant
+)
+
+
+def walk(document: Any, shape: Shape) -> Walked:
+    """Every text part of `document`, and the places that cannot be inspected.
+
+    Raises:
+        Uninspectable: depth over 500.
+    """
+    walker = _Walker()
+    walker.value(document, (), shape, 0)
+    return Walked(walker.parts, walker.skipped)
+
+
+@dataclass(slots=True)
+class _Walker:
+    parts: list[TextPart] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def value(self, value: Any, path: Path, place: Place, depth: int) -> None:
+        if isinstance(value, str):
+            self.string(value, path, place, depth)
+        elif isinstance(value, list):
+            _check_depth(depth)
+            for index, element in enumerate(value):
+                self.value(element, (*path, index), place, depth + 1)
+        elif isinstance(value, dict):
+            _check_depth(depth)
+            if isinstance(place, Opaque):
+                # Only strings can be opaque: an object in such a place is none the API knows.
+                place = FREE
+            self.members(value, path, place if isinstance(place, Shape) else FREE, depth)
+
+    def members(self, value: dict[str, Any], path: Path, shape: Shape, depth: int) -> None:
+        kind = value.get("type")
+        entries = shape.entries
+        if isinstance(kind, str):
+            if shape.known_types is not None and kind not in shape.known_types:
+                entries = UNKNOWN.entries
+            elif kind in shape.by_type:
+                entries = {**entries, **shape.by_type[kind]}
+        for key, member in value.items():
+            place = entries.get(key)
+            if place is None:
+                self.key(key, path)
+                place = FREE
+            self.value(member, (*path, key), place, depth + 1)
+
+    def key(self, key: str, path: Path) -> None:
+        # An ordinary word as a key is structure; a card number or a sentence is not.
+        if len(key) >= LONG_NUMBER:
+            self.parts.append(TextPart((*path, key, PathMark.KEY), key, bool(GRAMMAR.fullmatch(key))))
+
+    def string(self, value: str, path: Path, place: Place, depth: int) -> None:
+        if isinstance(value, Number):
+            if len(value) >= LONG_NUMBER and not (isinstance(place, Opaque) and not place.reason):
+                integer = value.lstrip("-").isdigit()
+                self.parts.append(TextPart(path, str(value), place is Mark.NAME or not integer))
+        elif not value:
+            return
+        elif isinstance(place, Opaque):
+            if place.reason:
+                self.skipped[place.reason] = self.skipped.get(place.reason, 0) + 1
+        elif place is Mark.NAME and GRAMMAR.fullmatch(value):
+            if len(value) >= LONG_NUMBER:
+                self.parts.append(TextPart(path, value, structural=True))
+        elif place is Mark.PARSED:
+            self.parsed(value, path, depth)
+        elif place is Mark.MEDIA and value.startswith("data:"):
+            self.media(value, path)
+        elif place is Mark.FILE_DATA:
+            self.media(value, path) if value.startswith("data:") else self.file_data(value, path)
+        else:
+            self.parts.append(TextPart(path, value))
+
+    def parsed(self, value: str, path: Path, depth: int) -> None:
+        try:
+            inner = parse(value)
+        except Uninspectable:
+            self.parts.append(TextPart(path, value))  # not JSON: a text like any other
+            return
+        self.value(inner, (*path, PathMark.PARSED), FREE, depth + 1)
+
+    def media(self, value: str, path: Path) -> None:
+        head, _, data = value.partition(",")
+        kind = head[5:].split("/", 1)[0].split(";", 1)[0]
+        if kind in ("image", "audio", "video"):
+            self.skipped[kind] = self.skipped.get(kind, 0) + 1
+        elif head.endswith(";base64"):
+            self.file_data(data, path)
+        else:
+            self.inner(unquote_to_bytes(data), path)
+
+    def file_data(self, value: str, path: Path) -> None:
+        try:
+            data = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            self.parts.append(TextPart(path, value))
+            return
+        self.inner(data, path)
+
+    def inner(self, data: bytes, path: Path) -> None:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            self.skipped["file"] = self.skipped.get("file", 0) + 1
+            return
+        if "\0" in text:
+            self.skipped["file"] = self.skipped.get("file", 0) + 1
+        elif text:
+            self.parts.append(TextPart((*path, PathMark.DATA), text))
+
+
+def _check_depth(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise Uninspectable(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+
+
+# One token of a JSON text: a string, a bracket, a separator or a scalar. Possessive: linear time.
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]|[^\s\[\]{},:"]++', re.DOTALL)
+
+
+def spans(text: str) -> Iterator[tuple[Path, int, int]]:
+    """The path, start and end of every value and every key (marked KEY) of a valid JSON text.
+
+    An object's or array's span is that of its opening bracket: enough to insert after it.
+    """
+    stack: list[list[Any]] = []  # [is object, current key or index, awaiting a key]
+    for token in _TOKEN.finditer(text):
+        first = text[token.start()]
+        if first in "]}":
+            stack.pop()
+            continue
+        if first == ",":
+            frame = stack[-1]
+            if frame[0]:
+                frame[2] = True
+            else:
+                frame[1] += 1
+            continue
+        if first == ":":
+            continue
+        if stack and stack[-1][2]:
+            frame = stack[-1]
+            frame[1], frame[2] = json.loads(token[0]), False
+            yield (*(f[1] for f in stack), PathMark.KEY), token.start(), token.end()
+            continue
+        yield tuple(f[1] for f in stack), token.start(), token.end()
+        if first == "{":
+            stack.append([True, None, True])
+        elif first == "[":
+            stack.append([False, 0, False])
+
+
+@dataclass(slots=True)
+class Edits:
+    """The changes to one JSON text: new texts, raw replacements, and members to insert."""
+
+    texts: dict[Path, str] = field(default_factory=dict)
+    raw: dict[Path, str] = field(default_factory=dict)  # a scalar's new JSON
+    insert: dict[Path, str] = field(default_factory=dict)  # JSON to put behind an opening bracket
+
+    def __bool__(self) -> bool:
+        return bool(self.texts or self.raw or self.insert)
+
+    def apply(self, text: str) -> str:
+        """`text` with the changes spliced in; every other character stays as it is."""
+        if not self:
+            return text
+        wanted = self._wanted()
+        pieces: list[str] = []
+        done = 0
+        for path, start, end in list(spans(text)):
+            if path not in wanted:
+                continue
+            if path in self.insert:
+                closing = re.compile(r"\s*[\]}]").match(text, end)
+                new = text[start:end] + self.insert[path] + ("" if closing else ",")
+            elif path in self.raw:
+                new = self.raw[path]
+            else:
+                new = quote(self._text(path, text[start:end]))
+            pieces += (text[done:start], new)
+            done = end
+        return "".join((*pieces, text[done:]))
+
+    def _wanted(self) -> set[Path]:
+        return {*(outer(path) for path in self.texts), *self.raw, *self.insert}
+
+    def _text(self, path: Path, literal: str) -> str:
+        """The new text of the string at `path`; texts inside of decoded arguments or files are put back."""
+        if path in self.texts:
+            return self.texts[path]
+        inside = {p[len(path) :]: new for p, new in self.texts.items() if p[: len(path)] == path}
+        old = json.loads(literal)
+        if (data := inside.get((PathMark.DATA,))) is not None:
+            return _encode_data(old, data)
+        return Edits({p[1:]: new for p, new in inside.items()}).apply(old)
+
+
+def outer(path: Path) -> Path:
+    """The path of the string literal that holds the text at `path`."""
+    for index, step in enumerate(path):
+        if step is PathMark.PARSED or step is PathMark.DATA:
+            return path[:index]
+    return path
+
+
+def _encode_data(old: str, new: str) -> str:
+    data = base64.b64encode(new.encode("utf-8", "replace")).decode("ascii")
+    if not old.startswith("data:"):
+        return data
+    head = old.partition(",")[0]
+    return f"{head if head.endswith(';base64') else head + ';base64'},{data}"
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def quote(text: str) -> str:
+    """`text` as a JSON string that can be encoded as UTF-8 (lone surrogates stay escaped)."""
+    literal = json.dumps(text, ensure_ascii=False)
+    return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", literal)
+
+
+def shown(path: Path, redacted_keys: Mapping[Path, str]) -> str:
+    """`path` as a pointer in which keys that were found to hold something are shown redacted."""
+    steps: list[Any] = []
+    for index, step in enumerate(path):
+        steps.append(redacted_keys.get((*path[: index + 1], PathMark.KEY), step))
+    return pointer(tuple(steps))

@@ -1,0 +1,58 @@
+"""Merge the ranges of matches, and put placeholders in their place. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from guardproxy.types import Match
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A run of characters that one placeholder replaces."""
+
+    start: int
+    end: int
+    category: str
+
+
+def order(match: Match) -> tuple[int, int, float, str]:
+    """The sort key of matches: the earliest, then the longest, then the surest.
+
+    The first of overlapping matches names the placeholder: in a stream it is known first.
+    """
+    return (match.start, -match.end, -match.score, match.category)
+
+
+def merge(matches: Iterable[Match]) -> list[Range]:
+    """The union of overlapping matches, in order; ranges that only touch stay apart."""
+    merged: list[Range] = []
+    for match in sorted(matches, key=order):
+        if merged and match.start < merged[-1].end:
+            last = merged[-1]
+            if match.end > last.end:
+                merged[-1] = Range(last.start, match.end, last.category)
+        else:
+            merged.append(Range(match.start, match.end, match.category))
+    return merged
+
+
+def splice(text: str, ranges: Sequence[Range], placeholder: str) -> str:
+    """`text` with each range replaced by `placeholder`, in which `{category}` is the range's category."""
+    pieces: list[str] = []
+    done = 0
+    for found in ranges:
+        pieces += (text[done : found.start], placeholder.replace("{category}", found.category))
+        done = found.end
+    return "".join((*pieces, text[done:]))
+
+
+def delivered(ranges: Sequence[Range], placeholder: str) -> list[tuple[int, int]]:
+    """Where each range's placeholder stands in the spliced text."""
+    out: list[tuple[int, int]] = []
+    shift = 0
+    for found in ranges:
+        length = len(placeholder.replace("{category}", found.category))
+        start = found.start + shift
+        out.append((start, start + length))
+        shift += length - (found.end - found.start)
+    return out

@@ -1,0 +1,100 @@
+"""Server-sent events: bytes to frames and frames to bytes, incremental, without I/O.
+
+The grammar is that of the WHATWG HTML standard, section 9.2. A frame keeps the bytes that it came
+as, so that an event that needs no change leaves as it came.
+"""
+
+import re
+from dataclasses import dataclass
+
+# The end of a frame: an empty line. Line ends are CR LF, LF or CR, and may be mixed.
+_FRAME_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+MAX_FRAME = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event: its bytes with the empty line that ends it, its data, and its name if it has one."""
+
+    raw: bytes
+    data: bytes
+    event: bytes = b""
+
+    @property
+    def done(self) -> bool:
+        """The `[DONE]` that ends a stream of OpenAI's."""
+        return self.data.strip() == b"[DONE]"
+
+    def with_data(self, data: bytes) -> "Frame":
+        """The same event with other data (JSON on one line)."""
+        head = b"event: " + self.event + b"\n" if self.event else b""
+        return Frame(head + b"data: " + data + b"\n\n", data, self.event)
+
+
+DONE = Frame(b"data: [DONE]\n\n", b"[DONE]")
+
+
+class Decoder:
+    """Frames out of bytes that arrive in any pieces."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._begun = False
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """The frames that `chunk` completes.
+
+        Raises:
+            ValueError: a frame over 16 MiB.
+        """
+        buffer = self._buffer
+        buffer += chunk
+        if not self._begun:
+            if len(buffer) < 3 and b"\xef\xbb\xbf".startswith(bytes(buffer)):
+                return []
+            self._begun = True
+            if buffer.startswith(b"\xef\xbb\xbf"):
+                del buffer[:3]
+        frames: list[Frame] = []
+        start = 0
+        position = self._searched
+        while found := _FRAME_END.search(buffer, position):
+            # A frame end that stops at the buffer's last CR may yet take an LF with it.
+            if found.end() == len(buffer) and buffer[-1:] == b"\r":
+                break
+            frames.append(_frame(bytes(buffer[start : found.end()])))
+            start = position = found.end()
+        if start:
+            del buffer[:start]
+        self._searched = max(0, len(buffer) - 3)
+        if len(buffer) > MAX_FRAME:
+            raise ValueError("an event is larger than 16 MiB")
+        return frames
+
+    def close(self) -> Frame | None:
+        """The event that was left when the bytes ended, without its empty line; None when nothing was."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        if not rest.strip():
+            return None
+        return _frame(rest.rstrip(b"\r\n") + b"\n\n")
+
+
+def _frame(raw: bytes) -> Frame:
+    data: list[bytes] = []
+    event = b""
+    for line in _LINE_END.split(raw):
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            data.append(value)
+        elif name == b"event":
+            event = value
+    return Frame(raw, b"\n".join(data), event)
+
+
+def frame(data: bytes, event: str = "") -> Frame:
+    """A new frame with `data` (JSON on one line)."""
+    return Frame(b"", b"", event.encode()).with_data(data)
