@@ -49,6 +49,14 @@ def guardproxy_register_routes(settings: "Settings") -> Iterable[Any]:  # type: 
 
 
 @hookspec
+def guardproxy_startup(settings: "Settings") -> None:
+    """Begin: open exporters, connections, files.
+
+    Called in each serving process before its first exchange; an error stops the startup. Sync.
+    """
+
+
+@hookspec
 def guardproxy_step(exchange: Exchange, step: Step) -> AbstractContextManager[object] | None:
     """Surround a step of the exchange: the whole, each stage, each guard, the call, each attempt.
 
@@ -92,4 +100,12 @@ def guardproxy_after_forward(exchange: Exchange) -> Awaitable[None] | None:
 
     Called exactly once, after the last byte or the failure, whatever the outcome. All observe; the
     return value is not used. May be async.
+    """
+
+
+@hookspec
+def guardproxy_shutdown() -> None:
+    """End: flush and close what `guardproxy_startup` opened, within a bounded time.
+
+    Called in each serving process after its last exchange; all are called, whatever one raises. Sync.
     """
