@@ -226,16 +226,57 @@ def spans(text: str) -> Iterator[tuple[Path, int, int]]:
             stack.append([False, 0, False])
 
 
+def _end(text: str, start: int, end: int) -> int:
+    """Where the value ends whose first token is [start, end)."""
+    if text[start] not in "[{":
+        return end
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if depth == 0:
+            return token.end()
+    return len(text)
+
+
+def member(text: str, path: Path) -> str | None:
+    """The JSON of the value at `path` as it stands in `text`; None when there is none."""
+    for found, start, end in spans(text):
+        if found == path:
+            return text[start : _end(text, start, end)]
+    return None
+
+
+def with_members(text: str, members: Mapping[str, str]) -> str:
+    """The object `text` with top-level members (JSON by key) replaced, or put first where it lacks them."""
+    present = {path[0] for path, _, _ in spans(text) if len(path) == 1}
+    edits = Edits(raw={(key,): new for key, new in members.items() if key in present})
+    missing = [f"{quote(key)}:{new}" for key, new in members.items() if key not in present]
+    if missing:
+        edits.insert[()] = ",".join(missing)
+    return edits.apply(text)
+
+
 @dataclass(slots=True)
 class Edits:
     """The changes to one JSON text: new texts, raw replacements, and members to insert."""
 
     texts: dict[Path, str] = field(default_factory=dict)
-    raw: dict[Path, str] = field(default_factory=dict)  # a scalar's new JSON
+    raw: dict[Path, str] = field(default_factory=dict)  # a value's new JSON
     insert: dict[Path, str] = field(default_factory=dict)  # JSON to put behind an opening bracket
 
     def __bool__(self) -> bool:
         return bool(self.texts or self.raw or self.insert)
+
+    def put(self, path: Path, key: str, value: str, present: bool) -> None:
+        """Give the object at `path` the member `key` with the JSON `value`."""
+        if present:
+            self.raw[(*path, key)] = value
+        else:
+            self.add(path, f"{quote(key)}:{value}")
+
+    def add(self, path: Path, value: str) -> None:
+        """Put JSON behind the opening bracket at `path`."""
+        self.insert[path] = f"{self.insert[path]},{value}" if path in self.insert else value
 
     def apply(self, text: str) -> str:
         """`text` with the changes spliced in; every other character stays as it is."""
@@ -245,15 +286,15 @@ class Edits:
         pieces: list[str] = []
         done = 0
         for path, start, end in list(spans(text)):
-            if path not in wanted:
+            if path not in wanted or start < done:
                 continue
             if path in self.insert:
                 closing = re.compile(r"\s*[\]}]").match(text, end)
                 new = text[start:end] + self.insert[path] + ("" if closing else ",")
             elif path in self.raw:
-                new = self.raw[path]
+                new, end = self.raw[path], _end(text, start, end)
             else:
-                new = quote(self._text(path, text[start:end]))
+                new = quote(self.text(path, json.loads(text[start:end])))
             pieces += (text[done:start], new)
             done = end
         return "".join((*pieces, text[done:]))
@@ -261,12 +302,11 @@ class Edits:
     def _wanted(self) -> set[Path]:
         return {*(outer(path) for path in self.texts), *self.raw, *self.insert}
 
-    def _text(self, path: Path, literal: str) -> str:
-        """The new text of the string at `path`; texts inside of decoded arguments or files are put back."""
+    def text(self, path: Path, old: str) -> str:
+        """The new text of the string `old` at `path`; texts inside of arguments or files are put back."""
         if path in self.texts:
             return self.texts[path]
         inside = {p[len(path) :]: new for p, new in self.texts.items() if p[: len(path)] == path}
-        old = json.loads(literal)
         if (data := inside.get((PathMark.DATA,))) is not None:
             return _encode_data(old, data)
         return Edits({p[1:]: new for p, new in inside.items()}).apply(old)
@@ -293,7 +333,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def quote(text: str) -> str:
     """`text` as a JSON string that can be encoded as UTF-8 (lone surrogates stay escaped)."""
-    literal = json.dumps(text, ensure_ascii=False)
+    return dumps(text)
+
+
+def dumps(value: Any) -> str:
+    """`value` as JSON on one line that can be encoded as UTF-8."""
+    literal = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", literal)
 
 

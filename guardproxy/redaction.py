@@ -56,3 +56,14 @@ def delivered(ranges: Sequence[Range], placeholder: str) -> list[tuple[int, int]
         out.append((start, start + length))
         shift += length - (found.end - found.start)
     return out
+
+
+def moved(start: int, end: int, ranges: Sequence[Range], placeholder: str) -> tuple[int, int]:
+    """Where [start, end) stands in the spliced text: at its placeholder, or moved by those before it."""
+    shift = 0
+    for found, (new_start, new_end) in zip(ranges, delivered(ranges, placeholder), strict=True):
+        if found.end <= start:
+            shift = new_end - found.end
+        elif found.start < end:
+            return new_start, new_end
+    return start + shift, end + shift

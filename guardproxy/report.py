@@ -1,12 +1,12 @@
 """What the client is told: the guards report, the verdict and receipt headers, the block's message. Pure."""
 
-import json
+import enum
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from guardproxy.errors import Violation
 from guardproxy.exchange import Exchange
-from guardproxy.types import Action, Finding, Outcome, Policy, Rule, Stage, Verdict
+from guardproxy.types import Action, Finding, Outcome, Policy, Receipt, Rule, Stage, Verdict
 
 MOST = 100  # findings listed in one entry; `total` counts all
 
@@ -54,11 +54,6 @@ def items(report: Iterable[dict[str, Any]], response_id: str) -> list[dict[str, 
     ]
 
 
-def dumps(value: Any) -> str:
-    """`value` as JSON on one line."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
 def violation(exchange: Exchange, stage: Stage) -> Violation:
     """The error of a block: guard, stage and categories, and the first place."""
     rules = exchange.policy.stage(stage)
@@ -82,12 +77,54 @@ def headers(exchange: Exchange) -> dict[str, str]:
         return {}
     words = {stage: exchange.stage_outcome(stage) if enforced[stage] else Outcome.OFF for stage in Stage}
     out = {"X-Guardproxy-Verdict": ", ".join(f"{stage}={words[stage]}" for stage in Stage)}
-    parts, skipped = 0, {}
-    for stage, verdict in exchange.verdicts.items():
-        if enforced[stage]:
-            parts += verdict.receipt.parts
-            for reason, count in verdict.receipt.skipped.items():
-                skipped[reason] = skipped.get(reason, 0) + count
-    listed = " ".join(f"{reason}:{count}" for reason, count in sorted(skipped.items()))
-    out["X-Guardproxy-Receipt"] = f"parts={parts}" + (f", skipped={listed}" if listed else "")
+    receipts = (verdict.receipt for stage, verdict in exchange.verdicts.items() if enforced[stage])
+    out["X-Guardproxy-Receipt"] = str(sum(receipts, Receipt()))
     return out
+
+
+class Form(enum.StrEnum):
+    """How the client is told: a field of the response, items in its output, or not at all."""
+
+    FIELDS = "fields"
+    ITEMS = "items"
+    NONE = "none"
+
+
+class Reporter:
+    """The report of one exchange, in the form that its front door has or that it asked for."""
+
+    def __init__(self, exchange: Exchange, form: Form, *, asked: bool = False) -> None:
+        self.exchange = exchange
+        self.form = form
+        self._asked = asked
+        rules = [rule for stage in Stage for rule in exchange.policy.stage(stage).values()]
+        # Output items of ours come first, so their number must be known before the first event.
+        self.reserved = sum(not rule.shadow for rule in rules) if form is Form.ITEMS else 0
+
+    def field(self) -> list[dict[str, Any]] | None:
+        """The value of the response's `guards`; None when there is nothing to tell."""
+        if self.form is not Form.FIELDS:
+            return None
+        report = self.entries()
+        return report if self._asked or any(entry["flagged"] for entry in report) else None
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The report as far as it is known."""
+        return entries(self.exchange.policy, self.exchange.verdicts)
+
+    def items(self) -> list[dict[str, Any]]:
+        """The output items that come first; as many as are reserved."""
+        if self.form is not Form.ITEMS:
+            return []
+        found = {(entry["stage"], entry["guard_type"]): entry for entry in self.entries()}
+        every = [
+            found.get((stage.value, name)) or _entry(name, stage, rule, ())
+            for stage in Stage
+            for name, rule in self.exchange.policy.stage(stage).items()
+            if not rule.shadow
+        ]
+        return items(every, self.exchange.response_id or self.exchange.id)
+
+    def violation(self, stage: Stage = Stage.OUTPUT) -> Violation:
+        """The error of a block."""
+        return violation(self.exchange, stage)

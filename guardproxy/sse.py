@@ -27,10 +27,26 @@ class Frame:
         return self.data.strip() == b"[DONE]"
 
     def with_data(self, data: bytes) -> "Frame":
-        """The same event with other data (JSON on one line)."""
+        """The same event with other data."""
         head = b"event: " + self.event + b"\n" if self.event else b""
-        return Frame(head + b"data: " + data + b"\n\n", data, self.event)
+        lines = data.replace(b"\n", b"\ndata: ") if b"\n" in data else data
+        return Frame(head + b"data: " + lines + b"\n\n", data, self.event)
 
+    def plain(self, kind: str) -> bytes:
+        """The bytes of the event with nothing but its data and a name that is its `kind`.
+
+        As they came, when there was nothing else: comments, ids and other names are texts that no
+        guard has seen.
+        """
+        if self.event in (b"", kind.encode("utf-8", "replace")):
+            if self.raw == self.with_data(self.data).raw or not _OTHER_FIELD.search(self.raw):
+                return self.raw
+            return self.with_data(self.data).raw
+        return Frame(b"", b"", kind.encode() if _NAME.fullmatch(kind) else b"").with_data(self.data).raw
+
+
+_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_OTHER_FIELD = re.compile(rb"(?:^|[\r\n])(?!data:|event:|[\r\n])[^\r\n]")
 
 DONE = Frame(b"data: [DONE]\n\n", b"[DONE]")
 

@@ -8,7 +8,7 @@ from guardproxy import policy
 from guardproxy.document import Edits, shown
 from guardproxy.errors import GuardFailed, Overloaded
 from guardproxy.inspection import find
-from guardproxy.redaction import Range, delivered, merge, splice
+from guardproxy.redaction import Range, merge, moved, order, splice
 from guardproxy.scanning import Meter, Scanner
 from guardproxy.types import (
     Action,
@@ -24,6 +24,7 @@ from guardproxy.types import (
     StepKind,
     TextPart,
     Verdict,
+    pointer,
 )
 
 MOST_FINDINGS = 10_000  # kept for the verdict of one stage; all of them count and are acted on
@@ -85,10 +86,12 @@ class StageRun:
         for guard in self.guards:
             self._steps.enter_context(open_step(guard.step))
         self.failed: dict[str, str] = {}
-        self.findings: dict[tuple[str, str, int, int, str], Finding] = {}
         self.skipped: dict[str, int] = {}
         self.parts = 0
-        self._verdict: Verdict | None = None
+        self.blocked = False  # a blocking guard found something
+        self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place
+        self._noted = 0
+        self._finished: Verdict | None = None
 
     @property
     def holds(self) -> bool:
@@ -139,7 +142,7 @@ class StageRun:
         hits: Sequence[Sequence[Hit]],
         place: Callable[[Path], Path] = lambda path: path,
     ) -> Edits:
-        """Record findings, and the edits that redacting guards ask for.
+        """Note the findings; the edits that redacting guards ask for.
 
         `place` maps a part's path to the path that findings name.
         """
@@ -157,7 +160,7 @@ class StageRun:
                 keys[place(part.path)] = splice(part.text, every, self.placeholder)
         for part, of_part in zip(parts, hits, strict=True):
             if of_part:
-                self.record(shown(place(part.path), keys), of_part, self.ranges(of_part))
+                self.note(shown(place(part.path), keys), of_part)
         return edits
 
     def ranges(self, hits: Iterable[Hit]) -> list[Range]:
@@ -168,57 +171,51 @@ class StageRun:
         rule = self.rules[guard]
         return not rule.shadow and rule.action > Action.FLAG
 
-    def record(self, path: str, hits: Iterable[Hit], ranges: Sequence[Range]) -> None:
-        """Note findings at `path`; offsets are those of the delivered text at the output."""
-        placed = delivered(ranges, self.placeholder) if self.stage is Stage.OUTPUT else []
+    def ranges_at(self, path: Path) -> list[Range]:
+        """What is replaced in the text that findings call `path`."""
+        return self.ranges(self._hits.get(pointer(path), ()))
+
+    def note(self, path: str, hits: Iterable[Hit]) -> None:
+        """Remember hits at `path`; the same hit in another copy of the text counts once."""
+        of_path = self._hits.setdefault(path, set())
         for hit in hits:
-            start, end = hit.match.start, hit.match.end
-            if self.stage is Stage.OUTPUT:
-                start, end = _moved(start, end, ranges, placed)
-            key = (hit.guard, path, start, end, hit.match.category)
-            if key not in self.findings and len(self.findings) < MOST_FINDINGS:
-                self.findings[key] = Finding(
+            rule = self.rules[hit.guard]
+            self.blocked |= not rule.shadow and rule.action is Action.BLOCK
+            if hit not in of_path and self._noted < MOST_FINDINGS:
+                of_path.add(hit)
+                self._noted += 1
+
+    def verdict(self) -> Verdict:
+        """The policy applied to what was found so far."""
+        receipt = Receipt(self.parts, dict(self.skipped))
+        findings = [f for path, hits in self._hits.items() for f in self._findings(path, hits)]
+        return policy.verdict(self.stage, self.rules, findings, tuple(self.failed), receipt)
+
+    def _findings(self, path: str, hits: Iterable[Hit]) -> list[Finding]:
+        at_output = self.stage is Stage.OUTPUT
+        ranges = self.ranges(hits) if at_output else []
+        found: dict[tuple[str, int, int, str], Finding] = {}
+        for hit in sorted(hits, key=lambda hit: (*order(hit.match), hit.guard)):
+            start, end = moved(hit.match.start, hit.match.end, ranges, self.placeholder)
+            key = (hit.guard, start, end, hit.match.category)
+            if key not in found:
+                found[key] = Finding(
                     hit.guard, self.stage, path, start, end, hit.match.category, hit.match.score
                 )
-
-    @property
-    def blocked(self) -> bool:
-        """Whether a blocking guard found something."""
-        return any(
-            not self.rules[f.guard].shadow and self.rules[f.guard].action is Action.BLOCK
-            for f in self.findings.values()
-        )
+        return list(found.values())
 
     def finish(self, error_type: str | None = None) -> Verdict:
-        """The verdict; closes the steps. Later calls return the same verdict."""
-        if self._verdict is None:
-            receipt = Receipt(self.parts, dict(self.skipped))
-            verdict = policy.verdict(
-                self.stage, self.rules, tuple(self.findings.values()), tuple(self.failed), receipt
-            )
+        """The last verdict; closes the steps. Later calls return the same verdict."""
+        if self._finished is None:
+            verdict = self.verdict()
             for guard in self.guards:
                 guard.step.seconds = guard.meter.seconds
-            for finding in self.findings.values():
-                self._count(finding)
-            self.step.verdict = self._verdict = verdict
+            steps = {guard.name: guard.step for guard in self.guards}
+            for finding in (*verdict.findings, *verdict.shadowed):
+                step = steps[finding.guard]
+                step.findings[finding.category] = step.findings.get(finding.category, 0) + 1
+                step.score = max(step.score or 0.0, finding.score)
+            self.step.verdict = self._finished = verdict
             self.step.error_type = error_type
             self._steps.close()
-        return self._verdict
-
-    def _count(self, finding: Finding) -> None:
-        step = next(guard.step for guard in self.guards if guard.name == finding.guard)
-        step.findings[finding.category] = step.findings.get(finding.category, 0) + 1
-        step.score = max(step.score or 0.0, finding.score)
-
-
-def _moved(
-    start: int, end: int, ranges: Sequence[Range], placed: Sequence[tuple[int, int]]
-) -> tuple[int, int]:
-    """A match's range in the delivered text: its placeholder's, or its own moved by those before it."""
-    shift = 0
-    for found, (new_start, new_end) in zip(ranges, placed, strict=True):
-        if found.end <= start:
-            shift = new_end - found.end
-        elif found.start < end:
-            return new_start, new_end
-    return start + shift, end + shift
+        return self._finished

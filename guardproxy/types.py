@@ -205,6 +205,11 @@ class Receipt:
     parts: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
 
+    def __add__(self, other: "Receipt") -> "Receipt":
+        reasons = {*self.skipped, *other.skipped}
+        counts = {r: self.skipped.get(r, 0) + other.skipped.get(r, 0) for r in reasons}
+        return Receipt(self.parts + other.parts, counts)
+
     def __str__(self) -> str:
         skipped = " ".join(f"{reason}:{count}" for reason, count in sorted(self.skipped.items()))
         return f"parts={self.parts}" + (f", skipped={skipped}" if skipped else "")

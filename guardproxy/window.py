@@ -8,6 +8,7 @@ and not inside of a range that reaches beyond it, is final.
 """
 
 import abc
+from collections.abc import Iterable
 
 from guardproxy.blocks import MARGIN, Block, next_cut
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
@@ -191,15 +192,15 @@ class BlockLane(Lane):
 
 
 class Window:
-    """One text as it arrives, under the guards that hold."""
+    """One text as it arrives, under some of a stage's guards."""
 
-    def __init__(self, run: StageRun) -> None:
+    def __init__(self, run: StageRun, guards: Iterable[GuardRun]) -> None:
         self._run = run
         self._tail = Tail()
         self._lanes: list[Lane] = [
             (LocalLane if ref.reach is not None else BlockLane)(guard, ref)
-            for guard in run.guards
-            if guard.holds and guard.name not in run.failed
+            for guard in guards
+            if guard.name not in run.failed
             for ref in run.scanner.refs(guard.name)
         ]
         self._matches: list[Hit] = []

@@ -1,0 +1,102 @@
+"""What we say ourselves in a stream: numbers, the guards report, and an end when the upstream gave none."""
+
+import time
+from typing import Any
+
+from guardproxy.document import Edits, dumps, member, with_members
+from guardproxy.errors import GuardProxyError
+from guardproxy.places import Located
+from guardproxy.report import Reporter
+from guardproxy.sse import frame
+
+
+class Ending:
+    """Remembers as much of a stream as its own events need."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._renumber: bool | None = None
+        self._number = 0  # of the next event
+        self._response: bytes | None = None  # the event that last carried the response
+        self._items: dict[int, bytes] = {}  # output_item.done events by index
+        self.begun = False
+
+    def number(self, event: dict[str, Any], edits: Edits) -> None:
+        """Number the event when its upstream does not, or when events of ours come between."""
+        given = event.get("sequence_number")
+        if self._renumber is None:
+            self._renumber = self._reporter.reserved > 0 or given is None
+        if self._renumber:
+            edits.put((), "sequence_number", str(self._number), given is not None)
+            self._number += 1
+        elif isinstance(given, str) and given.isdigit() and len(given) < 16:
+            self._number = int(given) + 1
+
+    def saw(self, kind: str, data: bytes, located: Located) -> None:
+        """Note a delivered event."""
+        self.begun = True
+        if kind in ("response.created", "response.in_progress", "response.queued"):
+            self._response = data
+        elif kind == "response.output_item.done" and located.item is not None:
+            self._items[located.item] = data
+
+    def reported(self, event: dict[str, Any], edits: Edits) -> list[bytes]:
+        """Put the report into the terminal `event`; the events that go before it."""
+        response = event.get("response")
+        response = response if isinstance(response, dict) else {}
+        if (report := self._reporter.field()) is not None:
+            edits.put(("response",), "guards", dumps(report), "guards" in response)
+        items = self._reporter.items()
+        told = ",".join(dumps(item) for item in items)
+        if not isinstance(response.get("output"), list):
+            edits.put(("response",), "output", f"[{told}]", "output" in response)
+        elif items:
+            edits.add(("response", "output"), told)
+        return [
+            self._event(kind, {"output_index": str(index), "item": dumps(item)})
+            for index, item in enumerate(items)
+            for kind in ("response.output_item.added", "response.output_item.done")
+        ]
+
+    def completed(self) -> list[bytes]:
+        """The terminal event that the upstream left out."""
+        edits = Edits()
+        before = self.reported({}, edits)
+        return [*before, self._event("response.completed", {"response": self._final("completed")})]
+
+    def failed(self, error: GuardProxyError) -> list[bytes]:
+        """An error event (nested: every SDK raises on it) and `response.failed`."""
+        envelope = error.envelope["error"]
+        told = {"code": error.error_code, "message": error.message}
+        final = self._final("failed", error=dumps(told))
+        return [
+            self._event("error", {"error": dumps(envelope)}),
+            self._event("response.failed", {"response": final}),
+        ]
+
+    def _final(self, status: str, **members: str) -> str:
+        """The last state of the response, as far as it was delivered."""
+        base = member(self._response.decode(), ("response",)) if self._response else None
+        items = [dumps(item) for item in self._reporter.items()]
+        items += [member(data.decode(), ("item",)) or "{}" for _, data in sorted(self._items.items())]
+        members = {"status": dumps(status), "output": f"[{','.join(items)}]", **members}
+        if (report := self._reporter.field()) is not None:
+            members["guards"] = dumps(report)
+        return with_members(base or self._bare(), members)
+
+    def _bare(self) -> str:
+        exchange = self._reporter.exchange
+        return dumps(
+            {
+                "id": exchange.response_id or f"resp_{exchange.id.rpartition('_')[2]}",
+                "object": "response",
+                "created_at": int(time.time()),
+                "model": exchange.model,
+            }
+        )
+
+    def _event(self, kind: str, members: dict[str, str]) -> bytes:
+        whole = {"type": dumps(kind), "sequence_number": str(self._number), **members}
+        self._number += 1
+        body = ",".join(f"{dumps(key)}:{value}" for key, value in whole.items())
+        return frame(f"{{{body}}}".encode(), kind).raw

@@ -1,0 +1,72 @@
+"""Which headers pass on to the upstream and back to the client. Pure: raw pairs in, raw pairs out."""
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+
+Raw = Sequence[tuple[bytes, bytes]]
+
+# RFC 9110, 7.6.1: these speak of one connection, not of the message. `Expect` has been answered by
+# our own server; Host and Content-Length are the business of whoever sends the message on.
+_CONNECTION = frozenset(
+    {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"}
+)
+_NOT_SENT = _CONNECTION | {b"host", b"content-length", b"expect"}
+_PREFIXES = (b"x-opper-", b"x-guardproxy-", b"proxy-")
+
+
+def lower_headers(raw: Raw) -> dict[str, str]:
+    """The headers by lower-case name; the values of a repeated one are joined by a comma."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def request_headers(
+    raw: Raw, *, replace_authorization: str | None, extra: Mapping[str, str]
+) -> list[tuple[bytes, bytes]]:
+    """The client's headers as they go to the upstream, in their order.
+
+    `replace_authorization` is a whole value (`Bearer …`) that stands in for the client's; None passes
+    the client's on. `extra` (trace context) replaces what the client sent under the same name.
+    Nothing else is added; Host and Content-Length are left to the transport.
+    """
+    added = _encoded(extra)
+    if replace_authorization is not None:
+        added[b"authorization"] = replace_authorization.encode("latin-1")
+    gone = _NOT_SENT.union(_named(raw), added)
+    kept = [(name, value) for name, value in _lower(raw) if name not in gone]
+    kept += [(name, value) for name, value in added.items() if name not in _NOT_SENT]
+    return [pair for pair in kept if not pair[0].startswith(_PREFIXES)]
+
+
+def response_headers(raw: Raw, ours: Mapping[str, str], *, drop: Container[str]) -> list[tuple[bytes, bytes]]:
+    """The upstream's headers as they go to the client, less those in `drop` (lower-case names), plus `ours`.
+
+    An upstream's own `X-Opper-*` and `X-Guardproxy-*` never pass: they could forge our verdict.
+    `ours` replaces what the upstream sent under the same name.
+    """
+    added = _encoded(ours)
+    gone = _CONNECTION.union(_named(raw), added)
+    kept = [
+        (name, value)
+        for name, value in _lower(raw)
+        if name not in gone and not name.startswith(_PREFIXES) and name.decode("latin-1") not in drop
+    ]
+    return [*kept, *added.items()]
+
+
+def _lower(raw: Raw) -> Iterable[tuple[bytes, bytes]]:
+    return ((name.lower(), value) for name, value in raw)
+
+
+def _encoded(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in headers.items()}
+
+
+def _named(raw: Raw) -> Iterable[bytes]:
+    """The names that Connection lists: they, too, are for one connection only."""
+    for name, value in raw:
+        if name.lower() == b"connection":
+            for word in value.split(b","):
+                yield word.strip().lower()

@@ -1,0 +1,363 @@
+"""The guarded stream: the upstream's events in, the client's events out.
+
+Each event is parsed by its JSON `type`. Texts that arrive in deltas go through channels, all other
+texts are inspected where they stand. Events wait in one queue, in order, each until its own text is
+safe; an event that needs no change leaves as the bytes that it came as.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from guardproxy import document
+from guardproxy.agreement import follow, move_annotation
+from guardproxy.channels import Channel, FlowingText, Watched, WholeText
+from guardproxy.document import Edits, Number, dumps
+from guardproxy.endings import Ending
+from guardproxy.errors import GuardProxyError, Uninspectable, UpstreamError
+from guardproxy.places import WHOLE, Located, Places
+from guardproxy.report import Reporter
+from guardproxy.shapes import EVENT, FREE, Opaque
+from guardproxy.sse import DONE, Frame
+from guardproxy.stage import GuardRun, StageRun
+from guardproxy.types import Path, PathMark, TextPart
+
+TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed", "response.cancelled"))
+MOST_QUEUED = 8 * 1024 * 1024  # bytes of events that wait
+MOST_REMEMBERED = 4096
+
+Leaf = tuple[Channel, Path, int, int]  # a delta's text: its channel, its place in the event, its range
+
+
+@dataclass(slots=True)
+class Event:
+    """One event on its way: what it came as, and what changes."""
+
+    frame: Frame
+    text: str
+    kind: str
+    value: dict[str, Any]
+    located: Located
+    edits: Edits = field(default_factory=Edits)
+    leaves: list[Leaf] = field(default_factory=list)
+
+    @property
+    def safe(self) -> bool:
+        """Whether all of its text may be delivered."""
+        return all(channel.safe >= end for channel, _, _, end in self.leaves)
+
+
+@dataclass(slots=True)
+class _Flow:
+    """One text that arrives in deltas: where it is held, and who watches it go by."""
+
+    held: Channel | None
+    flagging: Watched | None
+    shadowing: Watched | None
+
+    @property
+    def watched(self) -> Iterable[Watched]:
+        return (watched for watched in (self.flagging, self.shadowing) if watched is not None)
+
+
+class GuardedStream:
+    """A stream under the guards of `run`; `echoes` are the texts that were forwarded, by their path."""
+
+    def __init__(
+        self,
+        run: StageRun,
+        reporter: Reporter,
+        echoes: Mapping[Path, str],
+        observe: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._run = run
+        self._reporter = reporter
+        self._echoes = echoes
+        self._observe = observe
+        self._holding = [guard for guard in run.guards if guard.holds]
+        self._flagging = [guard for guard in run.guards if not guard.holds and not guard.rule.shadow]
+        self._shadowing = [guard for guard in run.guards if guard.rule.shadow]
+        self._places = Places(reporter.reserved)
+        self._ending = Ending(reporter)
+        self._flows: dict[tuple[Path, Path], _Flow] = {}
+        self._queue: deque[Event] = deque()
+        self._queued = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shadow_tasks: set[asyncio.Task[None]] = set()
+        self._clean: set[str] = set()  # ids and names that need no second look
+        self._counted: set[Path] = set()
+        self._finished = False  # the upstream's [DONE] or terminal event came
+        self._done = False
+        self._erred = False
+
+    async def feed(self, frame: Frame) -> list[bytes]:
+        """What may leave, now that `frame` came.
+
+        Raises:
+            GuardProxyError: a guard failed, or the event cannot be inspected.
+        """
+        if self._done or self._finished:
+            self._done |= frame.done
+            return []
+        if frame.done:
+            self._done = True
+            return []
+        if not frame.data:
+            return [b":\n\n"]  # a comment keeps the connection alive; its text is nobody's
+        event = await self._inspect(frame)
+        if event is None:
+            return [frame.raw]
+        self._queue.append(event)
+        self._queued += len(event.frame.raw)
+        out = self._release()
+        if self._queued > MOST_QUEUED:
+            raise Uninspectable("Too much of the stream waits for the end of one text.")
+        return out
+
+    async def end(self) -> list[bytes]:
+        """What is left to say when the upstream's bytes have ended.
+
+        Raises:
+            UpstreamError: they ended too early.
+            GuardProxyError: a guard failed.
+        """
+        await self._close(lambda _: True)
+        out = self._release()
+        if not self._finished:
+            await self._settle()
+            if not self._done or self._erred or not self._ending.begun:
+                raise UpstreamError("The upstream ended its stream before the response was complete.")
+            self._finished = True
+            out += self._ending.completed()
+        return [*out, DONE.raw]
+
+    def fail(self, error: GuardProxyError) -> list[bytes]:
+        """The end of a stream that has begun: an error event, `response.failed` and `[DONE]`."""
+        self.cancel()
+        self._queue.clear()
+        finished, self._finished = self._finished, True
+        return [*([] if finished else self._ending.failed(error)), DONE.raw]
+
+    async def settle_shadow(self) -> None:
+        """Wait for the guards that run in shadow; traffic never does."""
+        await asyncio.gather(*self._shadow_tasks, return_exceptions=True)
+
+    def cancel(self) -> None:
+        """Stop all inspection: the exchange is over."""
+        for task in (*self._tasks, *self._shadow_tasks):
+            task.cancel()
+        for flow in self._flows.values():
+            for watched in flow.watched:
+                watched.cancel()
+
+    async def _inspect(self, frame: Frame) -> Event | None:
+        try:
+            text = document.decode(frame.data)
+            value = document.parse(text)
+        except Uninspectable:
+            value = None
+        if not isinstance(value, dict):
+            return await self._unknown(frame)
+        kind = value.get("type")
+        kind = kind if isinstance(kind, str) else ""
+        located = self._places.locate(kind, value)
+        event = Event(frame, text, kind, value, located)
+        self._erred |= kind == "error"
+        if isinstance(response := value.get("response"), dict):
+            self._observe(response)
+        await self._deltas(event)
+        if kind.endswith(".done"):
+            await self._close(located.covers)
+        elif kind in TERMINAL:
+            await self._close(lambda _: True)
+        await self._texts(event)
+        self._repair(event)
+        if kind in TERMINAL:
+            await self._settle()
+            self._finished = True
+        self._stop_if_blocked()
+        return event
+
+    async def _unknown(self, frame: Frame) -> None:
+        """An event that is no JSON object: nothing that holds text back can let it pass."""
+        if self._holding:
+            raise UpstreamError("The upstream sent an event that cannot be inspected: it is no JSON object.")
+        part = TextPart(("event",), frame.data.decode("utf-8", "replace"))
+        self._watch([part], lambda path: path)
+
+    async def _deltas(self, event: Event) -> None:
+        for path, text in _leaves(event.kind, event.value):
+            key = (event.located.channel, path)
+            flow = self._flows.get(key)
+            if flow is None:
+                flow = self._flows[key] = self._flow(event, path)
+            for watched in flow.watched:
+                watched.push(text)
+            if (channel := flow.held) is not None:
+                start = channel.end
+                await channel.push(text)
+                channel.waiting += 1
+                event.leaves.append((channel, path, start, channel.end))
+
+    def _flow(self, event: Event, path: Path) -> _Flow:
+        place = event.located.path(path)
+        whole = event.located.stem in WHOLE
+        held: Channel | None = None
+        if self._holding:
+            held = (WholeText if whole else FlowingText)(self._run, self._holding, place)
+        flagging, shadowing = (
+            Watched(self._run, guards, place, whole=whole) if guards else None
+            for guards in (self._flagging, self._shadowing)
+        )
+        return _Flow(held, flagging, shadowing)
+
+    async def _close(self, ends: Callable[[Path], bool]) -> None:
+        for key, flow in list(self._flows.items()):
+            if not ends(key[0]):
+                continue
+            if flow.flagging is not None:
+                self._start(flow.flagging.close(), self._tasks)
+            if flow.shadowing is not None:
+                self._start(flow.shadowing.close(), self._shadow_tasks)
+            if flow.held is None:
+                del self._flows[key]  # should the text go on, it is watched anew
+            else:
+                flow.flagging = flow.shadowing = None
+                await flow.held.close()
+
+    async def _texts(self, event: Event) -> None:
+        """Inspect the event's other texts."""
+        value = event.value
+        if deltas := {path[0] for path, _ in _leaves(event.kind, value) if len(path) == 1}:
+            value = {key: member for key, member in value.items() if key not in deltas}
+        walked = document.walk(value, EVENT)
+        place = event.located.path
+        for reason, number in walked.skipped.items():
+            self._run.skipped[reason] = max(number, self._run.skipped.get(reason, 0))
+        parts = [part for part in walked.parts if not self._known(part, place(part.path))]
+        if not parts:
+            return
+        if self._holding:
+            hits = await self._run.hits(parts, self._holding)
+            event.edits = self._run.apply(parts, hits, place)
+            dropped = follow(
+                value, event.edits, lambda p: self._run.ranges_at(place(p)), self._run.placeholder
+            )
+            if dropped:
+                self._run.count(0, {"encrypted_dropped": dropped})
+            clean = [part for part, of_part in zip(parts, hits, strict=True) if not of_part]
+        else:
+            clean = parts
+        self._watch(parts, place)
+        if len(self._clean) < MOST_REMEMBERED:
+            self._clean.update(part.text for part in clean if part.structural)
+
+    def _known(self, part: TextPart, place: Path) -> bool:
+        if place not in self._counted:
+            self._counted.add(place)
+            self._run.count(1, {})
+        if part.structural:
+            return part.text in self._clean
+        return self._echoes.get(place) == part.text
+
+    def _watch(self, parts: list[TextPart], place: Callable[[Path], Path]) -> None:
+        for guards, tasks in ((self._flagging, self._tasks), (self._shadowing, self._shadow_tasks)):
+            if guards:
+                self._start(self._look(parts, guards, place), tasks)
+
+    async def _look(
+        self, parts: list[TextPart], guards: Sequence[GuardRun], place: Callable[[Path], Path]
+    ) -> None:
+        self._run.apply(parts, await self._run.hits(parts, guards), place)
+
+    def _start(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+
+        def forget(done: asyncio.Task[None]) -> None:
+            # A failed task stays: `_settle` raises its error.
+            if done.cancelled() or done.exception() is None:
+                tasks.discard(done)
+
+        task.add_done_callback(forget)
+
+    async def _settle(self) -> None:
+        """Wait for the guards that only flag: the report needs what they found."""
+        if self._tasks:
+            await asyncio.gather(*self._tasks)
+        self._stop_if_blocked()
+        self._judge()
+
+    def _stop_if_blocked(self) -> None:
+        if self._run.blocked:
+            self._judge()
+            raise self._reporter.violation()
+
+    def _judge(self) -> None:
+        if self._run.rules:
+            self._reporter.exchange.verdicts[self._run.stage] = self._run.verdict()
+
+    def _repair(self, event: Event) -> None:
+        """Give the event what its dialect leaves out."""
+        edits, located = event.edits, event.located
+        for key, new in located.missing.items():
+            number = new + located.reserved if key == "output_index" and isinstance(new, int) else new
+            edits.put((), key, dumps(number), key in event.value)
+        if located.reserved and located.item is not None and "output_index" not in located.missing:
+            edits.raw[("output_index",)] = str(located.item + located.reserved)
+        response = event.value.get("response")
+        if (
+            isinstance(response, dict)
+            and event.kind not in TERMINAL
+            and not isinstance(response.get("output"), list)
+        ):
+            edits.put(("response",), "output", "[]", "output" in response)
+
+    def _release(self) -> list[bytes]:
+        out: list[bytes] = []
+        while self._queue and self._queue[0].safe:
+            event = self._queue.popleft()
+            self._queued -= len(event.frame.raw)
+            out += self._deliver(event)
+        return out
+
+    def _deliver(self, event: Event) -> list[bytes]:
+        edits = event.edits
+        for channel, path, start, end in event.leaves:
+            channel.waiting -= 1
+            if (new := channel.take(start, end)) is not None:
+                edits.texts[path] = new
+                if event.value.get("logprobs"):
+                    edits.raw[("logprobs",)] = "[]"
+        if event.kind == "response.output_text.annotation.added":
+            ranges = self._run.ranges_at(event.located.path(("text",)))
+            annotation = event.value.get("annotation")
+            move_annotation(annotation, ("annotation",), edits, ranges, self._run.placeholder)
+        before: list[bytes] = []
+        if event.kind in TERMINAL:
+            before = self._ending.reported(event.value, edits)
+        self._ending.number(event.value, edits)
+        frame = event.frame.with_data(edits.apply(event.text).encode()) if edits else event.frame
+        self._ending.saw(event.kind, frame.data, event.located)
+        return [*before, frame.plain(event.kind)]
+
+
+def _leaves(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """The texts of a delta event that join those before them."""
+    if not kind.endswith(".delta"):
+        return []
+    found: list[tuple[Path, str]] = []
+    for key in ("delta", "arguments"):
+        value = event.get(key)
+        if isinstance(value, str) and not isinstance(value, Number):
+            if not isinstance(EVENT.by_type.get(kind, {}).get(key), Opaque):
+                found.append(((key,), value))
+        elif isinstance(value, dict | list):
+            found += [
+                ((key, *part.path), part.text)
+                for part in document.walk(value, FREE).parts
+                if part.path[-1] is not PathMark.KEY and not part.structural
+            ]
+    return found
