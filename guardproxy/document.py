@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -244,6 +244,18 @@ def member(text: str, path: Path) -> str | None:
         if found == path:
             return text[start : _end(text, start, end)]
     return None
+
+
+def without(text: str, parent: Path, indexes: Collection[int]) -> str:
+    """`text` less some elements of the array at `parent`; every other character stays."""
+    elements = [
+        (start, _end(text, start, end))
+        for path, start, end in spans(text)
+        if len(path) == len(parent) + 1 and path[:-1] == parent
+    ]
+    kept = [element for index, element in enumerate(elements) if index not in indexes]
+    inside = ",".join(text[start:end] for start, end in kept)
+    return text[: elements[0][0]] + inside + text[elements[-1][1] :]
 
 
 def with_members(text: str, members: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import pluggy
@@ -16,8 +16,6 @@ from guardproxy.settings import GUARD_NAME, Settings
 from guardproxy.types import Detector, Guard, Policy, Stage
 
 PROJECT = "guardproxy"
-
-T = TypeVar("T")
 
 
 def load_plugins(extra: Iterable[tuple[str, object]] = ()) -> pluggy.PluginManager:
@@ -33,8 +31,8 @@ def load_plugins(extra: Iterable[tuple[str, object]] = ()) -> pluggy.PluginManag
             plugin = point.load()
         except Exception as error:
             raise ConfigError(
-                f"The plugin {point.name!r} ({point.value}) does not import: {type(error).__name__}: {error}. "
-                "Repair it, or uninstall its distribution."
+                f"The plugin {point.name!r} ({point.value}) does not import: "
+                f"{type(error).__name__}: {error}. Repair it, or uninstall its distribution."
             ) from error
         _register(manager, point.name, plugin)
     for name, plugin in extra:
@@ -80,6 +78,12 @@ def call(manager: pluggy.PluginManager, name: str, hook: str, **arguments: objec
     return results[0] if results else None
 
 
+def distributions() -> dict[str, str]:
+    """Name and version of the distribution that brings each plugin, by plugin name."""
+    points = importlib.metadata.entry_points(group=PROJECT)
+    return {point.name: f"{point.dist.name} {point.dist.version}" for point in points if point.dist}
+
+
 def hooks_of(manager: pluggy.PluginManager, name: str) -> list[str]:
     """The names of the hooks that the plugin `name` implements, sorted."""
     callers = manager.get_hookcallers(manager.get_plugin(name)) or []
@@ -111,20 +115,31 @@ def collect_guards(manager: pluggy.PluginManager, settings: Settings) -> dict[st
     Raises:
         ConfigError: names the plugin, and what is wrong with its guard.
     """
-    guards: dict[str, Guard] = {}
+    guards = {guard.name: guard for _, guard in guards_by_plugin(manager, settings)}
+    return dict(sorted(guards.items()))
+
+
+def guards_by_plugin(manager: pluggy.PluginManager, settings: Settings) -> list[tuple[str, Guard]]:
+    """Each guard with the name of the plugin that brings it.
+
+    Raises:
+        ConfigError: names the plugin, and what is wrong with its guard.
+    """
+    guards: list[tuple[str, Guard]] = []
     owners: dict[str, str] = {}
     for plugin, guard in _results(manager, "guardproxy_register_guards", settings):
         place = f"The plugin {plugin!r}: guardproxy_register_guards"
         if not isinstance(guard, Guard):
             raise ConfigError(f"{place} must return Guards, not {type(guard).__name__}.")
         _check_guard(guard, place)
-        if guard.name in guards:
+        if guard.name in owners:
             raise ConfigError(
                 f"The plugins {owners[guard.name]!r} and {plugin!r} both bring a guard {guard.name!r}. "
                 "Uninstall one."
             )
-        guards[guard.name], owners[guard.name] = guard, plugin
-    return dict(sorted(guards.items()))
+        owners[guard.name] = plugin
+        guards.append((plugin, guard))
+    return guards
 
 
 def _check_guard(guard: Guard, place: str) -> None:
@@ -176,7 +191,8 @@ def collect_routes(manager: pluggy.PluginManager, settings: Settings) -> list[An
         for place in _places(route):
             if place in taken:
                 raise ConfigError(
-                    f"The plugins {taken[place]!r} and {plugin!r} both serve {place[0]} {place[1]}. Uninstall one."
+                    f"The plugins {taken[place]!r} and {plugin!r} both serve "
+                    f"{place[0]} {place[1]}. Uninstall one."
                 )
             taken[place] = plugin
         routes.append(route)
@@ -222,7 +238,8 @@ def check_policy(policy: Policy, guards: Mapping[str, Guard], where: str) -> Non
                 raise ConfigError(f"{where}.{stage}: unknown guard {name!r}. Guards for {stage}: {known}.")
             if stage not in guards[name].stages:
                 raise ConfigError(
-                    f"{where}.{stage}: the guard {name!r} does not serve the {stage}. Guards for {stage}: {known}."
+                    f"{where}.{stage}: the guard {name!r} does not serve the {stage}. "
+                    f"Guards for {stage}: {known}."
                 )
 
 

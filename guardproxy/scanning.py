@@ -1,229 +1,293 @@
-"""Run detectors over texts: on the loop when they are cheap, else in worker processes; with a cache.
+"""Run detectors over texts: on the event loop, or in the worker processes, within their time.
 
-A detector that raises, takes too long, or reports what cannot be fails its guard; no message tells
-more than the type of what happened, since an exception's text may hold what a guard found.
+A failure is handed up as a value and raised by `scan` and `scan_now` alone, when nothing in sight
+holds the text: neither the error nor its traceback, causes and frames included, shows what was scanned.
 """
 
 import asyncio
+import hashlib
 import inspect
-import re
+import pickle
+import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from guardproxy.cache import MatchCache
-from guardproxy.errors import ConfigError, GuardFailed
-from guardproxy.pool import Pool
-from guardproxy.settings import Settings
+from guardproxy.errors import ConfigError, GuardFailed, Overloaded
+from guardproxy.pool import Busy, Failed, Job, Pool, Results, attempt, checked, load
 from guardproxy.types import Detector, Guard, Match
 
-BATCH = 16 * 1024  # characters that a worker gets at a time
-# The pieces of a stream are shorter and differ by a character or two: caching them would only push out
-# what is worth keeping. Blocks and the pieces of whole texts are longer.
-SHORTEST_CACHED = 512
-_CATEGORY = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+if TYPE_CHECKING:
+    from guardproxy.settings import Settings
+
+BATCH = 16 * 1024  # characters that go to a detector at once; a longer text goes alone
+REMOTE_WIDTH = 4  # batches of one scan that wait for an `async def scan` at a time
+UNLIMITED = 1 << 30  # `inline_below` from here on: never in a process
+# Slices of local detectors that are worth remembering. inspection.py cuts long texts into pieces of
+# this length: when a text grows, they come again. Shorter slices are whole texts, which inspection.py
+# remembers itself, or a stream's windows, which are as many as its events and never come again: they
+# would only push out what does.
+LOCAL_CACHED = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorRef:
-    """A detector of this scanner: by its index, with what callers must know of it."""
+    """A detector that is at work: its number, its guard, its name, its reach."""
 
     index: int
     guard: str
     name: str
     reach: int | None
 
-    def __str__(self) -> str:
-        return f"'{self.guard}' (detector '{self.name}')"
-
 
 @dataclass(slots=True)
 class Meter:
-    """Adds up the seconds of compute."""
+    """Sums the seconds of compute of scans, without their time in the queue."""
 
     seconds: float = 0.0
 
 
-class Scanner:
-    """The detectors of all guards, and where they run."""
+Outcome: TypeAlias = Results | Failed | Busy
+Faults: TypeAlias = Failed | Busy | None
 
-    def __init__(self, guards: Mapping[str, Guard], settings: Settings) -> None:
+
+class Scanner:
+    """All detectors of all guards, ready to scan, and the cache of what they found."""
+
+    def __init__(self, guards: Mapping[str, Guard], settings: "Settings") -> None:
+        self.cache = MatchCache(settings.cache_size)
         self._settings = settings
+        self._key = secrets.token_bytes(32)
         self._detectors: list[Detector] = []
         self._refs: dict[str, tuple[DetectorRef, ...]] = {}
         for guard in guards.values():
-            first = len(self._detectors)
-            self._detectors += guard.detectors
-            self._refs[guard.name] = tuple(
-                DetectorRef(first + index, guard.name, detector.name, detector.reach)
-                for index, detector in enumerate(guard.detectors)
-            )
+            refs: list[DetectorRef] = []
+            for detector in guard.detectors:
+                name = detector.name or type(detector).__name__
+                refs.append(DetectorRef(len(self._detectors), guard.name, name, detector.reach))
+                self._detectors.append(detector)
+            self._refs[guard.name] = tuple(refs)
         self._remote = [inspect.iscoroutinefunction(detector.scan) for detector in self._detectors]
-        self.cache = MatchCache(settings.cache_size)
-        self.digest = self.cache.digest
         self._pool: Pool | None = None
-        self._working: set[asyncio.Task[Any]] = set()
+        self._started = False
 
     def refs(self, guard: str) -> tuple[DetectorRef, ...]:
-        """The detectors of `guard`."""
+        """The detectors of a guard."""
         return self._refs[guard]
 
     @property
     def ready(self) -> bool:
-        """Whether all models are loaded and the workers run."""
-        return self._pool is not None and self._pool.ready
+        """Whether texts can be scanned."""
+        return self._started and (self._pool is None or self._pool.ready)
 
     async def start(self) -> None:
-        """Load what runs on the loop, and start the workers.
+        """Load every detector in each process that will use it, and start the workers that are needed.
 
         Raises:
-            ConfigError: a detector's `load` failed.
+            ConfigError: a detector cannot be pickled, does not load, or fails on a trial text.
         """
-        settings = self._settings
-        # The pool pickles detectors before they are loaded: a model need not be picklable.
-        workers = [None if r else d for d, r in zip(self._detectors, self._remote, strict=True)]
-        pool = Pool(workers, settings.scan_workers, settings.guard_timeout, settings.queue_timeout)
-        for ref in (ref for refs in self._refs.values() for ref in refs):
-            detector = self._detectors[ref.index]
-            if self._remote[ref.index] or detector.inline_below > 0:
-                problem = await asyncio.to_thread(_load, detector)
-                if problem:
-                    raise ConfigError(f"Guard {ref} could not be loaded: it raised {problem}.")
-        await pool.start()
-        self._pool = pool
+        jobs: dict[int, Job] = {}
+        here: list[DetectorRef] = []
+        for refs in self._refs.values():
+            for ref in refs:
+                detector = self._detectors[ref.index]
+                if not self._remote[ref.index] and detector.inline_below < UNLIMITED:
+                    jobs[ref.index] = _job(ref, detector)
+                if self._remote[ref.index] or detector.inline_below > 0:
+                    here.append(ref)
+        for ref in here:
+            # A trial of a remote detector would cost money, and its outage the whole startup.
+            trial = not self._remote[ref.index]
+            if fault := load(self._detectors[ref.index], ref.guard, ref.name, trial):
+                raise ConfigError(fault)
+        if jobs:
+            settings = self._settings
+            pool = Pool(jobs, settings.scan_workers, settings.guard_timeout, settings.queue_timeout)
+            await pool.start()
+            self._pool = pool
+        self._started = True
 
     async def stop(self) -> None:
-        """End the workers."""
-        for task in self._working:
-            task.cancel()
+        """End the workers. Scans that are under way fail."""
+        self._started = False
         if self._pool is not None:
             await self._pool.stop()
 
+    def digest(self, text: str) -> bytes:
+        """What stands for `text` in the cache; of use in this process only, as its key is random."""
+        data = text.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, digest_size=16, key=self._key).digest()
+
     def scan_now(self, ref: DetectorRef, text: str) -> list[Match] | None:
-        """The matches in `text` when the detector is cheap enough to run here and now; else None."""
+        """The matches in `text` when the detector may scan it on the event loop, else None.
+
+        Raises:
+            GuardFailed: the detector raised, or its results are invalid.
+        """
         detector = self._detectors[ref.index]
         if self._remote[ref.index] or len(text) >= detector.inline_below:
             return None
-        return self._inline(ref, (text,), None)[0]
+        outcome = attempt(detector, [text])
+        if isinstance(outcome, Failed):
+            del text
+            raise self._error(ref, outcome)
+        return outcome[0]
 
-    async def scan(
-        self, ref: DetectorRef, texts: Sequence[str], meter: Meter | None = None
-    ) -> list[list[Match]]:
-        """The matches in each of `texts`. `meter` gets the seconds of compute, without those of waiting.
+    async def scan(self, ref: DetectorRef, texts: Sequence[str], meter: Meter | None = None) -> Results:
+        """The detector's matches in each of `texts`, as it reports them.
 
         Raises:
-            GuardFailed: the detector raised, ran out of its time, or reported what cannot be.
-            Overloaded: no worker was free in time.
+            GuardFailed: it raised, ran out of its time, lost its worker, or its results are invalid.
+            Overloaded: no worker became free within `queue_timeout`.
         """
-        if self._remote[ref.index]:
-            return await self._called(ref, texts, meter)
-        if sum(map(len, texts)) < self._detectors[ref.index].inline_below:
-            return self._inline(ref, texts, meter)
-        found: list[list[Match] | None] = [None] * len(texts)
-        batches: list[list[int]] = []
-        room = 0
-        for index, text in enumerate(texts):
-            if len(text) >= SHORTEST_CACHED:
-                found[index] = self.cache.get(ref.index, self.digest(text))
-                if found[index] is not None:
-                    continue
-            if not batches or len(text) > room:
-                batches.append([])
-                room = BATCH
-            batches[-1].append(index)
-            room -= len(text)
-        if batches:
-            work = [self._start(ref, [texts[i] for i in batch], meter) for batch in batches]
-            # A client that leaves does not stop a worker: its result is kept for the next who asks.
-            results = await asyncio.gather(*map(asyncio.shield, work))
-            for batch, of_batch in zip(batches, results, strict=True):
-                for index, matches in zip(batch, of_batch, strict=True):
+        outcome = await self._scan(ref, texts, Meter() if meter is None else meter)
+        if not isinstance(outcome, list):
+            del texts
+            raise self._error(ref, outcome)
+        return outcome
+
+    def _error(self, ref: DetectorRef, outcome: Failed | Busy) -> GuardFailed | Overloaded:
+        if isinstance(outcome, Busy):
+            seconds = self._settings.queue_timeout
+            return Overloaded(f"The guard '{ref.guard}' had no free worker for {seconds:g} seconds.")
+        return GuardFailed(f"The guard '{ref.guard}' failed: its detector '{ref.name}' {outcome.reason}.")
+
+    async def _scan(self, ref: DetectorRef, texts: Sequence[str], meter: Meter) -> Outcome:
+        slot = ~ref.index  # what inspection.py remembers of whole texts is something else
+        digests = [self._digest_of_slice(ref, text) for text in texts]
+        found = [None if digest is None else self.cache.get(slot, digest) for digest in digests]
+        missing = [index for index, matches in enumerate(found) if matches is None]
+        if missing:
+
+            def keep(batch: Sequence[int], results: Results) -> None:
+                for index, matches in zip(batch, results, strict=True):
                     found[index] = matches
+                    if (digest := digests[index]) is not None:
+                        self.cache.put(slot, digest, matches)
+
+            if fault := await self._scan_missing(ref, texts, missing, keep, meter):
+                return fault
         return [matches or [] for matches in found]
 
-    def _start(
-        self, ref: DetectorRef, texts: list[str], meter: Meter | None
-    ) -> asyncio.Task[list[list[Match]]]:
-        task = asyncio.create_task(self._far(ref, texts, meter))
-        self._working.add(task)
-        task.add_done_callback(self._worked)
-        return task
+    def _digest_of_slice(self, ref: DetectorRef, text: str) -> bytes | None:
+        if ref.reach is not None and len(text) < LOCAL_CACHED:
+            return None
+        return self.digest(text)
 
-    def _worked(self, task: asyncio.Task[Any]) -> None:
-        self._working.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever still waits has it
+    async def _scan_missing(
+        self,
+        ref: DetectorRef,
+        texts: Sequence[str],
+        missing: Sequence[int],
+        keep: Callable[[Sequence[int], Results], None],
+        meter: Meter,
+    ) -> Faults:
+        detector = self._detectors[ref.index]
+        timeout = self._settings.guard_timeout
 
-    async def _far(self, ref: DetectorRef, texts: list[str], meter: Meter | None) -> list[list[Match]]:
-        if self._pool is None:
-            raise GuardFailed(f"Guard {ref} failed: its workers are not running.")
-        seconds, results = await self._pool.run(ref.index, texts, str(ref))
-        if meter is not None:
+        async def remotely(batch: list[int]) -> Faults:
+            outcome, seconds = await _attempt_remotely(detector, [texts[i] for i in batch], timeout)
             meter.seconds += seconds
-        results = _checked(ref, texts, results)
-        for text, matches in zip(texts, results, strict=True):
-            if len(text) >= SHORTEST_CACHED:
-                self.cache.put(ref.index, self.digest(text), matches)
-        return results
+            if isinstance(outcome, Failed):
+                return outcome
+            keep(batch, outcome)
+            return None
 
-    def _inline(self, ref: DetectorRef, texts: Sequence[str], meter: Meter | None) -> list[list[Match]]:
-        started = time.perf_counter()
-        results: Any = None
-        raised = ""
-        try:
-            results = self._detectors[ref.index].scan(texts)
-        except Exception as error:  # its message may hold a text
-            raised = type(error).__name__
-        if meter is not None:
-            meter.seconds += time.perf_counter() - started
-        if raised:
-            raise GuardFailed(f"Guard {ref} failed: it raised {raised}.")
-        return _checked(ref, texts, results)
+        async def elsewhere(batch: list[int]) -> Faults:
+            if self._pool is None:
+                return Failed("has no worker: the scanner is not started")
+            outcome, seconds = await self._pool.run(
+                ref.index, [texts[i] for i in batch], lambda results: keep(batch, results)
+            )
+            meter.seconds += seconds
+            return None if isinstance(outcome, list) else outcome
 
-    async def _called(self, ref: DetectorRef, texts: Sequence[str], meter: Meter | None) -> list[list[Match]]:
-        started = time.perf_counter()
-        results: Any = None
-        problem = ""
-        try:
-            async with asyncio.timeout(self._settings.guard_timeout):
-                scanning: Any = self._detectors[ref.index].scan(texts)
-                results = await scanning
-        except TimeoutError:
-            problem = f"it took longer than {self._settings.guard_timeout:g} s"
-        except Exception as error:  # its message may hold a text
-            problem = f"it raised {type(error).__name__}"
-        if meter is not None:
-            meter.seconds += time.perf_counter() - started
-        if problem:
-            raise GuardFailed(f"Guard {ref} failed: {problem}.")
-        return _checked(ref, texts, results)
+        if self._remote[ref.index]:
+            return await _spread(batches(texts, missing), remotely, REMOTE_WIDTH)
+        limit = detector.inline_below
+        unlimited = limit >= UNLIMITED
+        small = [i for i in missing if unlimited or len(texts[i]) < limit]
+        large = [i for i in missing if not unlimited and len(texts[i]) >= limit]
+        for number, batch in enumerate(batches(texts, small)):
+            if number:
+                await asyncio.sleep(0)  # the others on the loop have their turn
+            began = time.perf_counter()
+            outcome = attempt(detector, [texts[i] for i in batch])
+            meter.seconds += time.perf_counter() - began
+            if isinstance(outcome, Failed):
+                return outcome
+            keep(batch, outcome)
+        # No more at once than there are workers: between the batches of a long text others get in.
+        return await _spread(batches(texts, large), elsewhere, self._settings.scan_workers)
 
 
-def _load(detector: Detector) -> str | None:
+def batches(texts: Sequence[str], indexes: Iterable[int]) -> list[list[int]]:
+    """`indexes` in groups whose texts have at most BATCH characters together, or are one."""
+    groups: list[list[int]] = []
+    length = 0
+    for index in indexes:
+        length += len(texts[index])
+        if groups and length <= BATCH:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            length = len(texts[index])
+    return groups
+
+
+async def _spread(
+    groups: Sequence[list[int]], work: Callable[[list[int]], Awaitable[Faults]], width: int
+) -> Faults:
+    """Do the work on each group, `width` at a time; the first fault stops what has not begun."""
+    if len(groups) <= 1 or width == 1:
+        for group in groups:
+            if fault := await work(group):
+                return fault
+        return None
+    waiting = iter(groups)
+    faults: list[Failed | Busy] = []
+
+    async def lane() -> None:
+        for group in waiting:
+            fault = None if faults else await work(group)
+            if fault:
+                faults.append(fault)
+
+    await asyncio.gather(*(lane() for _ in range(min(width, len(groups)))))
+    return faults[0] if faults else None
+
+
+async def _attempt_remotely(
+    detector: Detector, texts: Sequence[str], limit: float
+) -> tuple[Results | Failed, float]:
+    began = time.perf_counter()
+    outcome: Results | Failed
+    deadline = asyncio.timeout(limit)
     try:
-        detector.load()
-    except Exception as error:  # only its type is told
-        return type(error).__name__
-    return None
+        async with deadline:
+            results = detector.scan(texts)
+            outcome = checked(await results if inspect.isawaitable(results) else results, texts)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        outcome = Failed(f"raised {type(error).__name__}")  # of its own accord: nobody cancelled us
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        late = deadline.expired()
+        outcome = Failed(f"ran for more than {limit:g} seconds" if late else f"raised {type(error).__name__}")
+    return outcome, time.perf_counter() - began
 
 
-def _checked(ref: DetectorRef, texts: Sequence[str], results: Any) -> list[list[Match]]:
-    """`results`, once they are what a detector may report."""
-    if not isinstance(results, list) or len(results) != len(texts):
-        raise GuardFailed(f"Guard {ref} failed: it did not report a list for each text.")
-    for text, matches in zip(texts, results, strict=True):
-        if matches and not all(_possible(match, len(text)) for match in matches):
-            raise GuardFailed(f"Guard {ref} failed: it reported a match that cannot be.")
-    return results
-
-
-def _possible(match: Any, length: int) -> bool:
-    return (
-        isinstance(match, Match)
-        and isinstance(match.start, int)
-        and isinstance(match.end, int)
-        and 0 <= match.start < match.end <= length
-        and 0 <= match.score <= 1
-        and _CATEGORY.fullmatch(match.category) is not None
+def _job(ref: DetectorRef, detector: Detector) -> Job:
+    try:
+        return Job(ref.guard, ref.name, pickle.dumps(detector))
+    except Exception as error:
+        fault = type(error).__name__
+    raise ConfigError(
+        f"The guard '{ref.guard}' cannot start: its detector '{ref.name}' "
+        f"cannot be sent to a worker process (pickling raised {fault})."
     )

@@ -111,7 +111,6 @@ class Scalar:
     right: str = ""
     unit: str = ""
     words: tuple[str, ...] = ()
-    secret: bool = False
 
 
 def _seconds(text: str) -> Scalar:
@@ -129,12 +128,13 @@ class _Masked(msgspec.Struct, frozen=True):
         shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
         return f"{type(self).__name__}({shown})"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if isinstance(value, Mapping):  # plugins' settings: their secrets are not known here
-                value = sorted(value)
-            yield name, masked(name, value)
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, self._shown(name)) for name in self.__struct_fields__]
+
+    def _shown(self, name: str) -> object:
+        value = getattr(self, name)
+        # Which of the plugins' settings are secrets is not known here: their names must do.
+        return sorted(value) if isinstance(value, Mapping) else masked(name, value)
 
 
 class ClientKey(_Masked, frozen=True):
@@ -172,7 +172,6 @@ class Settings(_Masked, frozen=True, kw_only=True):
             "The key that the upstream is sent. Without it the client's own is passed on.",
             _is_key,
             "printable ASCII without spaces",
-            secret=True,
         ),
     ] = None
     connect_timeout: Annotated[float, _seconds("How long connecting to the upstream may take.")] = 5.0
@@ -184,10 +183,9 @@ class Settings(_Masked, frozen=True, kw_only=True):
     upstream_proxy: Annotated[
         str | None,
         Scalar(
-            "The HTTP proxy between guardproxy and the upstream. Proxy variables of the environment are not read.",
+            "The HTTP proxy on the way to the upstream. HTTPS_PROXY and the like are not read.",
             _is_proxy,
             "an http(s) URL",
-            secret=True,
         ),
     ] = None
     upstream_ca_file: Annotated[
@@ -355,7 +353,7 @@ def load_with_origins(
                 values[setting.name], origins[setting.name] = value, origin
     values["upstream"] = values.get("upstream", Settings().upstream).rstrip("/")
 
-    tables = _Tables(where, references, environ)
+    tables = _Tables(where, references)
     values["floor"] = tables.policy(document.get("policy", {}), "policy")
     values["unscannable"] = tables.unscannable(document.get("unscannable", {}))
     values["keys"] = tables.keys(document.get("keys", []))
@@ -363,7 +361,7 @@ def load_with_origins(
     origins |= {table: "file" if table in document else "default" for table in TABLES}
     settings = Settings(**values)
     _check_together(settings)
-    return Loaded(settings, origins, {name: text for name, text in references.items()})
+    return Loaded(settings, origins, references)
 
 
 def _check_together(settings: Settings) -> None:
@@ -472,7 +470,6 @@ class _Tables:
 
     where: str
     references: Mapping[str, str]
-    environ: Mapping[str, str]
 
     def policy(self, found: object, name: str) -> Policy:
         table = self._table(found, name)
@@ -489,7 +486,7 @@ class _Tables:
     def _rule(self, guard: str, found: object, name: str) -> Rule:
         if not GUARD_NAME.fullmatch(guard):
             raise ConfigError(
-                f"{self.where}: {name[:64]}: a guard's name has the characters a-z, 0-9, _ and -."
+                f"{self.where}: {name[:64]!r}: a guard's name has the characters a-z, 0-9, _ and -."
             )
         table = {"action": found} if isinstance(found, str) else self._table(found, name)
         _check_names(f"{self.where}: {name}", table, ("action", "mode", "on_error"))

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from guardproxy import policy
 from guardproxy.document import Edits, shown
-from guardproxy.errors import GuardFailed, Overloaded
+from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
 from guardproxy.redaction import Range, merge, moved, order, splice
-from guardproxy.scanning import Meter, Scanner
+from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import (
     Action,
     Finding,
     Match,
     OnError,
+    Outcome,
     Path,
     PathMark,
     Receipt,
@@ -27,6 +28,7 @@ from guardproxy.types import (
     pointer,
 )
 
+MOST_NEW = 1024 * 1024  # characters of text not seen before, for a blockwise detector
 MOST_FINDINGS = 10_000  # kept for the verdict of one stage; all of them count and are acted on
 
 StepOpener = Callable[[Step], AbstractContextManager[object]]
@@ -88,6 +90,7 @@ class StageRun:
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, int] = {}
         self.parts = 0
+        self.flagged = False  # something that cannot be inspected is to be told of
         self.blocked = False  # a blocking guard found something
         self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place
         self._noted = 0
@@ -97,6 +100,18 @@ class StageRun:
     def holds(self) -> bool:
         """Whether any guard of this stage may change or stop the traffic."""
         return any(guard.holds for guard in self.guards)
+
+    def unscannable(self, skipped: Mapping[str, int], rules: Mapping[str, str]) -> None:
+        """Apply the deployment's rules (pass, flag or block, by reason) to what cannot be inspected.
+
+        Raises:
+            Uninspectable: such a reason blocks, and a guard is on that may block or redact.
+        """
+        for reason in skipped:
+            word = rules.get(reason, "pass")
+            if word == "block" and self.holds:
+                raise Uninspectable(f"The {self.stage} holds what cannot be inspected here: {reason}.")
+            self.flagged |= word != "pass"
 
     def count(self, parts: int, skipped: Mapping[str, int]) -> None:
         """Note for the receipt what is being inspected and what cannot be."""
@@ -120,6 +135,8 @@ class StageRun:
                     # A blockwise detector's matches are never validated: structure is not for it.
                     indexes = plain if ref.reach is None else range(len(parts))
                     texts = [parts[index].text for index in indexes]
+                    if ref.reach is None and self._too_much(guard, ref, texts):
+                        continue
                     matches = await find(self.scanner, ref, texts, guard.meter)
                     for index, of_part in zip(indexes, matches, strict=True):
                         if of_part:
@@ -128,6 +145,21 @@ class StageRun:
             except (GuardFailed, Overloaded) as error:
                 self.fail(guard, error)
         return found
+
+    def _too_much(self, guard: GuardRun, ref: DetectorRef, texts: Sequence[str]) -> bool:
+        if sum(map(len, texts)) <= MOST_NEW:
+            return False
+        cache, digest = self.scanner.cache, self.scanner.digest
+        new = sum(len(text) for text in texts if cache.get(ref.index, digest(text)) is None)
+        if new <= MOST_NEW:
+            return False
+        if guard.holds:
+            raise Uninspectable(
+                f"There are {new} characters of new text, and the guard '{guard.name}' inspects at most "
+                f"{MOST_NEW} at a time; send less."
+            )
+        self.count(0, {"too_large": 1})
+        return True
 
     def fail(self, guard: GuardRun, error: GuardFailed | Overloaded) -> None:
         """Note that a guard failed; raise unless its rule tolerates that."""
@@ -189,7 +221,12 @@ class StageRun:
         """The policy applied to what was found so far."""
         receipt = Receipt(self.parts, dict(self.skipped))
         findings = [f for path, hits in self._hits.items() for f in self._findings(path, hits)]
-        return policy.verdict(self.stage, self.rules, findings, tuple(self.failed), receipt)
+        verdict = policy.verdict(self.stage, self.rules, findings, tuple(self.failed), receipt)
+        if self.blocked:
+            return replace(verdict, outcome=Outcome.BLOCKED)
+        if self.flagged and verdict.outcome is Outcome.CLEAN:
+            return replace(verdict, outcome=Outcome.FLAGGED)
+        return verdict
 
     def _findings(self, path: str, hits: Iterable[Hit]) -> list[Finding]:
         at_output = self.stage is Stage.OUTPUT
@@ -208,6 +245,8 @@ class StageRun:
         """The last verdict; closes the steps. Later calls return the same verdict."""
         if self._finished is None:
             verdict = self.verdict()
+            if error_type is not None and not self.blocked:
+                verdict = replace(verdict, outcome=Outcome.FAILED)
             for guard in self.guards:
                 guard.step.seconds = guard.meter.seconds
             steps = {guard.name: guard.step for guard in self.guards}

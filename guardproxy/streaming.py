@@ -70,11 +70,13 @@ class GuardedStream:
         run: StageRun,
         reporter: Reporter,
         echoes: Mapping[Path, str],
+        unscannable: Mapping[str, str],
         observe: Callable[[dict[str, Any]], None],
     ) -> None:
         self._run = run
         self._reporter = reporter
         self._echoes = echoes
+        self._unscannable = unscannable
         self._observe = observe
         self._holding = [guard for guard in run.guards if guard.holds]
         self._flagging = [guard for guard in run.guards if not guard.holds and not guard.rule.shadow]
@@ -159,7 +161,8 @@ class GuardedStream:
         except Uninspectable:
             value = None
         if not isinstance(value, dict):
-            return await self._unknown(frame)
+            self._unknown(frame)
+            return None
         kind = value.get("type")
         kind = kind if isinstance(kind, str) else ""
         located = self._places.locate(kind, value)
@@ -180,7 +183,7 @@ class GuardedStream:
         self._stop_if_blocked()
         return event
 
-    async def _unknown(self, frame: Frame) -> None:
+    def _unknown(self, frame: Frame) -> None:
         """An event that is no JSON object: nothing that holds text back can let it pass."""
         if self._holding:
             raise UpstreamError("The upstream sent an event that cannot be inspected: it is no JSON object.")
@@ -236,6 +239,7 @@ class GuardedStream:
         place = event.located.path
         for reason, number in walked.skipped.items():
             self._run.skipped[reason] = max(number, self._run.skipped.get(reason, 0))
+        self._run.unscannable(walked.skipped, self._unscannable)
         parts = [part for part in walked.parts if not self._known(part, place(part.path))]
         if not parts:
             return

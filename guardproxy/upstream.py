@@ -154,8 +154,7 @@ class Upstream:
             raise UpstreamError(f"The upstream {self.origin} could not be reached: {error}.") from None
         except httpx.TransportError as error:
             raise UpstreamError(
-                f"The upstream {self.origin} broke off before it answered: {error}."
-                " It may have processed the request."
+                f"The upstream {self.origin} gave no answer: {error}. It may have processed the request."
             ) from None
         return Answer(response, self.origin, settings)
 

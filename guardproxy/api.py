@@ -1,0 +1,174 @@
+"""The HTTP surface: ASGI in, pipeline calls, ASGI out. Thin."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from guardproxy.document import dumps
+from guardproxy.errors import BodyTooLarge, GuardProxyError, InternalError, MethodNotAllowed, NotFound
+from guardproxy.pipeline import Incoming, Pipeline
+from guardproxy.profiles import PROFILES, Profile
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Endpoint = Callable[[Incoming, "AsgiReply"], Awaitable[None]]
+
+SERVED = ", ".join(
+    (*(f"POST {profile.path}" for profile in PROFILES), "GET /v1/models", "GET /v1/models/{id}")
+)
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete."""
+
+
+class AsgiReply:
+    """A response over ASGI."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body; waits while the client does not read."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def error(self, error: GuardProxyError) -> None:
+        """Answer with the envelope of `error`."""
+        body = dumps(error.envelope).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+        await self.start(error.status, [(k.encode(), v.encode("latin-1")) for k, v in headers.items()])
+        await self.end(body)
+
+
+class Api:
+    """The endpoints of one proxy."""
+
+    def __init__(self, pipeline: Pipeline, max_body: int) -> None:
+        self._pipeline = pipeline
+        self._max_body = max_body
+
+    def exchange(self, profile: Profile) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """The ASGI application of one front door."""
+
+        async def run(incoming: Incoming, reply: AsgiReply) -> None:
+            await self._pipeline.run(incoming, profile, reply)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._serve(scope, receive, send, "POST", profile.path, run)
+
+        return app
+
+    async def models(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application of the upstream's list of models, and of one of them."""
+        target = scope["raw_path"].decode("latin-1").removeprefix("/v1")
+
+        async def run(incoming: Incoming, reply: AsgiReply) -> None:
+            await self._pipeline.pass_on(incoming, target, reply)
+
+        await self._serve(scope, receive, send, "GET", scope["path"], run)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, method: str, path: str, run: Endpoint
+    ) -> None:
+        reply = AsgiReply(send)
+        if problem := _misdirected(scope, method, path):
+            await reply.error(problem)
+            return
+        body = Body(receive, scope["headers"], self._max_body)
+        incoming = Incoming(scope["method"], path, scope["query_string"], scope["headers"], body.read)
+        task = asyncio.current_task()
+        assert task is not None
+        left = asyncio.create_task(body.left(task))
+        try:
+            await run(incoming, reply)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            # Ours, when the client left: the upstream call is closed by now, and nobody reads an answer.
+            if not body.gone:
+                raise
+            task.uncancel()
+        finally:
+            left.cancel()
+
+
+class Body:
+    """A request's body, read once within a limit; then watches for the client to leave."""
+
+    def __init__(self, receive: Receive, headers: list[tuple[bytes, bytes]], limit: int) -> None:
+        self._receive = receive
+        self._length = next((value for name, value in headers if name == b"content-length"), b"0")
+        self._limit = limit
+        self._complete = asyncio.Event()
+        self.gone = False
+
+    async def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            BodyTooLarge: more than the limit.
+            ClientGone: the client left.
+        """
+        if self._length.isdigit() and int(self._length) > self._limit:
+            raise self._too_large()
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > self._limit:
+                raise self._too_large()
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                self._complete.set()
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The body is larger than {self._limit} bytes (max_body); send less.")
+
+    async def left(self, task: "asyncio.Task[Any]") -> None:
+        """Cancel `task` when the client leaves."""
+        await self._complete.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        task.cancel()
+
+
+def _misdirected(scope: Scope, method: str, path: str) -> GuardProxyError | None:
+    # The router takes other spellings for the same (`//`, a trailing slash); guards must not be evaded so.
+    if scope["raw_path"] != scope["path"].encode() or scope["path"] != path:
+        return not_found()
+    if scope["method"] != method:
+        return MethodNotAllowed(
+            f"{path} takes {method}, not {scope['method'][:16]}.", headers={"allow": method}
+        )
+    return None
+
+
+def not_found() -> NotFound:
+    """The error of a path that is not served."""
+    return NotFound(f"guardproxy does not serve this path. It serves: {SERVED}.")
+
+
+def of_status(status: int) -> GuardProxyError:
+    """The error of what the framework itself refuses."""
+    if status == 404:
+        return not_found()
+    if status == 405:
+        return MethodNotAllowed(f"This path does not take that method. guardproxy serves: {SERVED}.")
+    return InternalError("guardproxy could not handle the request.")

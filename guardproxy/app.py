@@ -1,0 +1,101 @@
+"""The composition root: settings in, a Litestar application out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pluggy
+from litestar import Litestar, MediaType, Request, Response, asgi, get
+from litestar.exceptions import HTTPException
+
+from guardproxy.api import Api, of_status
+from guardproxy.document import dumps
+from guardproxy.hooks import Hooks
+from guardproxy.logs import failure
+from guardproxy.pipeline import Pipeline
+from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins
+from guardproxy.profiles import PROFILES
+from guardproxy.scanning import Scanner
+from guardproxy.settings import Settings
+from guardproxy.upstream import Upstream
+
+
+def create_app(
+    settings: Settings,
+    *,
+    plugins: pluggy.PluginManager | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Litestar:
+    """A proxy as an ASGI application. `app.state.draining = True` makes `/readyz` answer 503.
+
+    `plugins` stands in for the installed ones, `transport` for the network.
+
+    Raises:
+        ConfigError: settings or plugins that cannot work; a failing model raises it at startup.
+    """
+    manager = load_plugins() if plugins is None else plugins
+    guards = collect_guards(manager, settings)
+    check_policies(settings, guards)
+    hooks = Hooks(manager, settings)
+    scanner = Scanner(guards, settings)
+    upstream = Upstream(settings, transport)
+    api = Api(Pipeline(settings, guards, scanner, upstream, hooks), settings.max_body)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        hooks.startup()
+        try:
+            await scanner.start()
+            app.state.ready = True
+            yield
+        finally:
+            await upstream.aclose()
+            await scanner.stop()
+            hooks.shutdown()
+
+    @get("/livez", media_type=MediaType.TEXT, sync_to_thread=False)
+    def livez() -> str:
+        return "ok"
+
+    @get("/readyz", media_type=MediaType.TEXT, sync_to_thread=False)
+    def readyz(request: Request[Any, Any, Any]) -> Response[str]:
+        state = request.app.state
+        if state.draining:
+            return Response("draining", status_code=503)
+        return Response("ok") if state.ready and scanner.ready else Response("starting", status_code=503)
+
+    doors = [asgi(profile.path, copy_scope=False)(_door(api.exchange(profile))) for profile in PROFILES]
+    models = asgi(["/v1/models", "/v1/models/{model:path}"], copy_scope=False)(_door(api.models))
+    app = Litestar(
+        route_handlers=[*doors, models, livez, readyz, *collect_routes(manager, settings)],
+        lifespan=[lifespan],
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+    app.state.ready = app.state.draining = False
+    return app
+
+
+def _door(endpoint: Any) -> Any:
+    """`endpoint` as the plain function that Litestar wants."""
+
+    async def door(scope: Any, receive: Any, send: Any) -> None:
+        await endpoint(scope, receive, send)
+
+    return door
+
+
+def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    ours = of_status(error.status_code)
+    body = dumps(ours.envelope).encode()
+    return Response(body, status_code=ours.status, headers=ours.headers, media_type="application/json")
+
+
+def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    failure("request failed", error)
+    ours = of_status(500)
+    body = dumps(ours.envelope).encode()
+    return Response(body, status_code=ours.status, headers=ours.headers, media_type="application/json")

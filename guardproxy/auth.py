@@ -1,0 +1,57 @@
+"""Who the client is: its own credential for the upstream, or one of the deployment's `[[keys]]`. Pure."""
+
+import hashlib
+from collections.abc import Mapping
+
+from guardproxy.errors import InvalidRequest, Unauthorized
+from guardproxy.settings import ClientKey, Settings
+
+_CREDENTIALS = ("authorization", "api-key", "x-api-key")
+
+
+class Credentials:
+    """The deployment's rules about credentials."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = {key.sha256.lower(): key for key in settings.keys}
+        self._needed = settings.auth == "required" and not settings.upstream_api_key
+        key = settings.upstream_api_key
+        self.authorization = f"Bearer {key}" if key else None  # instead of the client's
+
+    def identify(self, headers: Mapping[str, str]) -> ClientKey | None:
+        """The key that the client presented; None where the deployment has none.
+
+        Raises:
+            Unauthorized: a credential is missing, or is none of the deployment's.
+        """
+        if self._keys:
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            # A digest of a secret may be looked up: an attacker cannot choose it byte by byte.
+            digest = hashlib.sha256(token.strip().encode("utf-8", "replace")).hexdigest()
+            if scheme.lower() != "bearer" or digest not in self._keys:
+                raise Unauthorized(
+                    "The API key is missing or not known here; send 'Authorization: Bearer <key>' with a key "
+                    "of this guardproxy.",
+                    param="Authorization",
+                )
+            return self._keys[digest]
+        if self._needed and not any(headers.get(name) for name in _CREDENTIALS):
+            raise Unauthorized(
+                "The request has no credential; send 'Authorization: Bearer <the provider's API key>'.",
+                param="Authorization",
+            )
+        return None
+
+
+def check_model(key: ClientKey | None, model: str | None) -> None:
+    """Refuse a model that the key may not use.
+
+    Raises:
+        InvalidRequest: names the models that it may use.
+    """
+    if key is not None and key.allowed_models and model not in key.allowed_models:
+        raise InvalidRequest(
+            f"The key '{key.name}' may not use this model. Allowed: {', '.join(key.allowed_models)}.",
+            param="model",
+            code="model_not_allowed",
+        )

@@ -1,0 +1,237 @@
+"""The command line: serve, demo, plugins, config, completion.
+
+Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
+"""
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pluggy
+import rich_click as click
+from click.shell_completion import get_completion_class
+
+from guardproxy import logs, plugins, serve
+from guardproxy.errors import ConfigError
+from guardproxy.settings import SETTINGS, Loaded, Setting, load_with_origins, masked
+from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
+
+DEFAULT_FILE = Path("guardproxy.toml")
+SHELLS = ("bash", "zsh", "fish")
+
+
+class _Group(click.RichGroup):
+    """A group that turns a ConfigError into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            click.echo(f"guardproxy: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="guardproxy")
+def cli() -> None:
+    """A guardrail and tracing proxy between an application and its Responses provider."""
+
+
+def main() -> None:
+    """Run the command line; the entry point `guardproxy`."""
+    cli(prog_name="guardproxy")
+
+
+def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for each scalar, and `--config`."""
+    for setting in reversed(SETTINGS):
+        command = click.option(
+            setting.flag,
+            setting.name,
+            type=click.Choice(setting.scalar.words) if setting.scalar.words else str,
+            metavar=None if setting.scalar.words else _metavar(setting),
+            help=f"{setting.scalar.help} [{setting.environment}; default: {_default(setting)}]",
+        )(command)
+    return _config_option(command)
+
+
+def _metavar(setting: Setting) -> str:
+    kinds = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
+    return setting.scalar.unit.upper() or kinds[setting.kind]
+
+
+def _default(setting: Setting) -> str:
+    return "none" if setting.default is None else str(setting.default)
+
+
+_config_option = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help=f"The TOML file. [default: {DEFAULT_FILE}, when the current folder has it]",
+)
+
+
+def _load(file: Path | None, flags: Mapping[str, object]) -> tuple[pluggy.PluginManager, Loaded]:
+    """Settings, checked against plugins and guards."""
+    if file is None and DEFAULT_FILE.exists():
+        file = DEFAULT_FILE
+    manager = plugins.load_plugins()
+    loaded = load_with_origins(file, os.environ, flags, plugins.settings_types(manager))
+    guards = plugins.collect_guards(manager, loaded.settings)
+    plugins.check_policies(loaded.settings, guards)
+    plugins.collect_routes(manager, loaded.settings)
+    return manager, loaded
+
+
+@cli.command("serve")
+@_settings_options
+@click.pass_context
+def serve_command(ctx: click.Context, file: Path | None, **flags: str | None) -> None:
+    """Serve until SIGTERM. Flags win over the environment, that over the file, that over defaults."""
+    _, loaded = _load(file, flags)
+    logs.configure(loaded.settings)
+    logs.hook_uncaught()
+    ctx.exit(serve.run(loaded.settings))
+
+
+@cli.command()
+@click.option(
+    "--upstream", metavar="URL", help="Talk to this upstream. [default: a fake one, made by the demo]"
+)
+@click.option("--serve", "stay", is_flag=True, help="Go on serving when the demo is over.")
+@click.pass_context
+def demo(ctx: click.Context, upstream: str | None, stay: bool) -> None:
+    """Show what guardproxy does, exchange by exchange."""
+    ctx.exit(importlib.import_module("guardproxy.demo").run_demo(upstream, stay))
+
+
+@cli.command("plugins")
+@_config_option
+def plugins_command(file: Path | None) -> None:
+    """List plugins with their distributions, hooks, guards and detectors."""
+    manager, loaded = _load(file, {})
+    distributions = plugins.distributions()
+    guards = plugins.guards_by_plugin(manager, loaded.settings)
+    for name, _ in plugins.by_name(manager):
+        click.echo(f"{name} ({distributions.get(name, 'no distribution')})")
+        click.echo(f"  hooks: {', '.join(plugins.hooks_of(manager, name)) or 'none'}")
+        for line in (line for owner, guard in guards if owner == name for line in _guard_lines(guard)):
+            click.echo(f"  {line}")
+
+
+def _guard_lines(guard: Guard) -> Iterator[str]:
+    stages = ", ".join(stage for stage in Stage if stage in guard.stages)
+    yield f"guard {guard.name}: {stages}" + (f" - {guard.summary}" if guard.summary else "")
+    for detector in guard.detectors:
+        yield f"  detector {detector.name or type(detector).__name__}: {_kind(detector)}"
+
+
+def _kind(detector: Detector) -> str:
+    kind = "blockwise" if detector.reach is None else f"local, reach {detector.reach}"
+    return kind + (f", inline below {detector.inline_below}" if detector.inline_below else "")
+
+
+@cli.group("config")
+def config_group() -> None:
+    """Look at the settings."""
+
+
+@config_group.command()
+@_settings_options
+def show(file: Path | None, **flags: str | None) -> None:
+    """Print every setting and where it comes from; secrets are masked."""
+    _, loaded = _load(file, flags)
+    for line in _shown(loaded):
+        click.echo(line)
+
+
+@config_group.command()
+@_settings_options
+def check(file: Path | None, **flags: str | None) -> None:
+    """Say ok, or exit with 2 and what is wrong."""
+    _load(file, flags)
+    click.echo("ok")
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the completion script of SHELL."""
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"No completion for {shell}.")
+    click.echo(found(cli, {}, "guardproxy", "_GUARDPROXY_COMPLETE").source())
+
+
+def _shown(loaded: Loaded) -> Iterator[str]:
+    """The settings as TOML, with origins as comments."""
+    settings, origins = loaded.settings, loaded.origins
+    for setting in SETTINGS:
+        value = masked(setting.name, getattr(settings, setting.name))
+        if origins[setting.name] == "file" and setting.name in loaded.references:
+            value = loaded.references[setting.name]
+        line = f"# {setting.name} is not set" if value is None else f"{setting.name} = {_toml(value)}"
+        yield line if value is None else f"{line}  # {origins[setting.name]}"
+    for stage in Stage:
+        yield from ("", f"[policy.{stage}]  # {origins['policy']}")
+        yield from (f"{name} = {_toml(_rule(rule))}" for name, rule in settings.floor.stage(stage).items())
+    yield from ("", f"[unscannable]  # {origins['unscannable']}")
+    yield from (f"{reason} = {_toml(word)}" for reason, word in settings.unscannable.items())
+    for name, struct in settings.plugins.items():
+        given = next(
+            (table for table in ("guards", "plugins") if origins.get(f"{table}.{name}") == "file"), None
+        )
+        heading = f"{given or 'plugins'}.{name}"
+        yield from ("", f"[{heading}]  # {'file' if given else 'default'}")
+        table = _hidden(msgspec.to_builtins(struct), heading, loaded.references)
+        for key, value in table.items():
+            yield f"# {key} is not set" if value is None else f"{key} = {_toml(value)}"
+    for key in settings.keys:
+        yield from ("", f"[[keys]]  # {origins['keys']}")
+        yield from (f"name = {_toml(key.name)}", f"sha256 = {_toml(masked('sha256', key.sha256))}")
+        yield f"allowed_models = {_toml(key.allowed_models)}"
+        yield f"policy = {_toml(_policy(key.policy))}"
+
+
+def _policy(policy: Policy) -> dict[str, Any]:
+    return {stage: {n: _rule(rule) for n, rule in policy.stage(stage).items()} for stage in Stage}
+
+
+def _rule(rule: Rule) -> dict[str, str]:
+    shown = {"action": rule.action.word}
+    if rule.shadow:
+        shown["mode"] = "shadow"
+    if rule.on_error is not OnError.FAIL:
+        shown["on_error"] = str(rule.on_error)
+    return shown
+
+
+def _hidden(value: Any, name: str, references: Mapping[str, str]) -> Any:
+    """A plugin's settings with secrets masked: by name, or because they came through `${env:NAME}`."""
+    if name in references:
+        return references[name]
+    if isinstance(value, Mapping):
+        return {key: _hidden(inner, f"{name}.{key}", references) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(inner, f"{name}.{index}", references) for index, inner in enumerate(value)]
+    return masked(name.split(".", 2)[-1], value)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    if isinstance(value, bool | str):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _key(name: object) -> str:
+    text = str(name)
+    return text if text.replace("-", "").replace("_", "").isalnum() and text.isascii() else json.dumps(text)

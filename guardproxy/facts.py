@@ -1,0 +1,64 @@
+"""Facts of a request and a response that need no inspection: model, ids, token counts. Lenient."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from guardproxy.exchange import Exchange
+from guardproxy.shapes import GRAMMAR
+
+
+class _Head(msgspec.Struct):
+    model: Any = None
+    stream: Any = None
+    background: Any = None
+
+
+class _Answer(msgspec.Struct):
+    id: Any = None
+    model: Any = None
+    usage: Any = None
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+_ANSWER = msgspec.json.Decoder(_Answer)
+_USAGE = ("input_tokens", "output_tokens", "total_tokens")
+MOST_READ = 256 * 1024  # bytes of an answer that are read for its facts
+
+
+def of_request(exchange: Exchange, body: bytes) -> bool:
+    """Note what `body` says; whether it asks to be run in the background."""
+    try:
+        head = _HEAD.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    exchange.model = _label(head.model)
+    exchange.stream = head.stream is True
+    return head.background is True
+
+
+def of_answer(exchange: Exchange, body: bytes) -> None:
+    """Note what a whole response says."""
+    try:
+        answer = _ANSWER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    of_response(exchange, {"id": answer.id, "model": answer.model, "usage": answer.usage})
+
+
+def of_response(exchange: Exchange, response: Mapping[str, Any]) -> None:
+    """Note what a response object says."""
+    exchange.response_id = _label(response.get("id")) or exchange.response_id
+    exchange.response_model = _label(response.get("model")) or exchange.response_model
+    usage = response.get("usage")
+    if isinstance(usage, dict):
+        for name in _USAGE:
+            value = usage.get(name)
+            if isinstance(value, int) or (isinstance(value, str) and value.isdigit() and len(value) < 16):
+                exchange.usage[name] = int(value)
+
+
+def _label(value: Any) -> str | None:
+    """`value` where it fits the grammar of names: anything else could be a text that nobody inspected."""
+    return value if isinstance(value, str) and GRAMMAR.fullmatch(value) else None

@@ -1,0 +1,113 @@
+"""Inspect a request's body, and make the body that is forwarded."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from guardproxy import document
+from guardproxy.document import Walked
+from guardproxy.errors import GuardProxyError, InvalidRequest, Uninspectable
+from guardproxy.shapes import REQUEST
+from guardproxy.stage import StageRun
+from guardproxy.types import Path, pointer
+
+OWN = "opper:"  # the type of items that are ours, never the upstream's
+LARGE = 128 * 1024  # bytes; parsing more would hold up everybody else on the loop
+_NOT_ECHOED = ("input", "messages")
+
+
+class Forwarded(NamedTuple):
+    """The body to forward, and the texts in it that the response may repeat, by their path there."""
+
+    body: bytes
+    echoes: Mapping[Path, str]
+
+
+class _Read(NamedTuple):
+    text: str
+    changed: bool
+    document: Any
+    walked: Walked
+
+
+def stripped(body: bytes) -> bytes:
+    """`body` less our own items in `input`; nothing else is looked at, and nothing raises."""
+    if OWN.encode() not in body and b"\\u" not in body:
+        return body
+    try:
+        text = document.decode(body)
+        new = _without_own(text, document.parse(text))
+    except GuardProxyError:
+        return body
+    return body if new is text else new.encode()
+
+
+async def inspect(run: StageRun | None, body: bytes, unscannable: Mapping[str, str]) -> Forwarded:
+    """Run the guards of the input over `body`; without a run, only read it.
+
+    Raises:
+        InvalidRequest: the body cannot be inspected.
+        GuardProxyError: a guard failed.
+    """
+    if not body:
+        raise InvalidRequest("The request has no body; send a JSON object.")
+    read = await asyncio.to_thread(_read, body) if len(body) > LARGE else _read(body)
+    parts = read.walked.parts
+    texts: Mapping[Path, str] = {}
+    new = read.text
+    if run is not None:
+        run.count(len(parts), read.walked.skipped)
+        run.unscannable(read.walked.skipped, unscannable)
+        edits = run.apply(parts, await run.hits(parts, run.guards))
+        if edits and not run.blocked:
+            _check_sealed(run, read.document, edits)
+            new = edits.apply(read.text)
+            texts = edits.texts
+    echoes = {p.path: texts.get(p.path, p.text) for p in parts if p.path and p.path[0] not in _NOT_ECHOED}
+    changed = read.changed or new is not read.text
+    return Forwarded(new.encode() if changed else body, echoes)
+
+
+def _read(body: bytes) -> _Read:
+    text = document.decode(body)
+    value = document.parse(text)
+    if not isinstance(value, dict):
+        raise Uninspectable("The body is no JSON object; send a Responses request.")
+    new = _without_own(text, value)
+    if new is not text:
+        value = document.parse(new)
+    return _Read(new, new is not text, value, document.walk(value, REQUEST))
+
+
+def _without_own(text: str, value: Any) -> str:
+    items = value.get("input") if isinstance(value, dict) else None
+    own = [index for index, item in enumerate(items) if _is_own(item)] if isinstance(items, list) else []
+    return document.without(text, ("input",), own) if own else text
+
+
+def _is_own(item: Any) -> bool:
+    kind = item.get("type") if isinstance(item, dict) else None
+    return isinstance(kind, str) and kind.startswith(OWN)
+
+
+def _check_sealed(run: StageRun, value: Any, edits: document.Edits) -> None:
+    """A redaction next to `encrypted_content` blocks: the sealed copy still says what was removed.
+
+    Raises:
+        InvalidRequest: names the item, and says to drop it.
+    """
+    for path in edits.texts:
+        item: Any = value
+        for depth, step in enumerate(document.outer(path)):
+            sealed = isinstance(item, dict) and isinstance(item.get("encrypted_content"), str)
+            if sealed and step != "encrypted_content":
+                place = pointer(path[:depth])
+                run.blocked = True
+                raise InvalidRequest(
+                    f"The item at {place} would have to be redacted, but its encrypted_content cannot be; "
+                    "drop the item.",
+                    param=place,
+                    code="guardrail_violation",
+                )
+            if isinstance(step, str | int):
+                item = item[step] if not isinstance(item, str) else item

@@ -1,0 +1,92 @@
+"""Inspect a whole answer of the upstream, and make the one that the client gets."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from guardproxy import document
+from guardproxy.agreement import follow
+from guardproxy.document import Edits, dumps
+from guardproxy.errors import Uninspectable, UpstreamError
+from guardproxy.inputs import LARGE
+from guardproxy.places import delivered
+from guardproxy.report import Reporter
+from guardproxy.shapes import RESPONSE
+from guardproxy.stage import StageRun
+from guardproxy.types import Path, TextPart
+
+
+async def inspect(
+    run: StageRun, body: bytes, echoes: Mapping[Path, str], unscannable: Mapping[str, str], reporter: Reporter
+) -> bytes:
+    """Run the guards of the output over `body`; the body to deliver, with the report.
+
+    Raises:
+        Violation: a guard blocked.
+        UpstreamError: the body cannot be inspected, and a guard is on that may block or redact.
+        GuardProxyError: a guard failed.
+    """
+    exchange = reporter.exchange
+    text = _text(run, body)
+    if text is None:
+        return body
+    try:
+        value = await asyncio.to_thread(document.parse, text) if len(text) > LARGE else document.parse(text)
+    except Uninspectable:
+        return await _plain(run, text, reporter)
+    if isinstance(value, dict | list):
+        walked = document.walk(value, RESPONSE)
+    else:
+        return await _plain(run, text, reporter)
+    parts = [part for part in walked.parts if echoes.get(part.path) != part.text]
+    run.count(len(parts), walked.skipped)
+    run.unscannable(walked.skipped, unscannable)
+
+    def place(path: Path) -> Path:
+        return delivered(path, reporter.reserved)
+
+    edits = run.apply(parts, await run.hits(parts, run.guards), place)
+    dropped = follow(value, edits, lambda path: run.ranges_at(place(path)), run.placeholder)
+    if dropped:
+        run.count(0, {"encrypted_dropped": dropped})
+    _judge(run, reporter)
+    if isinstance(value, dict) and exchange.status is not None and exchange.status < 300:
+        _report(value, edits, reporter)
+    return edits.apply(text).encode() if edits else body
+
+
+def _text(run: StageRun, body: bytes) -> str | None:
+    try:
+        return document.decode(body)
+    except Uninspectable:
+        if run.holds:
+            raise UpstreamError("The upstream's answer cannot be inspected: it is not UTF-8.") from None
+        run.count(0, {"file": 1})
+        return None
+
+
+async def _plain(run: StageRun, text: str, reporter: Reporter) -> bytes:
+    """An answer that is no JSON document, like the error page of a gateway: one text."""
+    part = TextPart((), text)
+    run.count(1, {})
+    edits = run.apply([part], await run.hits([part], run.guards))
+    _judge(run, reporter)
+    return edits.texts.get((), text).encode()
+
+
+def _judge(run: StageRun, reporter: Reporter) -> None:
+    if run.rules:
+        reporter.exchange.verdicts[run.stage] = run.verdict()
+    if run.blocked:
+        raise reporter.violation()
+
+
+def _report(value: dict[str, Any], edits: Edits, reporter: Reporter) -> None:
+    if (report := reporter.field()) is not None:
+        edits.put((), "guards", dumps(report), "guards" in value)
+    if items := reporter.items():
+        told = ",".join(dumps(item) for item in items)
+        if isinstance(value.get("output"), list):
+            edits.add(("output",), told)
+        else:
+            edits.put((), "output", f"[{told}]", "output" in value)

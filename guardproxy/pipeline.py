@@ -1,0 +1,447 @@
+"""One exchange, top to bottom. The only caller of the hooks; the order of things is written down here."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from guardproxy import encodings, facts, inputs, outputs, policy, report, sse
+from guardproxy.auth import Credentials, check_model
+from guardproxy.document import dumps
+from guardproxy.errors import (
+    GuardFailed,
+    GuardProxyError,
+    InternalError,
+    InvalidRequest,
+    NotImplementedYet,
+    Overloaded,
+    UnsupportedMedia,
+    UpstreamError,
+    Violation,
+)
+from guardproxy.exchange import Exchange
+from guardproxy.headers import Raw, lower_headers, request_headers, response_headers
+from guardproxy.hooks import Hooks
+from guardproxy.logs import failure
+from guardproxy.profiles import Profile
+from guardproxy.report import Form, Reporter
+from guardproxy.scanning import Scanner
+from guardproxy.settings import ClientKey, Settings
+from guardproxy.shapes import GRAMMAR
+from guardproxy.stage import StageRun
+from guardproxy.streaming import GuardedStream
+from guardproxy.types import Guard, LocalReply, Outcome, Path, Policy, Stage, Step, StepKind
+from guardproxy.upstream import Answer, Upstream
+
+REPORT_HEADER = "x-opper-guard-report"
+# The API's own; another name could carry a text past the guards.
+QUERY_NAMES = frozenset(("include", "include[]", "stream", "starting_after", "api-version"))
+# What an answer's headers say of a body that was changed.
+_OF_BODY = frozenset(
+    ("content-length", "content-encoding", "etag", "content-md5", "digest", "content-digest")
+)
+_RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A client's request: the raw head, and a way to read the body."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Raw
+    body: Callable[[], Awaitable[bytes]]
+
+
+class Reply(Protocol):
+    """Where the response is written."""
+
+    started: bool
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body; waits while the client does not read."""
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+
+
+class Pipeline:
+    """The parts that every exchange goes through."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        guards: Mapping[str, Guard],
+        scanner: Scanner,
+        upstream: Upstream,
+        hooks: Hooks,
+    ) -> None:
+        self._settings = settings
+        self._guards = guards
+        self._scanner = scanner
+        self._upstream = upstream
+        self._hooks = hooks
+        self._credentials = Credentials(settings)
+
+    async def pass_on(self, incoming: Incoming, target: str, reply: Reply) -> None:
+        """A request that is no exchange, such as a list of models: forwarded as it is, with a credential."""
+        exchange = Exchange(incoming.method, incoming.path, lower_headers(incoming.headers))
+        try:
+            self._credentials.identify(exchange.headers)
+            headers = self._request_headers(incoming, {})
+            answer = await self._upstream.send(incoming.method, target, incoming.query, headers, None)
+            try:
+                await self._raw(exchange, answer, reply)
+            finally:
+                await answer.aclose()
+        except GuardProxyError as error:
+            await self._fail(exchange, error, reply)
+
+    async def run(self, incoming: Incoming, profile: Profile, reply: Reply) -> None:
+        """Serve one exchange; whatever happens, the client gets an answer and plugins see its end."""
+        exchange = Exchange(incoming.method, profile.path, lower_headers(incoming.headers))
+        step = Step(StepKind.EXCHANGE, f"{incoming.method} {profile.path}")
+        with self._hooks.step(exchange, step):
+            try:
+                await self._exchange(exchange, step, incoming, profile, reply)
+            except GuardProxyError as error:
+                await self._fail(exchange, error, reply)
+            except asyncio.CancelledError:
+                exchange.outcome, exchange.error_code = "error", "client_disconnected"
+                raise
+            except Exception as error:
+                failure("exchange failed", error, exchange=exchange.id)
+                mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
+                await self._fail(exchange, mine, reply)
+            finally:
+                _conclude(exchange)
+                step.status, step.error_type = exchange.status, exchange.error_code
+                await self._hooks.after_forward(exchange)
+
+    async def _exchange(
+        self, exchange: Exchange, step: Step, incoming: Incoming, profile: Profile, reply: Reply
+    ) -> None:
+        key = self._credentials.identify(exchange.headers)
+        exchange.client = key.name if key else None
+        name = exchange.headers.get("x-opper-name", "")
+        exchange.name = name if GRAMMAR.fullmatch(name) else None
+        exchange.policy = self._policy(exchange, key)
+        reporter = _reporter(exchange, profile)
+        if not exchange.policy.empty:
+            _check_query(incoming.query)
+
+        body = await incoming.body()
+        forwarded = await self._input(exchange, step, key, body)
+        exchange.request = forwarded.body
+
+        local = await self._hooks.before_forward(exchange)
+        if local is not None:
+            await self._output(exchange, step, _LocalAnswer(local), forwarded.echoes, reporter, reply)
+            return
+        call = Step(StepKind.CALL, exchange.model or "", step)
+        with self._hooks.step(exchange, call):
+            attempt = Step(StepKind.ATTEMPT, "POST", call)
+            with self._hooks.step(exchange, attempt):
+                answer = await self._forward(exchange, incoming, profile, attempt, body)
+                try:
+                    await self._output(exchange, step, answer, forwarded.echoes, reporter, reply)
+                finally:
+                    await answer.aclose()
+
+    def _policy(self, exchange: Exchange, key: ClientKey | None) -> Policy:
+        asked = policy.from_headers(exchange.headers, self._guards)
+        own = self._hooks.resolve_policy(exchange.headers)
+        joined = policy.join((self._settings.floor, key.policy if key else Policy(), asked, *own))
+        for stage in Stage:
+            for name in joined.stage(stage):
+                if name not in self._guards or stage not in self._guards[name].stages:
+                    raise InternalError(f"A plugin asks for a guard that does not serve the {stage}.")
+        return joined
+
+    async def _input(
+        self, exchange: Exchange, step: Step, key: ClientKey | None, body: bytes
+    ) -> inputs.Forwarded:
+        if exchange.policy.empty:
+            facts.of_request(exchange, body)
+            check_model(key, exchange.model)
+            return inputs.Forwarded(inputs.stripped(body), {})
+        encoding = exchange.headers.get("content-encoding", "")
+        limit = self._settings.max_body
+        plain = encodings.decoded(body, encoding, limit, UnsupportedMedia, "The request's body")
+        background = facts.of_request(exchange, plain)
+        check_model(key, exchange.model)
+        if background and any(_holds(exchange.policy, stage) for stage in Stage):
+            raise NotImplementedYet(
+                "A response in the background cannot be inspected yet; leave out 'background', or the guards "
+                "that block or redact.",
+                param="background",
+            )
+        if not exchange.policy.input:
+            forwarded = await inputs.inspect(None, plain, {})
+        else:
+            async with self._stage(exchange, Stage.INPUT, step) as run:
+                forwarded = await inputs.inspect(run, plain, self._settings.unscannable)
+                if run.blocked:
+                    exchange.verdicts[Stage.INPUT] = run.verdict()
+                    raise report.violation(exchange, Stage.INPUT)
+        return forwarded._replace(body=body) if forwarded.body is plain else forwarded
+
+    async def _forward(
+        self, exchange: Exchange, incoming: Incoming, profile: Profile, attempt: Step, body: bytes
+    ) -> Answer:
+        extra = dict(attempt.request_headers)
+        if not exchange.policy.empty:
+            extra["accept-encoding"] = "identity"
+        headers = self._request_headers(incoming, extra)
+        if exchange.request is not body:
+            headers = [pair for pair in headers if pair[0] != b"content-encoding"]
+        try:
+            answer = await self._upstream.send(
+                incoming.method, profile.target, incoming.query, headers, exchange.request
+            )
+        except GuardProxyError as error:
+            attempt.error_type = error.error_code
+            raise
+        attempt.status = answer.status
+        return answer
+
+    def _request_headers(self, incoming: Incoming, extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+        return request_headers(
+            incoming.headers, replace_authorization=self._credentials.authorization, extra=extra
+        )
+
+    async def _output(
+        self,
+        exchange: Exchange,
+        step: Step,
+        answer: "Answer | _LocalAnswer",
+        echoes: Mapping[Path, str],
+        reporter: Reporter,
+        reply: Reply,
+    ) -> None:
+        exchange.status = answer.status
+        if exchange.policy.empty:
+            await self._raw(exchange, answer, reply)
+            return
+        async with self._stage(exchange, Stage.OUTPUT, step) as run:
+            headers = lower_headers(answer.headers)
+            encoding = headers.get("content-encoding", "")
+            if headers.get("content-type", "").strip().lower().startswith("text/event-stream"):
+                stream = GuardedStream(
+                    run,
+                    reporter,
+                    echoes,
+                    self._settings.unscannable,
+                    lambda response: facts.of_response(exchange, response),
+                )
+                await self._stream(exchange, answer, encoding, stream, reply)
+            else:
+                limit = self._settings.max_body
+                body = encodings.decoded(
+                    await answer.read(limit), encoding, limit, UpstreamError, "The upstream's answer"
+                )
+                facts.of_answer(exchange, body)
+                if body:
+                    body = await outputs.inspect(run, body, echoes, self._settings.unscannable, reporter)
+                length = {"content-length": str(len(body))}
+                await reply.start(
+                    answer.status, self._response_headers(exchange, answer.headers, _OF_BODY, length)
+                )
+                await reply.end(body)
+
+    async def _raw(self, exchange: Exchange, answer: "Answer | _LocalAnswer", reply: Reply) -> None:
+        exchange.status = answer.status
+        await reply.start(answer.status, self._response_headers(exchange, answer.headers, ()))
+        tail = bytearray()
+        keeps = True
+        async for chunk in answer.chunks():
+            if exchange.first_event_seconds is None:
+                exchange.first_event_seconds = _elapsed(exchange)
+            await reply.write(chunk)
+            keeps = keeps and len(tail) + len(chunk) <= facts.MOST_READ
+            if keeps:
+                tail += chunk
+        await reply.end()
+        if keeps:
+            facts.of_answer(exchange, bytes(tail))
+
+    async def _stream(
+        self,
+        exchange: Exchange,
+        answer: "Answer | _LocalAnswer",
+        encoding: str,
+        stream: GuardedStream,
+        reply: Reply,
+    ) -> None:
+        async def write(pieces: list[bytes]) -> None:
+            if not pieces:
+                return
+            if not reply.started:
+                exchange.first_event_seconds = _elapsed(exchange)
+                await reply.start(answer.status, self._response_headers(exchange, answer.headers, _OF_BODY))
+            await reply.write(b"".join(pieces))
+
+        pieces: list[bytes] = []
+        try:
+            async for frames in self._frames(answer, encoding):
+                for frame in frames:
+                    exchange.events += 1
+                    pieces += await stream.feed(frame)
+                await write(pieces)
+                pieces = []
+            pieces += await stream.end()
+            await write(pieces)
+        except GuardProxyError as error:
+            await write(pieces)
+            if not reply.started:
+                raise
+            _note(exchange, error)
+            await write(stream.fail(error))
+        except BaseException:
+            stream.cancel()
+            raise
+        await reply.end()
+        await stream.settle_shadow()
+
+    async def _frames(self, answer: "Answer | _LocalAnswer", encoding: str) -> AsyncIterator[list[sse.Frame]]:
+        """The events of `answer`, as many at a time as have arrived."""
+        limit = self._settings.max_body
+        undo = encodings.Decoder(encoding, limit, UpstreamError, "The upstream's stream")
+        decoder = sse.Decoder()
+        async for chunk in answer.chunks():
+            try:
+                frames = decoder.feed(undo.feed(chunk))
+            except ValueError as error:
+                raise UpstreamError(f"The upstream's stream cannot be read: {error}.") from None
+            if frames:
+                yield frames
+        if (rest := decoder.close()) is not None:
+            yield [rest]
+
+    @asynccontextmanager
+    async def _stage(self, exchange: Exchange, stage: Stage, parent: Step) -> AsyncIterator[StageRun]:
+        """The guards of one stage at work; their verdict is made and told when it is left."""
+        rules = exchange.policy.stage(stage)
+        run = StageRun(
+            stage,
+            rules,
+            self._scanner,
+            self._settings.placeholder,
+            (lambda step: self._hooks.step(exchange, step)) if rules else _unseen,
+            parent,
+        )
+        problem: str | None = "cancelled"
+        try:
+            yield run
+            problem = None
+        except GuardProxyError as error:
+            problem = error.error_code
+            raise
+        except Exception:
+            problem = "internal_error"
+            raise
+        finally:
+            verdict = run.finish(problem)
+            if rules:
+                exchange.verdicts[stage] = verdict
+                await self._hooks.verdict(exchange, verdict)
+
+    def _response_headers(
+        self,
+        exchange: Exchange,
+        headers: list[tuple[bytes, bytes]],
+        drop: "frozenset[str] | tuple[()]",
+        more: Mapping[str, str] | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        ours = {**exchange.response_headers, **report.headers(exchange), **(more or {})}
+        if not any(name.lower() == b"x-request-id" for name, _ in headers):
+            ours["x-request-id"] = exchange.id
+        return response_headers(headers, ours, drop=drop)
+
+    async def _fail(self, exchange: Exchange, error: GuardProxyError, reply: Reply) -> None:
+        _note(exchange, error)
+        if reply.started:
+            return  # the connection is closed without an end, so the client knows
+        body = dumps(error.envelope).encode()
+        exchange.status = error.status
+        length = {"content-type": "application/json", "content-length": str(len(body))}
+        headers = self._response_headers(exchange, [], (), {**error.headers, **length})
+        await reply.start(error.status, headers)
+        await reply.end(body)
+
+
+class _LocalAnswer:
+    """A LocalReply in the place of the upstream's answer."""
+
+    def __init__(self, local: LocalReply) -> None:
+        self.status = local.status
+        self._body = dumps(local.body).encode()
+        headers = {"content-type": "application/json", **{k.lower(): v for k, v in local.headers.items()}}
+        headers["content-length"] = str(len(self._body))
+        self.headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body."""
+        yield self._body
+
+    async def read(self, limit: int) -> bytes:
+        """The body."""
+        return self._body
+
+
+def _reporter(exchange: Exchange, profile: Profile) -> Reporter:
+    word = exchange.headers.get(REPORT_HEADER, "").strip().lower()
+    if not word:
+        return Reporter(exchange, profile.form)
+    if word not in set(Form):
+        raise InvalidRequest(
+            f"X-Opper-Guard-Report: unknown form. Forms: {', '.join(Form)}.",
+            param="X-Opper-Guard-Report",
+            code="unknown_report",
+        )
+    return Reporter(exchange, Form(word), asked=True)
+
+
+def _check_query(query: bytes) -> None:
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name not in QUERY_NAMES or (value and not GRAMMAR.fullmatch(value)):
+            raise InvalidRequest(
+                "The query holds what cannot be inspected; with a guard on, its names are "
+                f"{', '.join(sorted(QUERY_NAMES))}, and its values are names.",
+                code="uninspectable",
+            )
+
+
+def _holds(whole: Policy, stage: Stage) -> bool:
+    return any(not rule.shadow and rule.action.word != "flag" for rule in whole.stage(stage).values())
+
+
+def _unseen(_: Step) -> AbstractContextManager[object]:
+    """A stage without guards is no step of the exchange."""
+    return nullcontext()
+
+
+def _elapsed(exchange: Exchange) -> float:
+    return time.perf_counter() - exchange.started
+
+
+def _note(exchange: Exchange, error: GuardProxyError) -> None:
+    exchange.error_code = error.error_code
+    if isinstance(error, Violation) or error.error_code == Violation.code:
+        exchange.outcome = "blocked"
+    else:
+        exchange.outcome = "failed" if isinstance(error, GuardFailed | Overloaded) else "error"
+
+
+def _conclude(exchange: Exchange) -> None:
+    """The outcome of an exchange that nothing stopped is the strictest of its stages'."""
+    if exchange.error_code is None:
+        words = {verdict.outcome for verdict in exchange.verdicts.values()}
+        exchange.outcome = next((word.value for word in _RANK if word in words), "allowed")

@@ -1,0 +1,108 @@
+"""The project's central property: for every chunking, the delivered deltas are the redacted whole."""
+
+import asyncio
+from contextlib import nullcontext
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from guardproxy.channels import FlowingText
+from guardproxy.redaction import splice
+from guardproxy.scanning import Scanner
+from guardproxy.settings import Settings
+from guardproxy.stage import StageRun
+from guardproxy.types import Action, Rule, Stage, TextPart
+from tests.samples import guards
+
+WORDS = st.sampled_from(
+    [
+        "TAG-1234",
+        "TAG-123456789",
+        "x",
+        "yy",
+        "xyx",
+        "{{",
+        "}}",
+        "a secret",
+        "Zorp",
+        "Zo",
+        "rp",
+        "grrr",
+        ". ",
+        "\n\n",
+        "\u200b",
+        "ＴＡＧ-4321",
+        "word " * 30,
+        "Some sentence. " * 8,
+        "7",
+        "8" * 9,
+        "-",
+        "\u00ad",
+        "😀",
+        "\ud83d",
+    ]
+)
+TEXTS = st.lists(WORDS, max_size=25).map("".join)
+
+
+@pytest.fixture(scope="module")
+def scanner() -> Scanner:
+    return Scanner(guards(), Settings())
+
+
+def run_of(scanner: Scanner, *names: str) -> StageRun:
+    rules = {name: Rule(Action.REDACT) for name in names}
+    return StageRun(Stage.OUTPUT, rules, scanner, "[{category}]", lambda _: nullcontext())
+
+
+async def whole(scanner: Scanner, text: str, names: tuple[str, ...]) -> str:
+    run = run_of(scanner, *names)
+    hits = await run.hits([TextPart(("x",), text)], run.guards)
+    return splice(text, run.ranges(hits[0]), "[{category}]")
+
+
+async def streamed(scanner: Scanner, chunks: list[str], names: tuple[str, ...]) -> str:
+    run = run_of(scanner, *names)
+    channel = FlowingText(run, run.guards, ("x",))
+    waiting: list[tuple[int, int, str]] = []
+    out = ""
+    for chunk in chunks:
+        start = channel.end
+        await channel.push(chunk)
+        waiting.append((start, channel.end, chunk))
+        while waiting and waiting[0][1] <= channel.safe:
+            start, end, text = waiting.pop(0)
+            new = channel.take(start, end)
+            out += text if new is None else new
+    await channel.close()
+    for start, end, text in waiting:
+        new = channel.take(start, end)
+        out += text if new is None else new
+    return out
+
+
+@pytest.mark.parametrize(
+    "names", [("tags",), ("pairs",), ("braces",), ("names",), ("mood",), ("tags", "pairs", "braces", "names")]
+)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=TEXTS, data=st.data())
+def test_joined_deltas_are_the_redacted_whole(
+    scanner: Scanner, names: tuple[str, ...], text: str, data: st.DataObject
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=40)))
+    chunks = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert asyncio.run(streamed(scanner, chunks, names)) == asyncio.run(whole(scanner, text, names))
+
+
+@given(text=TEXTS)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_character_by_character(scanner: Scanner, text: str) -> None:
+    names = ("tags", "braces", "names", "mood")
+    assert asyncio.run(streamed(scanner, list(text), names)) == asyncio.run(whole(scanner, text, names))
+
+
+async def test_an_endless_open_match_is_swallowed(scanner: Scanner) -> None:
+    text = "before {{" + "s" * 40_000 + "}} after"
+    chunks = [text[i : i + 100] for i in range(0, len(text), 100)]
+    assert await streamed(scanner, chunks, ("braces",)) == "before [BRACES] after"
