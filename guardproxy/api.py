@@ -1,6 +1,7 @@
 """The HTTP surface: ASGI in, pipeline calls, ASGI out. Thin."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ Endpoint = Callable[[Incoming, "AsgiReply"], Awaitable[None]]
 SERVED = ", ".join(
     (*(f"POST {profile.path}" for profile in PROFILES), "GET /v1/models", "GET /v1/models/{id}")
 )
+# A model's id may have slashes; dot segments and escapes are other spellings of another path.
+_MODELS = re.compile(r"/v1/models(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._:@-]+)*")
 
 
 class ClientGone(Exception):
@@ -71,12 +74,16 @@ class Api:
 
     async def models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application of the upstream's list of models, and of one of them."""
-        target = scope["raw_path"].decode("latin-1").removeprefix("/v1")
+        path = scope["raw_path"].decode("latin-1")
+        if not _MODELS.fullmatch(path):
+            await AsgiReply(send).error(not_found())
+            return
+        target = path.removeprefix("/v1")
 
         async def run(incoming: Incoming, reply: AsgiReply) -> None:
             await self._pipeline.pass_on(incoming, target, reply)
 
-        await self._serve(scope, receive, send, "GET", scope["path"], run)
+        await self._serve({**scope, "path": path}, receive, send, "GET", path, run)
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, method: str, path: str, run: Endpoint

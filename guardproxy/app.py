@@ -66,7 +66,7 @@ def create_app(
         return Response("ok") if state.ready and scanner.ready else Response("starting", status_code=503)
 
     doors = [asgi(profile.path, copy_scope=False)(_door(api.exchange(profile))) for profile in PROFILES]
-    models = asgi(["/v1/models", "/v1/models/{model:path}"], copy_scope=False)(_door(api.models))
+    models = asgi("/v1/models", is_mount=True, copy_scope=True)(_door(api.models))
     app = Litestar(
         route_handlers=[*doors, models, livez, readyz, *collect_routes(manager, settings)],
         lifespan=[lifespan],

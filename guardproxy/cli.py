@@ -91,7 +91,7 @@ def _load(file: Path | None, flags: Mapping[str, object]) -> tuple[pluggy.Plugin
 @cli.command("serve")
 @_settings_options
 @click.pass_context
-def serve_command(ctx: click.Context, file: Path | None, **flags: str | None) -> None:
+def serve_command(ctx: click.RichContext, /, file: Path | None, **flags: str | None) -> None:
     """Serve until SIGTERM. Flags win over the environment, that over the file, that over defaults."""
     _, loaded = _load(file, flags)
     logs.configure(loaded.settings)
@@ -105,7 +105,7 @@ def serve_command(ctx: click.Context, file: Path | None, **flags: str | None) ->
 )
 @click.option("--serve", "stay", is_flag=True, help="Go on serving when the demo is over.")
 @click.pass_context
-def demo(ctx: click.Context, upstream: str | None, stay: bool) -> None:
+def demo(ctx: click.RichContext, /, upstream: str | None, stay: bool) -> None:
     """Show what guardproxy does, exchange by exchange."""
     ctx.exit(importlib.import_module("guardproxy.demo").run_demo(upstream, stay))
 

@@ -251,10 +251,12 @@ def without(text: str, parent: Path, indexes: Collection[int]) -> str:
     elements = [
         (start, _end(text, start, end))
         for path, start, end in spans(text)
-        if len(path) == len(parent) + 1 and path[:-1] == parent
+        if path and path[:-1] == parent and isinstance(path[-1], int)
     ]
     kept = [element for index, element in enumerate(elements) if index not in indexes]
     inside = ",".join(text[start:end] for start, end in kept)
+    if not elements:
+        return text
     return text[: elements[0][0]] + inside + text[elements[-1][1] :]
 
 

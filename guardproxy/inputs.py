@@ -56,7 +56,7 @@ async def inspect(run: StageRun | None, body: bytes, unscannable: Mapping[str, s
     texts: Mapping[Path, str] = {}
     new = read.text
     if run is not None:
-        run.count(len(parts), read.walked.skipped)
+        run.count(parts, read.walked.skipped)
         run.unscannable(read.walked.skipped, unscannable)
         edits = run.apply(parts, await run.hits(parts, run.guards))
         if edits and not run.blocked:

@@ -127,7 +127,7 @@ def _without_text(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMa
     if found:
         error = _exception(found)
         if error is not None:
-            facts |= describe(error)
+            facts.update(describe(error))
     for name, value in facts.items():
         if isinstance(value, BaseException):
             facts[name] = f"{_type_name(value)} at {_place(value.__traceback__)}"

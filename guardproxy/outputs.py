@@ -39,7 +39,7 @@ async def inspect(
     else:
         return await _plain(run, text, reporter)
     parts = [part for part in walked.parts if echoes.get(part.path) != part.text]
-    run.count(len(parts), walked.skipped)
+    run.count(parts, walked.skipped)
     run.unscannable(walked.skipped, unscannable)
 
     def place(path: Path) -> Path:
@@ -48,7 +48,7 @@ async def inspect(
     edits = run.apply(parts, await run.hits(parts, run.guards), place)
     dropped = follow(value, edits, lambda path: run.ranges_at(place(path)), run.placeholder)
     if dropped:
-        run.count(0, {"encrypted_dropped": dropped})
+        run.count((), {"encrypted_dropped": dropped})
     _judge(run, reporter)
     if isinstance(value, dict) and exchange.status is not None and exchange.status < 300:
         _report(value, edits, reporter)
@@ -61,14 +61,14 @@ def _text(run: StageRun, body: bytes) -> str | None:
     except Uninspectable:
         if run.holds:
             raise UpstreamError("The upstream's answer cannot be inspected: it is not UTF-8.") from None
-        run.count(0, {"file": 1})
+        run.count((), {"file": 1})
         return None
 
 
 async def _plain(run: StageRun, text: str, reporter: Reporter) -> bytes:
     """An answer that is no JSON document, like the error page of a gateway: one text."""
     part = TextPart((), text)
-    run.count(1, {})
+    run.count([part], {})
     edits = run.apply([part], await run.hits([part], run.guards))
     _judge(run, reporter)
     return edits.texts.get((), text).encode()

@@ -7,6 +7,7 @@ an exception's message, its causes and its frames may hold the text that was sca
 import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import multiprocessing
 import multiprocessing.connection
@@ -205,9 +206,9 @@ class Worker:
         self._ending: asyncio.Task[None] | None = None
 
     async def call(
-        self, function: Callable[..., Any], *args: object, timeout: float | None = None, deadline: float
+        self, function: Callable[..., Any], *args: object, limit: float | None = None, deadline: float
     ) -> Any:
-        """Run `function` there; `timeout` counts from when the worker takes it up, `deadline` from now.
+        """Run `function` there; `limit` counts from when the worker takes it up, `deadline` from now.
 
         Raises:
             TimeoutError: one of both was exceeded.
@@ -219,7 +220,7 @@ class Worker:
             initargs = (self._jobs, os.getpid())
             self._pool = ProcessPool(1, initializer=_begin, initargs=initargs, context=context)
         async with asyncio.timeout(deadline):
-            return await asyncio.wrap_future(self._pool.schedule(function, args=args, timeout=timeout))
+            return await asyncio.wrap_future(self._pool.schedule(function, args=args, timeout=limit))
 
     async def warm(self) -> str | None:
         """Wait until everything is loaded; what is wrong, as a sentence, or None."""
@@ -335,13 +336,17 @@ class Pool:
         return results, seconds
 
     async def _call(self, worker: Worker, index: int, texts: Sequence[str]) -> tuple[float, _Wire]:
-        deadline = self._timeout + GRACE
+        call = functools.partial(
+            worker.call, _scan, index, texts, limit=self._timeout, deadline=self._timeout + GRACE
+        )
+        result: tuple[float, _Wire]
         try:
-            return await worker.call(_scan, index, texts, timeout=self._timeout, deadline=deadline)
+            result = await call()
         except RuntimeError:  # pebble's BrokenProcessPool: it had died before it could take the batch
             await worker.close()
             await worker.warm()
-            return await worker.call(_scan, index, texts, timeout=self._timeout, deadline=deadline)
+            result = await call()
+        return result
 
     async def _revive(self, worker: Worker) -> None:
         """Put a warm process in the place of one that failed. Until then the queue for it waits."""

@@ -259,8 +259,8 @@ class _Supervisor:
                 "workers must be 1: a plugin's settings cannot be sent to another process "
                 f"({type(error).__name__}). A plugin's Struct must be defined at the top of a module."
             ) from error
-        self.make = lambda: _Worker(settings, factory, listener)
         self.settings = settings
+        self.factory = factory
         self.listener = listener
         self.stopping = False
         self.wake, self.bell = socket.socketpair()
@@ -268,7 +268,7 @@ class _Supervisor:
     def run(self) -> int:
         for sig in STOP_SIGNALS:
             signal.signal(sig, self._stop)
-        workers = [self.make() for _ in range(self.settings.workers)]
+        workers = [_Worker(self.settings, self.factory, self.listener) for _ in range(self.settings.workers)]
         try:
             code = self._watch(workers)
         finally:
@@ -304,7 +304,7 @@ class _Supervisor:
                 if not worker.ready:
                     multiprocessing.connection.wait([self.wake], RETRY)
                 worker.news.close()
-                workers[index] = self.make()
+                workers[index] = _Worker(self.settings, self.factory, self.listener)
             if not listening and all(worker.ready for worker in workers):
                 listening = True
                 _say_listening(self.settings, self.listener)

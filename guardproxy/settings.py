@@ -276,7 +276,8 @@ SETTINGS: tuple[Setting, ...] = _table()
 class Loaded:
     """Settings and where they come from.
 
-    `origins` has a word for every scalar and table: flag, environment, file or default.
+    `origins` has a word for every scalar and table: flag, environment, file or default; `guards.NAME`
+    and `plugins.NAME` are there when the file has them.
     `references` has the dotted names of the values that came through `${env:NAME}`.
     """
 
@@ -359,6 +360,9 @@ def load_with_origins(
     values["keys"] = tables.keys(document.get("keys", []))
     values["plugins"] = tables.plugins(document, plugin_types)
     origins |= {table: "file" if table in document else "default" for table in TABLES}
+    origins |= {
+        f"{table}.{name}": "file" for table in ("guards", "plugins") for name in document.get(table, {})
+    }
     settings = Settings(**values)
     _check_together(settings)
     return Loaded(settings, origins, references)

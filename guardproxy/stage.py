@@ -113,9 +113,9 @@ class StageRun:
                 raise Uninspectable(f"The {self.stage} holds what cannot be inspected here: {reason}.")
             self.flagged |= word != "pass"
 
-    def count(self, parts: int, skipped: Mapping[str, int]) -> None:
-        """Note for the receipt what is being inspected and what cannot be."""
-        self.parts += parts
+    def count(self, parts: Iterable[TextPart], skipped: Mapping[str, int]) -> None:
+        """Note for the receipt what is being inspected (names and ids aside) and what cannot be."""
+        self.parts += sum(not part.structural for part in parts)
         for reason, number in skipped.items():
             self.skipped[reason] = self.skipped.get(reason, 0) + number
 
@@ -158,7 +158,7 @@ class StageRun:
                 f"There are {new} characters of new text, and the guard '{guard.name}' inspects at most "
                 f"{MOST_NEW} at a time; send less."
             )
-        self.count(0, {"too_large": 1})
+        self.count((), {"too_large": 1})
         return True
 
     def fail(self, guard: GuardRun, error: GuardFailed | Overloaded) -> None:

@@ -250,7 +250,7 @@ class GuardedStream:
                 value, event.edits, lambda p: self._run.ranges_at(place(p)), self._run.placeholder
             )
             if dropped:
-                self._run.count(0, {"encrypted_dropped": dropped})
+                self._run.count((), {"encrypted_dropped": dropped})
             clean = [part for part, of_part in zip(parts, hits, strict=True) if not of_part]
         else:
             clean = parts
@@ -261,7 +261,7 @@ class GuardedStream:
     def _known(self, part: TextPart, place: Path) -> bool:
         if place not in self._counted:
             self._counted.add(place)
-            self._run.count(1, {})
+            self._run.count([part], {})
         if part.structural:
             return part.text in self._clean
         return self._echoes.get(place) == part.text

@@ -5,20 +5,22 @@ after it was made, nobody knows what the upstream has done with what it got.
 """
 
 import asyncio
+import base64
 import os
 import re
+import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from functools import lru_cache
 from string import punctuation
-from urllib.parse import quote_from_bytes
+from typing import cast
+from urllib.parse import quote_from_bytes, unquote
 
-import aiohttp
+import httptools
 import httpx
-from multidict import CIMultiDict
-from yarl import URL
 
-from guardproxy.errors import ConfigError, UpstreamError, UpstreamTimeout
+from guardproxy.errors import ConfigError, InternalError, UpstreamError, UpstreamTimeout
 from guardproxy.settings import Settings
 
 _EVENT_STREAM = re.compile(rb"\s*text/event-stream\b", re.IGNORECASE)
@@ -106,7 +108,7 @@ class Upstream:
         self._host = base.netloc
         self.origin = str(self._base).rstrip("/")
         self._extensions = {"connect": settings.connect_timeout, "read": None, "write": None, "pool": None}
-        self._transport = transport or AiohttpTransport(
+        self._transport = transport or Transport(
             proxy=settings.upstream_proxy, ca_file=settings.upstream_ca_file
         )
         self._url = lru_cache(maxsize=256)(self._make_url)
@@ -122,6 +124,7 @@ class Upstream:
         Raises:
             UpstreamError: no connection, or it broke before the answer.
             UpstreamTimeout: over `connect_timeout`, or no answer within `upstream_timeout`.
+            InternalError: a header or the target that would break the framing.
         """
         target = self._base_path + path
         if query:
@@ -152,6 +155,8 @@ class Upstream:
             ) from None
         except (httpx.ConnectError, httpx.ProxyError) as error:
             raise UpstreamError(f"The upstream {self.origin} could not be reached: {error}.") from None
+        except httpx.LocalProtocolError:
+            raise InternalError("A request header or the request target holds a line break.") from None
         except httpx.TransportError as error:
             raise UpstreamError(
                 f"The upstream {self.origin} gave no answer: {error}. It may have processed the request."
@@ -184,18 +189,20 @@ def _ascii(query: bytes) -> str:
     return query.decode("ascii") if query.isascii() else quote_from_bytes(query, safe=punctuation)
 
 
-# aiohttp would add these where the client sent none.
-_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _KEEP_ALIVE = 15.0  # seconds; many servers close idle connections soon after
-_HEAD_LIMIT = 64 * 1024
-_SLICE = 256 * 1024
+_HEAD_LIMIT = 256 * 1024
+_BUFFER = 128 * 1024  # of an answer that nobody reads; then the upstream waits
+_SLICE = 256 * 1024  # of a request, between two looks at whether the upstream reads
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+_NO_BODY = frozenset({204, 304})
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """httpx's transport interface on aiohttp's client, without what that client does of its own accord.
+class Transport(httpx.AsyncBaseTransport):
+    """HTTP/1.1 behind httpx's transport interface: httptools parses, asyncio moves the bytes.
 
-    No header, cookie, redirect, decoding or environment variable plays a part; a POST is sent once.
+    It does what it is told and no more: no header is added, no environment read, nothing repeated.
     The request's extension `target` is the request target, byte for byte. Belongs to one event loop.
+    docs/performance.md has the measurement that made us write it.
     """
 
     def __init__(self, *, proxy: str | None = None, ca_file: str | None = None) -> None:
@@ -204,11 +211,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         Raises:
             ConfigError: the CA file cannot be used, or the proxy is not an http URL.
         """
-        if proxy is not None and URL(proxy).scheme not in ("http", "https"):
-            raise ConfigError("upstream_proxy must be an http or https URL.")
-        self._proxy = proxy
+        self._proxy = _proxy(proxy) if proxy else None
         self._tls = _tls(ca_file)
-        self._session: aiohttp.ClientSession | None = None
+        self._idle: list[_Connection] = []  # the one used last is on top
+        self._all: set[_Connection] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`; the body of the response comes as it is read.
@@ -216,61 +222,308 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: with a message that holds no URL and no header.
         """
-        if self._session is None:
-            self._session = self._open()
-        limits = request.extensions["timeout"]
-        target = request.extensions["target"].decode("ascii")
-        url = request.url
+        head, body = self._head(request), request.read()
+        connection = self._reuse() or await self._connect(
+            request.url, request.extensions["timeout"]["connect"]
+        )
+        answer = connection.begin(without_body=request.method == "HEAD")
         try:
-            response = await self._session.request(
-                request.method,
-                URL(f"{url.scheme}://{url.netloc.decode('ascii')}{target}", encoded=True),
-                headers=CIMultiDict(
-                    (name.decode("latin-1"), _text(value)) for name, value in request.headers.raw
-                ),
-                data=_payload(request.read()),
-                allow_redirects=False,
-                proxy=self._proxy,
-                timeout=aiohttp.ClientTimeout(connect=limits["connect"], sock_read=limits["read"]),
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            raise _failure(error) from error
-        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+            if len(body) <= _SLICE:
+                connection.transport.write(head + body)
+            else:
+                await connection.upload(head, body)
+            await answer.head
+        except BaseException:
+            connection.abort()
+            raise
+        if request.method == "HEAD":
+            connection.abort()  # the parser waits for the body that the head speaks of
+        return httpx.Response(answer.status, headers=answer.headers, stream=answer)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for connection in list(self._all):
+            connection.fail(httpx.ReadError("guardproxy closed the connection"))
 
-    def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=_KEEP_ALIVE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_AUTO_HEADERS,
-            auto_decompress=False,
-            trust_env=False,
-            max_line_size=_HEAD_LIMIT,
-            max_field_size=_HEAD_LIMIT,
-        )
+    def _head(self, request: httpx.Request) -> bytes:
+        target = request.extensions["target"]
+        fields = [b"%b: %b" % pair for pair in request.headers.raw]
+        if self._proxy is not None and request.url.scheme == "http":
+            target = b"http://" + request.url.netloc + target
+            fields += _proxy_fields(self._proxy)
+        line = b"%b %b HTTP/1.1" % (request.method.encode("ascii"), target)
+        head = b"\r\n".join([line, *fields, b"", b""])
+        lines = len(fields) + 2
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or line.count(b" ") != 2:
+            raise httpx.LocalProtocolError("a line break in a header")
+        return head
+
+    def _reuse(self) -> "_Connection | None":
+        """The connection that was used last; those that were idle for too long are closed."""
+        oldest = time.monotonic() - _KEEP_ALIVE
+        while self._idle and self._idle[0].since < oldest:
+            self._idle.pop(0).abort()
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    async def _connect(self, url: httpx.URL, seconds: float | None) -> "_Connection":
+        port = url.port or (443 if url.scheme == "https" else 80)
+        tls = self._tls if url.scheme == "https" else None
+        try:
+            async with asyncio.timeout(seconds):
+                if self._proxy is None:
+                    return await self._open(_host(url), port, tls)
+                connection = await self._open(_host(self._proxy), self._proxy.port or 80, None)
+                if tls is not None:
+                    await self._tunnel(connection, _host(url), port, tls)
+                return connection
+        except TimeoutError:
+            raise httpx.ConnectTimeout("the connection took too long") from None
+        except OSError as error:
+            raise httpx.ConnectError(_reason(error)) from error
+
+    async def _open(self, host: str, port: int, tls: ssl.SSLContext | None) -> "_Connection":
+        def connection() -> _Connection:
+            return _Connection(self._idle, self._all)
+
+        try:
+            loop = asyncio.get_running_loop()
+            _, opened = await loop.create_connection(connection, host, port, ssl=tls)
+        except (OSError, UnicodeError) as error:
+            if self._proxy is not None and not isinstance(error, TimeoutError):
+                raise httpx.ProxyError("the proxy (upstream_proxy) cannot be reached") from error
+            if isinstance(error, UnicodeError):
+                raise httpx.ConnectError("its name cannot be resolved") from error
+            raise
+        return opened
+
+    async def _tunnel(self, connection: "_Connection", host: str, port: int, tls: ssl.SSLContext) -> None:
+        """Ask the proxy for a tunnel, and begin TLS in it."""
+        assert self._proxy is not None
+        there = (b"[%b]:%d" if ":" in host else b"%b:%d") % (host.encode("ascii"), port)
+        lines = [b"CONNECT %b HTTP/1.1" % there, b"host: " + there, *_proxy_fields(self._proxy), b"", b""]
+        answer = connection.begin(without_body=True)
+        connection.transport.write(b"\r\n".join(lines))
+        try:
+            await answer.head
+            if answer.status != 200:
+                raise httpx.ProxyError("the proxy (upstream_proxy) refused")
+            loop = asyncio.get_running_loop()
+            secured = await loop.start_tls(connection.transport, connection, tls, server_hostname=host)
+        except BaseException:
+            connection.abort()
+            raise
+        if secured is None:
+            raise httpx.ConnectError("the TLS handshake failed")
+        connection.connection_made(secured)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: it carries one request at a time, and waits among `idle` for the next."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, idle: list["_Connection"], everyone: set["_Connection"]) -> None:
+        self.since = 0.0
+        self._idle = idle
+        self._everyone = everyone
+        self._answer: _Body | None = None
+        self._without_body = False
+        self._uploading = False
+        self._until_closed = False
+        self._head_size = 0
+        self._paused = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._everyone.add(self)
+        self._parser = httptools.HttpResponseParser(self)
+
+    def begin(self, *, without_body: bool) -> "_Body":
+        """Expect an answer; `without_body` where its head is all that comes."""
+        self._without_body = without_body
+        self._until_closed = False
+        self._head_size = 0
+        self._answer = answer = _Body(self)
+        return answer
+
+    async def upload(self, head: bytes, body: bytes) -> None:
+        """Write a large request as fast as the upstream reads it, and stop when it has answered."""
+        assert self._answer is not None
+        answer = self._answer.head
+        self._uploading = True
+        self.transport.write(head)
+        for start in range(0, len(body), _SLICE):
+            await self._writable.wait()
+            if answer.done():
+                return
+            self.transport.write(body[start : start + _SLICE])
+        self._uploading = False
+
+    def resume(self) -> None:
+        """The reader has taken what there was."""
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once; nobody waits for the answer any more."""
+        self._answer = None
+        self.transport.abort()
+
+    def fail(self, error: httpx.TransportError) -> None:
+        """Close at once, and let whoever waits for the answer know why."""
+        answer, self._answer = self._answer, None
+        self.transport.abort()
+        if answer is not None:
+            answer.end(error)
+
+    # asyncio calls these
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None:
+            # Nobody asked: what follows would be taken for the answer to the next request.
+            self.transport.abort()
+            return
+        if not answer.head.done():
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if self._answer is not None:
+                self.fail(httpx.RemoteProtocolError("it is not valid HTTP"))
+            return
+        if self._head_size > _HEAD_LIMIT and not answer.head.done():
+            self.fail(httpx.RemoteProtocolError("its head is too large"))
+        answer.wake()
+        if answer.size > _BUFFER and self._answer is not None and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._everyone.discard(self)
+        if self in self._idle:
+            self._idle.remove(self)
+        self._writable.set()
+        if (answer := self._answer) is None:
+            return
+        if self._until_closed and exc is None:
+            self._answer = None
+            answer.end(None)
+        else:
+            reason = _reason(exc) if isinstance(exc, OSError) else "the connection was closed"
+            self.fail(httpx.ReadError(reason))
+
+    # httptools calls these
+
+    def on_message_begin(self) -> None:
+        if self._answer is None:
+            self.transport.abort()  # a second answer in the bytes of the first
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._answer is not None and not self._answer.head.done():  # later ones are trailers
+            self._answer.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        answer = self._answer
+        if answer is None:
+            return
+        answer.status = self._parser.get_status_code()
+        if answer.status < 200:
+            return
+        names = {name.lower() for name, _ in answer.headers}
+        framed = b"content-length" in names or b"transfer-encoding" in names
+        self._until_closed = not framed and answer.status not in _NO_BODY
+        answer.head.set_result(None)
+        self._writable.set()
+        if self._without_body:
+            self._answer = None
+            answer.end(None)
+
+    def on_body(self, body: bytes) -> None:
+        if self._answer is not None:
+            self._answer.add(body)
+
+    def on_message_complete(self) -> None:
+        answer = self._answer
+        if answer is None:
+            return
+        if answer.status < 200:
+            answer.headers.clear()
+            return
+        self._answer = None
+        answer.end(None)
+        if self._uploading or not self._parser.should_keep_alive():
+            self.transport.abort()
+            return
+        self.resume()
+        self.since = time.monotonic()
+        self._idle.append(self)
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body, in the pieces that the network brought; reading slowly slows the sender."""
+    """An answer as it comes in: its head, then its body in the pieces that the network brought."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+    def __init__(self, connection: _Connection) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.size = 0
+        self._connection = connection
+        self._pieces: list[bytes] = []
+        self._ended = False
+        self._error: httpx.TransportError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def end(self, error: httpx.TransportError | None) -> None:
+        """All of it is here, or will never be."""
+        self._ended = True
+        self._error = error
+        if error is not None and not self.head.done():
+            self.head.set_exception(error)
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            while chunk := await self._response.content.readany():
-                yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            raise _failure(error) from error
+        while True:
+            if self._pieces:
+                data = b"".join(self._pieces)
+                self._pieces.clear()
+                self.size = 0
+                if not self._ended:
+                    self._connection.resume()
+                yield data
+            elif self._error is not None:
+                raise self._error
+            elif self._ended:
+                return
+            else:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
 
     async def aclose(self) -> None:
-        # A connection whose answer was read to its end is back in the pool by now; any other is closed.
-        self._response.close()
+        if not self._ended:
+            self._ended = True
+            self._connection.abort()
 
 
 @lru_cache(maxsize=8)  # loading the bundle takes longer than a hundred exchanges
@@ -288,47 +541,35 @@ def _tls(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _text(value: bytes) -> str:
-    # aiohttp writes headers in UTF-8, so bytes that are UTF-8 arrive as they are.
+def _proxy(text: str) -> httpx.URL:
     try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        raise ConfigError("upstream_proxy is not a URL.") from None
+    if url.scheme != "http" or not url.host:
+        raise ConfigError("upstream_proxy must be an http URL, like http://proxy.example:3128.")
+    return url
 
 
-def _payload(body: bytes) -> bytes | AsyncIterator[bytes] | None:
-    # In pieces, a large body waits while the upstream does not read, instead of filling the write buffer.
-    return _slices(body) if len(body) > _SLICE else body or None
+def _host(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii")
 
 
-async def _slices(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), _SLICE):
-        yield body[start : start + _SLICE]
+def _proxy_fields(proxy: httpx.URL) -> list[bytes]:
+    if not proxy.userinfo:
+        return []
+    pair = unquote(proxy.userinfo.decode("ascii"))
+    return [b"proxy-authorization: Basic " + base64.b64encode(pair.encode())]
 
 
-def _failure(error: Exception) -> httpx.TransportError:
-    """The httpx error of an aiohttp one. Before the connection is made it is a Connect or Proxy error."""
-    for kind, mapped, reason in _FAILURES:
-        if isinstance(error, kind):
-            return mapped(reason or _os_reason(error))
-    return httpx.ReadError(_os_reason(error))
-
-
-def _os_reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if isinstance(number, int) and number > 0 else "the connection failed"
-
-
-_FAILURES: tuple[tuple[type[Exception], type[httpx.TransportError], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout, "the connection took too long"),
-    (aiohttp.ServerTimeoutError, httpx.ReadTimeout, "no bytes came"),
-    (aiohttp.ClientConnectorDNSError, httpx.ConnectError, "its name cannot be resolved"),
-    (aiohttp.ClientConnectorCertificateError, httpx.ConnectError, "its TLS certificate is not trusted"),
-    (aiohttp.ClientConnectorSSLError, httpx.ConnectError, "the TLS handshake failed"),
-    (aiohttp.ClientProxyConnectionError, httpx.ProxyError, "the proxy (upstream_proxy) cannot be reached"),
-    (aiohttp.ClientHttpProxyError, httpx.ProxyError, "the proxy (upstream_proxy) refused"),
-    (aiohttp.ClientConnectorError, httpx.ConnectError, ""),
-    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError, "the connection was closed"),
-    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError, "the body is incomplete or malformed"),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError, "the answer is not valid HTTP"),
-)
+def _reason(error: OSError) -> str:
+    """Why a connection failed, without what the system's message says of hosts."""
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be resolved"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "its TLS certificate is not trusted"
+    if isinstance(error, ssl.SSLError):
+        return "the TLS handshake failed"
+    # With several addresses to try, asyncio has the numbers in the text only.
+    found = _ERRNO.search(str(error))
+    return os.strerror(int(found[1])).lower() if found else "the connection failed"

@@ -17,10 +17,8 @@ class Tags(Detector):
         return [self.one(text) for text in texts]
 
     def one(self, text: str) -> list[Match]:
-        found = []
-        for m in re.finditer(r"(?=(?<![\w-])(TAG-\d{4,8})(?!\d))", text):
-            found.append(Match(m.start(1), m.end(1), "TAG", validated=True))
-        return found
+        tags = re.finditer(r"(?=(?<![\w-])(TAG-\d{4,8})(?!\d))", text)
+        return [Match(*m.span(1), "TAG", validated=True) for m in tags]
 
 
 class Pairs(Detector):

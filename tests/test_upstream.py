@@ -1,6 +1,7 @@
 """upstream.py against small raw servers: what is sent, what comes back, and every way it can fail."""
 
 import asyncio
+import base64
 import gzip
 import shutil
 import socket
@@ -14,12 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from guardproxy.errors import ConfigError, GuardProxyError, UpstreamError, UpstreamTimeout
+from guardproxy.errors import ConfigError, GuardProxyError, InternalError, UpstreamError, UpstreamTimeout
 from guardproxy.settings import Settings
 from guardproxy.upstream import Upstream
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
+HUGE = b"HTTP/1.1 200 OK\r\n" + b"x-filler: 0123456789\r\n" * 20_000
 NEVER = 3600.0
 SOON = 0.05
 
@@ -120,6 +123,10 @@ async def connected(
         yield upstream
     finally:
         await upstream.aclose()
+
+
+async def collected(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])
 
 
 async def post(upstream: Upstream, body: bytes = b"{}") -> bytes:
@@ -297,6 +304,103 @@ async def test_a_slow_reader_slows_the_upstream() -> None:
         assert received == size * count
 
 
+async def test_an_answer_without_a_length_ends_with_the_connection() -> None:
+    async def handler(server: Server, peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nall of it")
+
+    async with serving(handler) as server, connected(server) as upstream:
+        assert await post(upstream) == b"all of it"
+        assert await post(upstream) == b"all of it"
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0\r\nx-trailer: 1\r\n\r\n"])
+async def test_chunks_in_any_pieces(end: bytes) -> None:
+    whole = STREAM + b"5;extension=1\r\nhello\r\n6\r\n world\r\n" + end
+
+    async def handler(server: Server, peer: Peer) -> None:
+        while True:
+            server.requests.append(await peer.request())
+            cut = 40 * len(server.requests)
+            await peer.send(whole[:cut])
+            await asyncio.sleep(0)
+            await peer.send(whole[cut:])
+
+    async with serving(handler) as server, connected(server) as upstream:
+        for _ in range(len(whole) // 40):
+            assert await post(upstream) == b"hello world"
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\n\r\n"])
+async def test_answers_without_a_body(head: bytes) -> None:
+    async with serving(answers(head)) as server, connected(server) as upstream:
+        assert await post(upstream) == b""
+        assert await post(upstream) == b""
+    assert server.connections == 1
+
+
+async def test_the_head_alone() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+    async with serving(answers(head)) as server, connected(server) as upstream:
+        answer = await upstream.send("HEAD", "/models", b"", [], None)
+        assert answer.headers == [(b"content-length", b"5")]
+        assert await answer.read(0) == b""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_an_answer_that_nobody_asked_for_answers_nobody(apart: bool) -> None:
+    forged = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"
+
+    async def handler(server: Server, peer: Peer) -> None:
+        server.requests.append(await peer.request())
+        await peer.send(OK if apart else OK + forged)
+        if apart:
+            await server.asked.wait()
+            await peer.send(forged)
+        server.ended.set()
+        await peer.reader.read()
+
+    async with serving(handler) as server, connected(server) as upstream:
+        assert await post(upstream) == b"ok"
+        server.asked.set()
+        await server.ended.wait()
+        await asyncio.sleep(SOON)  # the forged answer arrives
+        assert await post(upstream) == b"ok"
+    assert server.connections == 2
+
+
+async def test_an_early_answer_ends_a_large_upload() -> None:
+    async def handler(server: Server, peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+        await server.asked.wait()
+
+    async with serving(handler) as server, connected(server) as upstream:
+        answer = await upstream.send("POST", "/responses", b"", [], b"x" * 50_000_000)
+        assert answer.status == 413
+        assert await answer.read(2) == b"no"
+        server.asked.set()
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        ("/responses", (b"x-a", b"1\r\nx-b: 2")),
+        ("/responses", (b"x-a\n", b"1")),
+        ("/responses", (b"x-a", b"1\rx")),
+        ("/a HTTP/1.1\r\nx: y", (b"x-a", b"1")),
+        ("/a b", (b"x-a", b"1")),
+    ],
+)
+async def test_nothing_can_break_the_framing(path: str, header: tuple[bytes, bytes]) -> None:
+    async with serving(answers(OK)) as server, connected(server) as upstream:
+        with pytest.raises(InternalError):
+            await upstream.send("POST", path, b"", [header], b"{}")
+    assert server.connections == 0
+
+
 # Leaving
 
 
@@ -337,6 +441,15 @@ async def test_leaving_within_the_answer_closes_the_connection(how: str) -> None
                 await reading
         await answer.aclose()
         await asyncio.wait_for(server.ended.wait(), 5)
+
+
+async def test_closing_ends_the_calls_under_way() -> None:
+    async with serving(wait_for_request_then_the_end) as server, connected(server) as upstream:
+        call = asyncio.create_task(post(upstream))
+        await server.asked.wait()
+        await upstream.aclose()
+        with pytest.raises(UpstreamError, match="guardproxy closed the connection"):
+            await call
 
 
 # Failing
@@ -422,15 +535,15 @@ async def test_silence_within_the_answer(content_type: str, setting: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("start", "rest"),
+    ("start", "rest", "reason"),
     [
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst", b"more"),
-        (STREAM + b"5\r\nfirst\r\n", b""),
-        (STREAM + b"5\r\nfirst\r\n", b"5\r\nmo"),
-        (STREAM + b"5\r\nfirst\r\n", b"nonsense\r\n"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst", b"more", "the connection was closed"),
+        (STREAM + b"5\r\nfirst\r\n", b"", "the connection was closed"),
+        (STREAM + b"5\r\nfirst\r\n", b"5\r\nmo", "the connection was closed"),
+        (STREAM + b"5\r\nfirst\r\n", b"nonsense\r\n", "it is not valid HTTP"),
     ],
 )
-async def test_an_answer_that_breaks_off(start: bytes, rest: bytes) -> None:
+async def test_an_answer_that_breaks_off(start: bytes, rest: bytes, reason: str) -> None:
     go_on = asyncio.Event()
 
     async def handler(server: Server, peer: Peer) -> None:
@@ -444,13 +557,12 @@ async def test_an_answer_that_breaks_off(start: bytes, rest: bytes) -> None:
         chunks = answer.chunks()
         assert await anext(chunks) == b"first"
         go_on.set()
-        with pytest.raises(UpstreamError, match="broke off its answer: the body is incomplete or malformed"):
-            while True:
-                await anext(chunks)
+        with pytest.raises(UpstreamError, match=f"broke off its answer: {reason}"):
+            await collected(chunks)
 
 
 @pytest.mark.parametrize(
-    "reply", [b"", b"HTTP/1.1 200", b"SSH-2.0-Server\r\n\r\n", b"HTTP/1.1 2x0 OK\r\n\r\n"]
+    "reply", [b"", b"HTTP/1.1 200", b"SSH-2.0-Server\r\n\r\n", b"HTTP/1.1 2x0 OK\r\n\r\n", SWITCH, HUGE]
 )
 async def test_no_valid_answer(reply: bytes) -> None:
     async def handler(server: Server, peer: Peer) -> None:
@@ -460,7 +572,7 @@ async def test_no_valid_answer(reply: bytes) -> None:
     async with serving(handler) as server, connected(server) as upstream:
         error = await failure(upstream)
     assert isinstance(error, UpstreamError)
-    assert "gave no answer: the " in error.message
+    assert "gave no answer: " in error.message
     assert len(server.requests) == 1
 
 
@@ -592,6 +704,46 @@ async def test_the_ca_file_decides_whom_to_trust(certificate: tuple[Path, Path])
     assert (
         error.message == f"The upstream {url[:-3]} could not be reached: its TLS certificate is not trusted."
     )
+
+
+async def test_tls_goes_through_a_proxy(certificate: tuple[Path, Path]) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    async with serving(answers(OK), tls) as server:
+
+        async def tunnel(proxy: Server, peer: Peer) -> None:
+            proxy.requests.append(await peer.request())
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+            async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                while data := await source.read(1 << 16):
+                    sink.write(data)
+                sink.close()
+
+            await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+
+        async with (
+            serving(tunnel) as proxy,
+            connected(
+                server,
+                upstream=f"https://127.0.0.1:{server.port}/v1",
+                upstream_ca_file=str(certificate[0]),
+                upstream_proxy=f"http://me:a%40b@127.0.0.1:{proxy.port}",
+            ) as upstream,
+        ):
+            assert await post(upstream) == b"ok"
+            assert await post(upstream) == b"ok"
+    (asked, _), *others = proxy.requests
+    credentials = base64.b64encode(b"me:a@b").decode()
+    assert asked.decode().split("\r\n")[:3] == [
+        f"CONNECT 127.0.0.1:{server.port} HTTP/1.1",
+        f"host: 127.0.0.1:{server.port}",
+        f"proxy-authorization: Basic {credentials}",
+    ]
+    assert not others
+    assert len(server.requests) == 2
+    assert b"proxy-authorization" not in server.requests[0][0]
 
 
 # Another transport

@@ -1,0 +1,65 @@
+"""Internet addresses, version 4 and 6."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from guardproxy import Match
+from guardproxy_pii.local import LocalDetector
+
+_FOUR = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w])(?!\.[0-9])")
+_SIX = re.compile(
+    r"(?:[0-9a-fA-F:]{1,30}:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]{2,39})(?:%[0-9a-zA-Z]{1,15})?"
+)
+# The end of a version 6 address before its version 4 part.
+_MAPPED = re.compile(r":[0-9a-fA-F]{0,4}:\Z")
+# Four numbers behind one of these are a version.
+_VERSION = re.compile(r"(?i)(?:version|release|\bver|\bv|[=~<>^]=|\^|~)[\"']?\s{0,2}[:=]?\s{0,2}[\"']?\Z")
+_ADDRESS = re.compile(r"(?i)(?:\bip|ipv6|address|addr|host|listen|bind)\W{1,12}\Z")
+
+
+class IpAddresses(LocalDetector):
+    """IP_ADDRESS."""
+
+    name = "ip"
+    anchor = re.compile(
+        r"(?<![\w.])(?=[0-9]{1,3}\.[0-9]{1,3}\.)|(?<![\w:.])(?=[0-9a-fA-F]{0,4}:[0-9a-fA-F]{0,4}:)"
+    )
+    before = 32
+    after = 64
+
+    def at(self, window: str, position: int) -> Iterator[Match]:
+        """The address that begins at `position`."""
+        if four := _FOUR.match(window, position):
+            if _octets(four[0]) and not (
+                _VERSION.search(window, 0, position) or _MAPPED.search(window, 0, position)
+            ):
+                yield Match(position, four.end(), "IP_ADDRESS", 0.9)
+        elif six := _SIX.match(window, position):
+            end = six.end()
+            if window[end - 1] == ":" and window[end - 2] != ":":
+                end -= 1
+            alone = not window[end : end + 1].isalnum()
+            if alone and _six(window[position:end]) and _plain(window, position, end):
+                yield Match(position, end, "IP_ADDRESS", 0.9)
+
+
+def _octets(text: str) -> bool:
+    return all(int(octet) < 256 and str(int(octet)) == octet for octet in text.split("."))
+
+
+def _six(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _plain(window: str, start: int, end: int) -> bool:
+    """More than the `::` of a language: a digit and a border of its own, or a word that announces it."""
+    if _ADDRESS.search(window, 0, start):
+        return True
+    if window[end : end + 1] in ("_", ":", "<"):
+        return False
+    return any(character.isdigit() for character in window[start:end]) and end - start >= 3

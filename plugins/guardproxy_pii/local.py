@@ -1,0 +1,43 @@
+"""Detectors that look at a few characters around an anchor, and so are local by construction."""
+
+import abc
+import re
+from collections.abc import Iterable, Sequence
+
+from guardproxy import Detector, Match
+
+
+class LocalDetector(Detector):
+    """A detector whose matches each depend on a window of fixed size around an anchor.
+
+    `anchor` matches the empty string wherever a candidate may be, with assertions that look at fewer
+    than `before` characters back and `after` forward: no candidate consumes another. `at` sees the
+    window alone, so a match cannot depend on more than `before + after` characters.
+    """
+
+    inline_below = 4000
+    anchor: re.Pattern[str]
+    before: int
+    after: int
+
+    def __init_subclass__(cls) -> None:
+        cls.reach = cls.before + cls.after
+
+    def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        """The matches of each text, in any order."""
+        return [self._find(text) for text in texts]
+
+    def _find(self, text: str) -> list[Match]:
+        found = []
+        for anchor in self.anchor.finditer(text):
+            low = max(0, anchor.start() - self.before)
+            window = text[low : anchor.start() + self.after]
+            found += [
+                Match(m.start + low, m.end + low, m.category, m.score, m.validated)
+                for m in self.at(window, anchor.start() - low)
+            ]
+        return list(dict.fromkeys(found))
+
+    @abc.abstractmethod
+    def at(self, window: str, position: int) -> Iterable[Match]:
+        """The matches of the anchor at `position` of `window`, with offsets of `window`."""

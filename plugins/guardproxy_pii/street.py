@@ -1,0 +1,66 @@
+"""Street addresses: a street with its house number, a post box, a flat; and the town behind them."""
+
+import re
+from collections.abc import Iterator
+
+from guardproxy import Match
+from guardproxy_pii.local import LocalDetector
+
+_CAPITAL = r"[A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĞĢĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŞŠŢŤŪŮŰŲŹŻŽΑ-Ω]"
+_NAME = _CAPITAL + r"[\w'’.-]{0,24}"
+_WORDS = rf"{_NAME}(?: {_NAME}){{0,2}}"
+_BEFORE = r"(?:[0-9]{1,5},? )?"
+_ENGLISH = (
+    rf"{_BEFORE}[0-9]{{1,6}}[A-Za-z]? (?:[NSEW]\.? )?(?:{_NAME} ){{1,3}}"
+    r"(?:Street|Str|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Terrace|Ter"
+    r"|Way|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Crescent|Close|Grove|Gardens|Mews|Row|Walk|Trail|Alley|Quay)\b\.?"
+)
+# One word that ends like a street (Dutch, German, Nordic), and a number.
+_COMPOUND = (
+    rf"{_BEFORE}{_CAPITAL}[\w’'-]{{1,24}}(?:straat|stra[sß]s?e|str\.|gat(?:a|an|e)|gade|vej|v[äe]gen|vei|veien|katu|tie"
+    r"|laan|weg|gasse|gass|platz|allee|plein|kade|gracht|polku|kuja|stien|gyden|bakken|haugen|plads|torg|parken)"
+    r" [0-9]{1,4}[A-Za-z]?\b"
+)
+# A word that opens the name of a street (Romance, Slavic, Greek), with a number before or behind it.
+_OPENING = (
+    r"(?:[Rr]ue|[Aa]venue|Boulevard|Chemin|Impasse|Via|Viale|Piazza|Corso|Strada|Calle|C/|Avenida|Avda?\.|Paseo|Plaza"
+    r"|Rua|R[uú]a|Travessa|Largo|Pra[cç]a|[Uu]l\.|[Uu]lica|Aleja|Λεωφ\.|Οδός)"
+)
+_OPENED = rf"{_OPENING}(?: (?:de|du|des|del|della|di|do|da|dos|la|le|les|el|al|van|y|{_NAME},?)){{1,6}}"
+_NUMBERED = rf"(?:[0-9]{{1,5}},? ){{1,2}}{_OPENED}(?: [0-9]{{1,5}}\b)?|{_OPENED} [0-9]{{1,5}}\b"
+_BOX = r"(?i:p\.? ?o\.? ?box|postbox|postfach|postboks|bo[iî]te postale) [0-9]{1,6}\b"
+_UNIT = r"(?:Apt|Apartment|Suite|Ste|Unit|Flat)\.? #?[0-9]{1,5}[A-Za-z]?\b"
+_POSTCODE = r"(?i:zip|zip code|post ?code|postal code):? (?:[A-Z]{1,2}-)?[0-9]{4,6}(?:-[0-9]{3,4})?\b"
+_CORE = re.compile("|".join((_ENGLISH, _COMPOUND, _NUMBERED, _BOX, _UNIT, _POSTCODE)))
+_CORE_LONGEST = 90
+_BREAK = r"[,.]?(?: |[ ,]{0,2}\n[> ]{0,3})"
+_MORE = re.compile(
+    rf"{_BREAK}(?:{_UNIT}|{_BOX})"
+    rf"|{_BREAK}[0-9]{{4,5}} {_WORDS}"  # post code and town
+    # town, state, post code
+    rf"|{_BREAK}{_WORDS}{_BREAK}(?:[A-Z]{{2}}{_BREAK})?[0-9]{{4,5}}(?:-[0-9]{{4}})?\b"
+    rf"|\s{{0,2}}\n[> ]{{0,3}}{_WORDS}(?=\s{{0,2}}\n)"  # a town or country on a line of its own
+    rf"|, {_WORDS}(?=,)"
+)
+
+
+class StreetAddresses(LocalDetector):
+    """STREET_ADDRESS."""
+
+    name = "street"
+    anchor = re.compile(
+        rf"(?<![\w.])(?=[0-9]{{1,6}}[A-Za-z]?,? |{_CAPITAL}|(?i:ul\. |rue |avenue |post|p\.? ?o\.? ?b|zip))"
+    )
+    before = 2
+    after = 156
+
+    def at(self, window: str, position: int) -> Iterator[Match]:
+        """The address that begins at `position`."""
+        core = _CORE.match(window, position, position + _CORE_LONGEST)
+        if core is None:
+            return
+        end = core.end()
+        for _ in range(3):
+            if more := _MORE.match(window, end):
+                end = more.end()
+        yield Match(position, len(window[:end].rstrip()), "STREET_ADDRESS", 0.7)

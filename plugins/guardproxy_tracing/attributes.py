@@ -1,0 +1,206 @@
+"""What a finished step says on its span: facts from closed sets, counts, and names that fit the grammar.
+
+No text, no header, no key, no query string and no exception's message ever becomes an attribute.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from guardproxy import Exchange, Finding, Stage, Step, Verdict
+
+from guardproxy_tracing import names
+
+Value = str | bool | int | float | list[str]
+Attributes = dict[str, Value]
+
+KIND: Final = "openinference.span.kind"
+ERROR_TYPE: Final = "error.type"
+OUTCOME: Final = "guardproxy.outcome"
+# As everywhere in guardproxy: what does not look like a name could be a text that nobody inspected.
+_GRAMMAR = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
+_ROUTE = re.compile(r"/[A-Za-z0-9._:/@{}-]{0,255}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_USAGE = {
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
+}
+_BROKEN = frozenset({"failed", "error"})  # outcomes that are errors; a block and a client that left are not
+_NOT_ERRORS = frozenset({"guardrail_violation", names.GUARDRAIL_BLOCKED, "cancelled"})
+
+
+def label(value: str | None) -> str | None:
+    """`value` where it fits the grammar of names."""
+    return value if value is not None and _GRAMMAR.fullmatch(value) else None
+
+
+def method(exchange: Exchange) -> str:
+    """The request's method, `_OTHER` for one that HTTP does not know."""
+    return exchange.method if exchange.method in _METHODS else "_OTHER"
+
+
+def route(exchange: Exchange) -> str | None:
+    """The path without a query string, where it fits the grammar of paths."""
+    path = exchange.path.partition("?")[0]
+    return path if _ROUTE.fullmatch(path) else None
+
+
+def is_chat(exchange: Exchange) -> bool:
+    """Whether the exchange asks a model for a response (and does not fetch or count one)."""
+    return exchange.method == "POST" and exchange.path.endswith(("/responses", "/openresponses"))
+
+
+def model(exchange: Exchange) -> str | None:
+    """The model asked for: where it fits the grammar, and no guard found something in it."""
+    return None if "model" in _found_in(exchange.verdicts.get(Stage.INPUT)) else label(exchange.model)
+
+
+def _found_in(verdict: Verdict | None) -> set[str]:
+    """The last steps of the paths at which something was found."""
+    if verdict is None or not (verdict.findings or verdict.shadowed):
+        return set()
+    return {f.path.rpartition("/")[2].lower() for f in (*verdict.findings, *verdict.shadowed)}
+
+
+def _present(values: Mapping[str, Value | None]) -> Attributes:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def of_exchange(exchange: Exchange, step: Step) -> Attributes:
+    """The whole exchange, when it is over."""
+    found = _present(
+        {
+            "http.response.status_code": exchange.status if step.status is None else step.status,
+            OUTCOME: label(exchange.outcome),
+            "guardproxy.exchange.id": label(exchange.id),
+            "guardproxy.client": label(exchange.client),
+            "guardproxy.stream": exchange.stream,
+            "guardproxy.verdict.input": exchange.stage_outcome(Stage.INPUT).value,
+            "guardproxy.verdict.output": exchange.stage_outcome(Stage.OUTPUT).value,
+        }
+    )
+    if exchange.name is not None and "x-opper-name" not in _found_in(exchange.verdicts.get(Stage.INPUT)):
+        found |= _present({"guardproxy.name": label(exchange.name)})
+    if exchange.events:
+        found["guardproxy.events"] = exchange.events
+    if exchange.outcome == "blocked":
+        found[ERROR_TYPE] = names.GUARDRAIL_BLOCKED
+    elif is_broken(exchange, step):
+        found[ERROR_TYPE] = (
+            label(step.error_type) or label(exchange.error_code) or str(exchange.status or 500)
+        )
+    elif step.error_type or exchange.error_code:
+        found |= _present({ERROR_TYPE: label(step.error_type or exchange.error_code)})
+    return found
+
+
+def is_broken(exchange: Exchange, step: Step) -> bool:
+    """Whether the exchange ended in an error of ours or of the upstream."""
+    status = exchange.status if step.status is None else step.status
+    return exchange.outcome in _BROKEN or (exchange.outcome != "blocked" and (status or 0) >= 500)
+
+
+def of_stage(step: Step) -> Attributes:
+    """A stage's verdict and receipt."""
+    found: Attributes = {}
+    if step.verdict is not None:
+        verdict = step.verdict
+        found = {
+            "guardproxy.verdict.outcome": verdict.outcome.value,
+            "guardproxy.verdict.findings": len(verdict.findings),
+            "guardproxy.verdict.shadowed": len(verdict.shadowed),
+            "guardproxy.receipt.parts": verdict.receipt.parts,
+        }
+        if verdict.failed:
+            found["guardproxy.verdict.failed"] = [name for name in verdict.failed if label(name)]
+        for reason, count in verdict.receipt.skipped.items():
+            if label(reason):
+                found[f"guardproxy.receipt.skipped.{reason}"] = count
+        if verdict.outcome.value == "blocked":
+            found[ERROR_TYPE] = names.GUARDRAIL_BLOCKED
+    return _with_error(found, step)
+
+
+def of_guard(step: Step) -> Attributes:
+    """A guard's rule and its time."""
+    found: Attributes = {
+        names.GUARDRAIL_NAME: step.name,
+        "gen_ai.operation.name": names.APPLY_GUARDRAIL,
+        "guardproxy.guard.seconds": step.seconds,
+        "guardproxy.guard.findings": sum(step.findings.values()),
+    }
+    if step.stage is not None:
+        found[names.GUARDRAIL_TARGET] = names.TARGETS[step.stage.value]
+    if step.rule is not None:
+        found[names.GUARDRAIL_ACTION] = step.rule.action.word
+        found["guardproxy.guard.shadow"] = step.rule.shadow
+        if step.findings and step.rule.action.word == "block" and not step.rule.shadow:
+            found[ERROR_TYPE] = names.GUARDRAIL_BLOCKED
+    return _with_error(found, step)
+
+
+def results(step: Step) -> Iterator[Attributes]:
+    """One result of a guard for each category that it found; others than well-formed ones are `OTHER`."""
+    scores = _scores(step)
+    for category, count in step.findings.items():
+        result: Attributes = {
+            names.RESULT_CATEGORY: label(category) or "OTHER",
+            names.RESULT_COUNT: count,
+        }
+        if category in scores:
+            result[names.RESULT_SCORE] = scores[category]
+        if step.rule is not None:
+            result[names.GUARDRAIL_ACTION] = step.rule.action.word
+        yield result
+
+
+def _scores(step: Step) -> dict[str, float]:
+    """The highest score of each category."""
+    if len(step.findings) == 1 and step.score is not None:
+        return dict.fromkeys(step.findings, step.score)
+    verdict = step.parent.verdict if step.parent is not None else None
+    scores: dict[str, float] = {}
+    findings: tuple[Finding, ...] = (*verdict.findings, *verdict.shadowed) if verdict is not None else ()
+    for finding in findings:
+        if finding.guard == step.name:
+            scores[finding.category] = max(scores.get(finding.category, 0.0), finding.score)
+    return scores
+
+
+def of_call(exchange: Exchange, step: Step) -> Attributes:
+    """The upstream's answer: its model, its id, its tokens."""
+    hidden = _found_in(exchange.verdicts.get(Stage.OUTPUT))
+    found = _present(
+        {
+            "gen_ai.response.id": None if "id" in hidden else label(exchange.response_id),
+            "gen_ai.response.model": None if "model" in hidden else label(exchange.response_model),
+            "gen_ai.response.time_to_first_chunk": exchange.first_event_seconds,
+        }
+    )
+    for name, count in exchange.usage.items():
+        if name in _USAGE:
+            found[_USAGE[name]] = count
+    return _with_error(found, step)
+
+
+def of_attempt(step: Step) -> Attributes:
+    """The status that the upstream answered."""
+    found: Attributes = {}
+    if step.status is not None:
+        found["http.response.status_code"] = step.status
+        if step.status >= 400:
+            found[ERROR_TYPE] = str(step.status)
+    return _with_error(found, step)
+
+
+def _with_error(found: Attributes, step: Step) -> Attributes:
+    if step.error_type is not None and step.error_type not in _NOT_ERRORS:
+        found[ERROR_TYPE] = label(step.error_type) or "_OTHER"
+    return found
+
+
+def is_error(found: Attributes) -> bool:
+    """Whether the span of an inner step has the status ERROR: it names an error that is not a block."""
+    return found.get(ERROR_TYPE, names.GUARDRAIL_BLOCKED) != names.GUARDRAIL_BLOCKED

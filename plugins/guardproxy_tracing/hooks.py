@@ -1,0 +1,129 @@
+"""The plugin's hooks, and the one tracer that they share in a process."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import msgspec
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import Tracer
+
+from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
+from guardproxy_tracing.propagator import origin
+from guardproxy_tracing.provider import Provider, exporters_from
+from guardproxy_tracing.spans import STATE, ExchangeSpan, StepSpan, Upstream
+
+_log = logging.getLogger("guardproxy.tracing")
+
+
+class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[plugins.tracing]`. Where spans go is said by the standard OTEL_* environment."""
+
+    trust_inbound: bool = True  # continue the traces that requests name
+    propagate: bool = False  # send `traceparent` to the upstream
+    shutdown_timeout: float = 5.0  # seconds that the last spans have to leave
+
+
+@dataclass(slots=True)
+class _Process:
+    """What the hooks of one serving process share. Without a tracer tracing is off."""
+
+    provider: Provider | None = None
+    tracer: Tracer | None = None
+    settings: TracingSettings = TracingSettings()
+    upstream: Upstream | None = None
+    recorders: tuple["_Recorder", ...] = ()
+
+    def open(self, provider: Provider) -> None:
+        self.provider = provider
+        self.tracer = provider.get_tracer("guardproxy")
+
+    def close(self) -> None:
+        provider, self.provider, self.tracer = self.provider, None, None
+        if provider is not None and not provider.close(self.settings.shutdown_timeout):
+            _log.warning("tracing: the last spans were given up, the backend is too slow")
+
+
+_process = _Process()
+
+
+@hookimpl
+def guardproxy_register_settings() -> type[msgspec.Struct]:
+    """The plugin's settings."""
+    return TracingSettings
+
+
+@hookimpl
+def guardproxy_startup(settings: Settings) -> None:
+    """Open the exporters that the environment asks for.
+
+    Raises:
+        ValueError: the environment names an exporter or protocol that there is not.
+    """
+    exporters = exporters_from(os.environ)
+    _process.close()
+    found = settings.plugins.get("tracing")
+    _process.settings = found if isinstance(found, TracingSettings) else TracingSettings()
+    _process.upstream = _upstream(settings.upstream)
+    if exporters or _process.recorders:
+        _process.open(Provider(exporters, _process.recorders))
+
+
+@hookimpl
+def guardproxy_step(exchange: Exchange, step: Step) -> AbstractContextManager[object] | None:
+    """The span around `step`."""
+    tracer = _process.tracer
+    if tracer is None:
+        return None
+    if step.kind is StepKind.EXCHANGE:
+        return ExchangeSpan(tracer, exchange, step, origin(exchange.headers, _process.settings.trust_inbound))
+    if STATE not in exchange.state:
+        return None
+    return StepSpan(tracer, exchange, step, _process.upstream, _process.settings.propagate)
+
+
+@hookimpl
+def guardproxy_shutdown() -> None:
+    """Send the last spans and close the exporters."""
+    _process.close()
+
+
+@contextmanager
+def record() -> Iterator[list[ReadableSpan]]:
+    """Trace within the block, whatever the environment says, into a list: the finished spans, in order.
+
+    For demonstrations and tests, in the process that serves. OTEL_SDK_DISABLED leaves the list empty.
+    """
+    recorder = _Recorder()
+    _process.recorders += (recorder,)
+    if _process.provider is None:
+        _process.open(Provider((), (recorder,)))
+    else:
+        _process.provider.add_span_processor(recorder)
+    try:
+        yield recorder.spans
+    finally:
+        recorder.active = False
+        _process.recorders = tuple(other for other in _process.recorders if other is not recorder)
+        if _process.provider is not None and not _process.provider.exports and not _process.recorders:
+            _process.close()
+
+
+class _Recorder(SpanProcessor):
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+        self.active = True
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self.active:
+            self.spans.append(span)
+
+
+def _upstream(url: str) -> Upstream | None:
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return None
+    return Upstream(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))

@@ -1,0 +1,126 @@
+"""Where a trace comes from and goes to: `X-Opper-Parent-Span-Id`, `traceparent` and `traceresponse`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from opentelemetry import trace
+from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from guardproxy_tracing.ids import key_of, parent_of, uuid_of
+
+PARENT_HEADER = "x-opper-parent-span-id"
+SPAN_HEADER = "X-Opper-Span-Id"
+_UNDECIDED = create_key("guardproxy-sampling-undecided")
+# A UUID says nothing about sampling. A process that samples by the parent alone shall keep the trace.
+_FLAGS = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
+_W3C = TraceContextTextMapPropagator()
+
+
+class OpperPropagator(TextMapPropagator):
+    """Reads and writes `X-Opper-Parent-Span-Id`. A parent that another propagator found before wins."""
+
+    def extract(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        getter: Getter[CarrierT] = default_getter,
+    ) -> Context:
+        """`context` with the span that the header names as its remote parent."""
+        context = Context() if context is None else context
+        if trace.get_current_span(context).get_span_context().is_valid:
+            return context
+        values = getter.get(carrier, PARENT_HEADER) or []
+        found = parent_of(values[0].strip()) if len(values) == 1 else None
+        return context if found is None else _with_parent(context, *found)
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        """Name the current span of `context` in the header."""
+        span = trace.get_current_span(context).get_span_context()
+        if span.is_valid:
+            setter.set(carrier, PARENT_HEADER, uuid_of(span.trace_id, span.span_id))
+
+    @property
+    def fields(self) -> set[str]:
+        """The header that `inject` writes."""
+        return {PARENT_HEADER}
+
+
+def _with_parent(context: Context, trace_id: int, span_id: int) -> Context:
+    parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=_FLAGS)
+    return set_value(_UNDECIDED, True, trace.set_span_in_context(NonRecordingSpan(parent), context))
+
+
+def undecided(context: Context | None) -> bool:
+    """Whether the parent in `context` came without a decision on sampling."""
+    return get_value(_UNDECIDED, context) is True
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an exchange's span belongs. `unusable`: a parent header was there, and no UUID of a span."""
+
+    context: Context
+    links: tuple[Link, ...] = ()
+    unusable: bool = False
+
+
+def origin(headers: Mapping[str, str], trust: bool = True) -> Origin:
+    """The origin that a request's headers (names in lower case) give; a new root unless `trust`.
+
+    A valid `traceparent` wins. Another parent in `X-Opper-Parent-Span-Id` becomes a link then.
+    """
+    if not trust:
+        return Origin(Context())
+    given = headers.get(PARENT_HEADER, "").strip()
+    named = parent_of(given) if given else None
+    unusable = bool(given) and named is None
+    parent = _traceparent(headers)
+    if parent is None:
+        return Origin(_with_parent(Context(), *named) if named else Context(), (), unusable)
+    context = trace.set_span_in_context(NonRecordingSpan(parent), Context())
+    return Origin(context, _links(parent, named), unusable)
+
+
+def _traceparent(headers: Mapping[str, str]) -> SpanContext | None:
+    """The span that `traceparent` names. `tracestate` is left out: it holds free text."""
+    value = headers.get("traceparent")
+    if value is None:
+        return None
+    found = trace.get_current_span(_W3C.extract({"traceparent": value}, Context())).get_span_context()
+    return found if found.is_valid else None
+
+
+def _links(parent: SpanContext, named: tuple[int, int] | None) -> tuple[Link, ...]:
+    if named is None:
+        return ()
+    trace_id, span_id = named
+    if key_of(trace_id) == key_of(parent.trace_id):  # the UUID of a span in the same trace, begun elsewhere
+        if span_id == parent.span_id:
+            return ()
+        trace_id = parent.trace_id
+    return (Link(SpanContext(trace_id, span_id, is_remote=True, trace_flags=_FLAGS)),)
+
+
+def traceparent(span: SpanContext) -> str:
+    """`span` in the W3C spelling of `traceparent` and `traceresponse`."""
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+
+
+def response_headers(span: SpanContext) -> dict[str, str]:
+    """What tells the client how to continue from `span`."""
+    return {SPAN_HEADER: uuid_of(span.trace_id, span.span_id), "traceresponse": traceparent(span)}

@@ -1,0 +1,155 @@
+"""The span around a step: started when the step begins, handed on, ended when it is left; never current."""
+
+from dataclasses import dataclass, field
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+
+from guardproxy import Exchange, Step, StepKind
+from guardproxy_tracing import attributes as facts
+from guardproxy_tracing import names
+from guardproxy_tracing.propagator import Origin, response_headers, traceparent
+
+STATE = "tracing"  # the key of exchange.state
+_ERROR = Status(StatusCode.ERROR)
+_SPAN_KINDS = {
+    StepKind.EXCHANGE: SpanKind.SERVER,
+    StepKind.CALL: SpanKind.CLIENT,
+    StepKind.ATTEMPT: SpanKind.CLIENT,
+}
+
+
+@dataclass(slots=True)
+class Trace:
+    """The spans of one exchange that children may still ask for, as contexts by step."""
+
+    root: Context
+    contexts: dict[Step, Context] = field(default_factory=dict)
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where attempts go to, as spans name it."""
+
+    address: str
+    port: int
+
+
+class ExchangeSpan:
+    """The SERVER span. It also tells the client where to continue the trace."""
+
+    def __init__(self, tracer: Tracer, exchange: Exchange, step: Step, origin: Origin) -> None:
+        self._exchange = exchange
+        self._step = step
+        method, route = facts.method(exchange), facts.route(exchange)
+        first: facts.Attributes = {facts.KIND: "CHAIN", "http.request.method": method}
+        if route is not None:
+            first["http.route"] = route
+        if origin.unusable:
+            first["guardproxy.parent.unusable"] = True
+        self._span = tracer.start_span(
+            f"{method} {route}" if route else method,
+            context=origin.context,
+            kind=SpanKind.SERVER,
+            attributes=first,
+            links=origin.links,
+        )
+
+    def __enter__(self) -> None:
+        span = self._span.get_span_context()
+        self._exchange.response_headers.update(response_headers(span))
+        if self._span.is_recording():  # no state: the steps inside are not even looked at
+            self._exchange.state[STATE] = Trace(trace.set_span_in_context(self._span, Context()))
+
+    def __exit__(self, *_: object) -> None:
+        self._exchange.state.pop(STATE, None)
+        if self._span.is_recording():
+            self._span.set_attributes(facts.of_exchange(self._exchange, self._step))
+            if facts.is_broken(self._exchange, self._step):
+                self._span.set_status(_ERROR)
+        self._span.end()
+
+
+class StepSpan:
+    """The span of a step inside an exchange."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        exchange: Exchange,
+        step: Step,
+        upstream: Upstream | None = None,
+        propagate: bool = False,
+    ) -> None:
+        self._exchange = exchange
+        self._step = step
+        self._trace: Trace = exchange.state[STATE]
+        context = self._trace.root
+        if step.parent is not None:
+            context = self._trace.contexts.get(step.parent, context)
+        name, first = _begin(exchange, step, self._trace, upstream)
+        kind = _SPAN_KINDS.get(step.kind, SpanKind.INTERNAL)
+        self._span: Span = tracer.start_span(name, context=context, kind=kind, attributes=first)
+        if propagate and step.kind is StepKind.ATTEMPT:
+            step.request_headers["traceparent"] = traceparent(self._span.get_span_context())
+
+    def __enter__(self) -> None:
+        if self._step.kind in (StepKind.STAGE, StepKind.CALL):  # the others have no children
+            self._trace.contexts[self._step] = trace.set_span_in_context(self._span, Context())
+
+    def __exit__(self, *_: object) -> None:
+        step = self._step
+        self._trace.contexts.pop(step, None)
+        if step.kind is StepKind.GUARD:
+            found = facts.of_guard(step)
+            for result in facts.results(step):
+                self._span.add_event(names.RESULT_EVENT, result)
+        elif step.kind is StepKind.STAGE:
+            found = facts.of_stage(step)
+        elif step.kind is StepKind.CALL:
+            found = facts.of_call(self._exchange, step)
+        else:
+            found = facts.of_attempt(step)
+        self._span.set_attributes(found)
+        if facts.is_error(found):
+            self._span.set_status(_ERROR)
+        self._span.end()
+
+
+def _begin(
+    exchange: Exchange, step: Step, trace_: Trace, upstream: Upstream | None
+) -> tuple[str, facts.Attributes]:
+    """The name of a step's span, and what is known when it begins."""
+    if step.kind is StepKind.STAGE:
+        return f"guardproxy.guard {step.name}", {facts.KIND: "GUARDRAIL"}
+    if step.kind is StepKind.GUARD:
+        return f"{names.APPLY_GUARDRAIL} {step.name}", {facts.KIND: "GUARDRAIL"}
+    if step.kind is StepKind.CALL:
+        return _begin_call(exchange)
+    trace_.attempts += 1
+    first: facts.Attributes = {facts.KIND: "CHAIN", "http.request.method": facts.method(exchange)}
+    if upstream is not None:
+        first["server.address"] = upstream.address
+        first["server.port"] = upstream.port
+    if trace_.attempts > 1:
+        first["http.request.resend_count"] = trace_.attempts - 1
+    return facts.method(exchange), first
+
+
+def _begin_call(exchange: Exchange) -> tuple[str, facts.Attributes]:
+    if not facts.is_chat(exchange):
+        return "guardproxy.call", {facts.KIND: "CHAIN"}
+    first: facts.Attributes = {
+        facts.KIND: "LLM",
+        "gen_ai.operation.name": "chat",
+        # The dialect that is spoken, whoever answers: the conventions use it to tell formats apart.
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.stream": exchange.stream,
+    }
+    model = facts.model(exchange)
+    if model is None:
+        return "chat", first
+    first["gen_ai.request.model"] = model
+    return f"chat {model}", first

@@ -1,0 +1,512 @@
+"""One exchange, end to end in memory: what goes up, what comes back, and in which order things happen."""
+
+import asyncio
+import gzip
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from guardproxy import LocalReply, Policy, Rule, Stage, hookimpl
+from guardproxy.types import Action, Outcome
+from tests.harness import Chunks, message, proxy, response, sse, streaming, text_events, whole
+
+REDACT = {"x-opper-guard-action": "redact"}
+IN = {"x-opper-guard-input": "tags"}
+OUT = {"x-opper-guard-output": "tags"}
+
+
+async def test_raw_request_and_response_are_the_bytes_as_they_came() -> None:
+    odd = b'{ "model" : "m","input":"TAG-1234", "n": 1e400, "n": 2 }'
+    reply = httpx.Response(201, content=b'{"a":  1}', headers={"x-request-id": "theirs", "x-other": "1"})
+    async with proxy(lambda _: reply) as client:
+        got = await client.post(odd, {"x-opper-name": "job", "cookie": "a=b"})
+        sent = client.requests[0]
+    assert (got.status, got.body, got.headers["x-request-id"]) == (201, b'{"a":  1}', "theirs")
+    assert sent.content == odd
+    assert sent.url == "http://upstream.test/v1/responses"
+    assert "x-opper-name" not in sent.headers
+    assert sent.headers["cookie"] == "a=b"
+    assert "x-guardproxy-verdict" not in got.headers
+
+
+async def test_redacted_input_changes_only_the_text_that_was_found() -> None:
+    body = b'{"model":"m",  "input":"see TAG-1234 now", "temperature":1e0}'
+    async with proxy(whole(message("fine"))) as client:
+        got = await client.post(body, IN | REDACT)
+        assert client.requests[0].content == body.replace(b"TAG-1234", b"[TAG]")
+    assert got.headers["x-guardproxy-verdict"] == "input=redacted, output=off"
+    assert got.headers["x-guardproxy-receipt"] == "parts=1"
+    (entry,) = got.json["guards"]
+    assert entry["guard_type"] == "tags"
+    assert entry["findings"] == [{"category": "TAG", "path": "/input", "start": 4, "end": 12, "score": 1.0}]
+
+
+async def test_blocked_input_never_reaches_the_upstream() -> None:
+    async with proxy(whole()) as client:
+        got = await client.post(
+            {"input": [{"role": "user", "content": "TAG-1234"}]}, {"x-opper-guard-input": "tags=block"}
+        )
+        assert client.requests == []
+        assert client.recorder.exchanges[0].outcome == "blocked"
+    assert got.status == 400
+    error = got.json["error"]
+    assert (error["code"], error["param"]) == ("guardrail_violation", "/input/0/content")
+    assert error["message"] == "Blocked by guard 'tags' at the input: TAG."
+    assert got.headers["x-should-retry"] == "false"
+    assert got.headers["x-guardproxy-verdict"] == "input=blocked, output=off"
+    assert "TAG-1234" not in got.body.decode()
+
+
+async def test_flagged_input_is_forwarded_as_it_came() -> None:
+    body = b'{"input":"TAG-1234 "}'
+    async with proxy(whole(message("fine"))) as client:
+        got = await client.post(body, IN)
+        assert client.requests[0].content == body
+    assert got.headers["x-guardproxy-verdict"] == "input=flagged, output=off"
+    assert got.json["guards"][0]["flagged"] is True
+
+
+async def test_redacted_output_agrees_with_its_report() -> None:
+    item = message("see TAG-1234 and TAG-5678")
+    item["content"][0]["annotations"] = [
+        {"type": "url_citation", "start_index": 17, "end_index": 25, "url": "u", "title": "t"}
+    ]
+    item["content"][0]["logprobs"] = [{"token": "TAG"}]
+    async with proxy(whole(item)) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT)
+    part = got.json["output"][0]["content"][0]
+    assert part["text"] == "see [TAG] and [TAG]"
+    assert part["logprobs"] == []
+    assert (part["annotations"][0]["start_index"], part["annotations"][0]["end_index"]) == (14, 19)
+    places = [(f["start"], f["end"]) for f in got.json["guards"][0]["findings"]]
+    assert [part["text"][a:b] for a, b in places] == ["[TAG]", "[TAG]"]
+    assert got.headers["x-guardproxy-verdict"] == "input=off, output=redacted"
+
+
+async def test_blocked_output_is_a_400() -> None:
+    async with proxy(whole(message("TAG-1234"))) as client:
+        got = await client.post({"input": "hi"}, {"x-opper-guard-output": "tags=block"})
+    assert got.status == 400
+    assert got.json["error"]["param"] == "/output/0/content/0/text"
+    assert "TAG-1234" not in got.body.decode()
+
+
+async def test_an_error_page_of_the_upstream_is_inspected_too() -> None:
+    page = httpx.Response(503, text="<b>TAG-1234</b>", headers={"retry-after": "7"})
+    async with proxy(lambda _: page) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT)
+    assert (got.status, got.body, got.headers["retry-after"]) == (503, b"<b>[TAG]</b>", "7")
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 100])
+async def test_redacted_stream(size: int) -> None:
+    async with proxy(streaming(sse(text_events("My number is TAG-1234, keep it.")), size)) as client:
+        got = await client.post({"input": "hi", "stream": True}, OUT | REDACT)
+    assert got.text == "My number is [TAG], keep it."
+    assert b"1234" not in got.body
+    assert [e["sequence_number"] for e in got.events[:-1]] == list(range(len(got.events) - 1))
+    final = got.events[-2]["response"]
+    assert final["output"][0]["content"][0]["text"] == got.text
+    (entry,) = final["guards"]
+    assert entry["total"] == 1
+    (found,) = entry["findings"]
+    assert (found["path"], got.text[found["start"] : found["end"]]) == ("/output/0/content/0/text", "[TAG]")
+    assert got.events[-1] == "[DONE]"
+    assert got.ended
+
+
+async def test_a_clean_guarded_stream_is_the_bytes_as_they_came() -> None:
+    body = sse(text_events("nothing to see", 3))
+    async with proxy(streaming(body, 50)) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT)
+    assert got.body == body
+
+
+@pytest.mark.parametrize("action", ["flag", "redact"])
+async def test_a_stream_without_numbers_indexes_or_end_gets_them(action: str) -> None:
+    events = text_events("hello there", 4, numbered=False)[:-1]
+    for event in events:
+        event.pop("output_index", None)
+        event.pop("content_index", None)
+    async with proxy(streaming(sse(events))) as client:
+        got = await client.post({"input": "hi"}, OUT | {"x-opper-guard-action": action})
+    *numbered, done = got.events
+    assert done == "[DONE]"
+    assert [e["sequence_number"] for e in numbered] == list(range(len(numbered)))
+    assert all(e["output_index"] == 0 for e in numbered[1:-1])
+    assert all(
+        e["content_index"] == 0 for e in numbered if "content_part" in e["type"] or "text" in e["type"]
+    )
+    assert numbered[-1]["type"] == "response.completed"
+    assert numbered[-1]["response"]["output"][0]["content"][0]["text"] == "hello there"
+
+
+async def test_a_stream_that_is_blocked_in_the_middle() -> None:
+    upstream = Chunks([sse(text_events("All is well. " * 5 + "TAG-1234 more"))])
+    reply = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=upstream)
+    async with proxy(lambda _: reply) as client:
+        got = await client.post({"input": "hi", "stream": True}, {"x-opper-guard-output": "tags=block"})
+        assert client.recorder.exchanges[0].outcome == "blocked"
+    error, failed, done = got.events[-3:]
+    assert got.status == 200
+    assert (error["type"], error["error"]["code"]) == ("error", "guardrail_violation")
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+    assert failed["response"]["output"] == []
+    assert failed["response"]["id"] == "resp_1"
+    assert failed["response"]["guards"][0]["flagged"] is True
+    assert failed["sequence_number"] == error["sequence_number"] + 1
+    assert done == "[DONE]"
+    assert b"TAG-" not in got.body
+    assert upstream.closed
+
+
+async def test_tool_arguments_are_held_to_their_end() -> None:
+    arguments = json.dumps({"to": "x", "text": "take \u0054AG-1234"}).replace("TAG", "\\u0054AG")
+    place = {"item_id": "fc_1", "output_index": 0}
+    item = {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": "call_1",
+        "name": "send",
+        "arguments": arguments,
+    }
+    kind = "response.function_call_arguments"
+    events = [
+        {"type": "response.created", "response": response()},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "arguments": ""}},
+        *({"type": f"{kind}.delta", **place, "delta": c} for c in arguments),
+        {"type": f"{kind}.done", **place, "arguments": arguments},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": response(item)},
+    ]
+    events = [{**event, "sequence_number": i} for i, event in enumerate(events)]
+    async with proxy(streaming(sse(events), 40)) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT)
+    expected = {"to": "x", "text": "take [TAG]"}
+    assert json.loads(got.text) == expected
+    assert len(got.events) == len(events) + 1
+    assert json.loads(got.events[-2]["response"]["output"][0]["arguments"]) == expected
+    assert got.events[-2]["response"]["guards"][0]["findings"][0]["path"] == "/output/0/arguments#/text"
+    assert b"1234" not in got.body
+
+
+async def test_report_items_come_first_and_others_are_renumbered() -> None:
+    async with proxy(streaming(sse(text_events("a TAG-1234 b", 2)))) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT, path="/v3/compat/openresponses")
+        assert client.requests[0].url.path == "/v1/responses"
+    *events, _ = got.events
+    assert [e["sequence_number"] for e in events] == list(range(len(events)))
+    final = events[-1]["response"]["output"]
+    assert [item["type"] for item in final] == ["opper:guard", "message"]
+    assert (final[0]["findings"][0]["path"], final[0]["content"]) == ("/output/1/content/0/text", [])
+    added = {
+        e["output_index"]: e["item"]["type"] for e in events if e["type"] == "response.output_item.added"
+    }
+    assert added == {0: "opper:guard", 1: "message"}
+    assert "guards" not in events[-1]["response"]
+
+
+async def test_own_items_are_stripped_from_the_input_with_and_without_guards() -> None:
+    items = [{"type": "opper:guard", "id": "g"}, {"role": "user", "content": "x"}, {"type": "opper:guard"}]
+    async with proxy(whole()) as client:
+        await client.post({"input": items})
+        await client.post({"input": items}, IN)
+        assert [json.loads(r.content)["input"] for r in client.requests] == [[items[1]]] * 2
+
+
+async def test_echoes_are_not_judged_again() -> None:
+    body = {
+        "instructions": "never say TAG-1234",
+        "input": "hi",
+        "tools": [{"type": "function", "name": "f", "description": "TAG-9999"}],
+    }
+    echo = whole(message("ok"), instructions=body["instructions"], tools=body["tools"])
+    async with proxy(echo) as client:
+        got = await client.post(body, {"x-opper-guard-output": "tags=block"})
+        other = await client.post({**body, "instructions": "x"}, {"x-opper-guard-output": "tags=block"})
+    assert got.status == 200
+    assert other.json["error"]["param"] == "/instructions"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"input":', "uninspectable"),
+        (b'{"input":"a","input":"b"}', "uninspectable"),
+        (b'{"input":NaN}', "uninspectable"),
+        (b'{"input":"\xff"}', "uninspectable"),
+        (b'{"input":' + b"[" * 600 + b"]" * 600 + b"}", "uninspectable"),
+        (b"[]", "uninspectable"),
+        (b"", "invalid_request"),
+    ],
+)
+async def test_what_cannot_be_inspected_is_refused(body: bytes, code: str) -> None:
+    async with proxy(whole()) as client:
+        got = await client.post(body, IN)
+        assert client.requests == []
+    assert (got.status, got.json["error"]["code"]) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"x-opper-guard-input": "nosuch"}, "unknown_guard"),
+        ({"x-opper-guard-input": "tags=burn"}, "unknown_action"),
+        ({"x-opper-guard-action": "burn"}, "unknown_action"),
+        ({"x-opper-guard-report": "loud"}, "unknown_report"),
+    ],
+)
+async def test_unknown_words_in_headers_are_refused(headers: dict[str, str], code: str) -> None:
+    async with proxy(whole()) as client:
+        got = await client.post({"input": "hi"}, headers)
+    assert (got.status, got.json["error"]["code"]) == (400, code)
+
+
+async def test_a_guard_that_raises_fails_closed_and_tells_nothing() -> None:
+    async with proxy(whole()) as client:
+        got = await client.post({"input": "boom my secret"}, {"x-opper-guard-input": "raises"})
+        assert client.requests == []
+        assert client.recorder.exchanges[0].outcome == "failed"
+        fine = await client.post({"input": "quiet"}, {"x-opper-guard-input": "raises"})
+    assert (got.status, got.json["error"]["code"]) == (500, "guardrail_failed")
+    assert got.headers["x-should-retry"] == "false"
+    assert got.headers["x-guardproxy-verdict"] == "input=failed, output=off"
+    assert "secret" not in got.body.decode()
+    assert fine.status == 200
+
+
+async def test_a_guard_that_raises_in_mid_stream() -> None:
+    body = sse(text_events("calm. " * 100 + "boom", 5))
+    async with proxy(streaming(body, 200)) as client:
+        got = await client.post({"input": "hi"}, {"x-opper-guard-output": "raises=redact"})
+    assert got.events[-3]["error"]["code"] == "guardrail_failed"
+    assert got.events[-2]["type"] == "response.failed"
+
+
+async def test_shadow_changes_nothing_and_is_seen_by_plugins_only() -> None:
+    floor = Policy(
+        output={"tags": Rule(Action.BLOCK, shadow=True)}, input={"tags": Rule(Action.BLOCK, shadow=True)}
+    )
+    body = sse(text_events("TAG-1234", 2))
+    async with proxy(streaming(body), floor=floor) as client:
+        got = await client.post({"input": "TAG-1234"})
+        assert [len(v.shadowed) for v in client.recorder.verdicts] == [1, 1]
+        assert [v.outcome for v in client.recorder.verdicts] == [Outcome.CLEAN] * 2
+    assert got.body == body
+    assert "x-guardproxy-verdict" not in got.headers
+
+
+async def test_flag_holds_nothing_but_the_terminal_event_tells() -> None:
+    body = sse(text_events("a TAG-1234 b", 2))
+    async with proxy(streaming(body, 10)) as client:
+        got = await client.post({"input": "hi"}, OUT)
+    assert got.text == "a TAG-1234 b"
+    assert got.events[-2]["response"]["guards"][0]["total"] == 1
+
+
+async def test_steps_of_a_redacted_exchange_in_order() -> None:
+    async with proxy(whole(message("TAG-1234"), model="big")) as client:
+        await client.post({"input": "TAG-1234", "model": "m"}, IN | OUT | REDACT)
+        assert client.recorder.steps == [
+            "+exchange POST /v1/responses",
+            "resolve_policy",
+            "+stage input",
+            "+guard tags",
+            "-guard tags",
+            "-stage input",
+            "verdict input",
+            "before_forward",
+            "+call m",
+            "+attempt POST",
+            "+stage output",
+            "+guard tags",
+            "-guard tags",
+            "-stage output",
+            "verdict output",
+            "-attempt POST",
+            "-call m",
+            "after_forward",
+            "-exchange POST /v1/responses",
+        ]
+
+
+async def test_steps_of_a_blocked_and_of_a_streamed_exchange() -> None:
+    async with proxy(streaming(sse(text_events("hi")))) as client:
+        await client.post({"input": "TAG-1234"}, {"x-opper-guard-input": "tags=block"})
+        assert client.recorder.steps == [
+            "+exchange POST /v1/responses",
+            "resolve_policy",
+            "+stage input",
+            "+guard tags",
+            "-guard tags",
+            "-stage input",
+            "verdict input",
+            "after_forward",
+            "-exchange POST /v1/responses",
+        ]
+        client.recorder.steps.clear()
+        await client.post({"input": "x"}, OUT)
+        assert client.recorder.steps == [
+            "+exchange POST /v1/responses",
+            "resolve_policy",
+            "before_forward",
+            "+call",
+            "+attempt POST",
+            "+stage output",
+            "+guard tags",
+            "-guard tags",
+            "-stage output",
+            "verdict output",
+            "-attempt POST",
+            "-call",
+            "after_forward",
+            "-exchange POST /v1/responses",
+        ]
+
+
+class Replies:
+    @hookimpl
+    async def guardproxy_before_forward(self, exchange: Any) -> LocalReply:
+        return LocalReply(200, response(message("from TAG-1234")))
+
+
+async def test_a_local_reply_is_inspected_like_an_answer() -> None:
+    async with proxy(whole(), plugins=[Replies()]) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT)
+        assert client.requests == []
+    assert got.json["output"][0]["content"][0]["text"] == "from [TAG]"
+
+
+class Tightens:
+    @hookimpl
+    def guardproxy_resolve_policy(self, headers: Any) -> Policy | None:
+        return Policy(input={"tags": Rule(Action.REDACT)}) if headers.get("x-tenant") == "strict" else None
+
+
+async def test_a_plugin_can_only_tighten() -> None:
+    async with proxy(whole(), plugins=[Tightens()]) as client:
+        await client.post({"input": "TAG-1234"}, {"x-tenant": "strict", "x-opper-guard-input": "tags=flag"})
+        assert json.loads(client.requests[0].content)["input"] == "[TAG]"
+
+
+async def test_credentials() -> None:
+    async with proxy(whole(), upstream_api_key="provider") as client:
+        await client.post({"input": "hi"}, {"authorization": ""})
+        assert client.requests[0].headers["authorization"] == "Bearer provider"
+    async with proxy(whole()) as client:
+        got = await client.post({"input": "hi"}, {"authorization": ""})
+    assert (got.status, got.json["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_compressed_bodies() -> None:
+    plain = json.dumps({"input": "TAG-1234"}).encode()
+    packed = gzip.compress(plain)
+    answer = httpx.Response(
+        200,
+        headers={"content-encoding": "gzip", "content-type": "application/json"},
+        stream=Chunks([gzip.compress(json.dumps(response(message("TAG-1234"))).encode())]),
+    )
+    async with proxy(lambda _: answer) as client:
+        got = await client.post(
+            packed, IN | OUT | REDACT | {"content-encoding": "gzip", "accept-encoding": "gzip"}
+        )
+        bad = await client.post(packed, IN | {"content-encoding": "br"})
+        sent = client.requests[0]
+    assert json.loads(sent.content) == {"input": "[TAG]"}
+    assert "content-encoding" not in sent.headers
+    assert sent.headers["accept-encoding"] == "identity"
+    assert got.json["output"][0]["content"][0]["text"] == "[TAG]"
+    assert "content-encoding" not in got.headers
+    assert bad.status == 415
+
+
+async def test_a_stream_that_breaks_off() -> None:
+    body = sse(text_events("hello")[:5], done=False)
+    async with proxy(streaming(body, error=httpx.ReadError("gone"))) as client:
+        guarded = await client.post({"input": "hi"}, OUT | REDACT)
+        raw = await client.post({"input": "hi"})
+    assert [e if e == "[DONE]" else e["type"] for e in guarded.events[-3:]] == [
+        "error",
+        "response.failed",
+        "[DONE]",
+    ]
+    assert guarded.events[-3]["error"]["code"] == "upstream_error"
+    assert not raw.ended
+
+
+async def test_a_client_that_leaves_cancels_the_upstream() -> None:
+    left, begun = asyncio.Event(), asyncio.Event()
+    cancelled = asyncio.Event()
+
+    class Slow(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            begun.set()
+            yield b"data: {}\n\n"
+            await asyncio.Event().wait()
+
+        async def aclose(self) -> None:
+            cancelled.set()
+
+    reply = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Slow())
+    async with proxy(lambda _: reply) as client:
+        running = asyncio.create_task(client.post({"input": "hi"}, OUT, disconnect=left))
+        await begun.wait()
+        left.set()
+        await running
+        assert cancelled.is_set()
+        assert client.recorder.steps.count("after_forward") == 1
+        assert client.recorder.exchanges[0].error_code == "client_disconnected"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/responses", 405),
+        ("POST", "/v1/nothing", 404),
+        ("POST", "/v1/responses/", 404),
+        ("POST", "//v1/responses", 404),
+    ],
+)
+async def test_other_paths_and_methods(method: str, path: str, status: int) -> None:
+    async with proxy(whole()) as client:
+        got = await client.post({"input": "hi"}, path=path, method=method)
+    assert got.status == status
+    assert "error" in got.json
+
+
+async def test_a_body_over_the_cap() -> None:
+    async with proxy(whole(), max_body=100) as client:
+        got = await client.post(b"x" * 101)
+    assert (got.status, got.json["error"]["code"]) == (413, "body_too_large")
+
+
+async def test_models_pass_on() -> None:
+    async with proxy(lambda _: httpx.Response(200, json={"data": []})) as client:
+        got = await client.post(b"", path="/v1/models/org/name", method="GET")
+        assert client.requests[0].url == "http://upstream.test/v1/models/org/name"
+    assert got.json == {"data": []}
+
+
+async def test_a_sealed_item_that_would_be_redacted_is_blocked() -> None:
+    item = {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": "TAG-1234"}],
+        "encrypted_content": "abc=",
+    }
+    async with proxy(whole()) as client:
+        got = await client.post({"input": [item]}, IN | REDACT)
+        assert client.requests == []
+    assert (got.status, got.json["error"]["param"]) == (400, "/input/0")
+    assert "drop the item" in got.json["error"]["message"]
+    assert got.headers["x-guardproxy-verdict"].startswith("input=blocked")
+
+
+async def test_background_is_refused_while_a_guard_holds() -> None:
+    async with proxy(whole()) as client:
+        got = await client.post({"input": "hi", "background": True}, OUT | REDACT)
+        fine = await client.post({"input": "hi", "background": True}, OUT)
+    assert (got.status, got.json["error"]["code"]) == (501, "not_implemented")
+    assert fine.status == 200
+    assert Stage.OUTPUT == "output"
