@@ -85,7 +85,7 @@ class Server(uvicorn.Server):
         self.stop()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Handle signals, unless the server is a guest in someone's loop."""
         if not self.signals:
             yield

@@ -53,7 +53,7 @@ Place: TypeAlias = Mark | Opaque | Shape
 TEXT, NAME, PARSED = Mark.TEXT, Mark.NAME, Mark.PARSED
 FREE = Shape({})
 UNKNOWN = Shape({"type": NAME, "id": NAME, "status": NAME})
-COPY = Opaque("")  # token by token copies of a text that is inspected, or random padding
+PADDING = Opaque("")  # random characters that hide the length of an event
 
 
 def _names(*keys: str) -> dict[str, Place]:
@@ -71,7 +71,7 @@ PART = Shape(
         "file_data": Mark.FILE_DATA,
         "file_id": Opaque("file_id"),
         "annotations": ANNOTATION,
-        "logprobs": COPY,
+        "logprobs": FREE,
         "input_audio": Shape({"data": Opaque("audio"), "format": NAME}),
     }
 )
@@ -174,8 +174,8 @@ EVENT = Shape(
         "part": PART,
         "annotation": ANNOTATION,
         "arguments": PARSED,
-        "logprobs": COPY,
-        "obfuscation": COPY,
+        "logprobs": FREE,
+        "obfuscation": PADDING,
         "partial_image_b64": Opaque("image"),
         "error": ERROR,
     },

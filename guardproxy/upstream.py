@@ -132,15 +132,15 @@ class Upstream:
         fixed = [(b"host", self._host)]
         if body is not None:
             fixed.append((b"content-length", b"%d" % len(body)))
-        request = httpx.Request(
-            method,
-            self._url(target),
-            headers=fixed + headers,
-            stream=httpx.ByteStream(body or b""),
-            extensions={"timeout": self._extensions, "target": target.encode("ascii")},
-        )
         settings = self._settings
         try:
+            request = httpx.Request(
+                method,
+                self._url(target),
+                headers=fixed + headers,
+                stream=httpx.ByteStream(body or b""),
+                extensions={"timeout": self._extensions, "target": target.encode("ascii")},
+            )
             async with asyncio.timeout(settings.upstream_timeout):
                 response = await self._transport.handle_async_request(request)
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
@@ -155,7 +155,7 @@ class Upstream:
             ) from None
         except (httpx.ConnectError, httpx.ProxyError) as error:
             raise UpstreamError(f"The upstream {self.origin} could not be reached: {error}.") from None
-        except httpx.LocalProtocolError:
+        except (httpx.LocalProtocolError, httpx.InvalidURL):
             raise InternalError("A request header or the request target holds a line break.") from None
         except httpx.TransportError as error:
             raise UpstreamError(

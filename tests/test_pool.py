@@ -100,9 +100,9 @@ def forget(results: Results) -> None:
 
 @asynccontextmanager
 async def pool_of(
-    detector: Detector, workers: int = 1, timeout: float = LONG, queue_timeout: float = LONG
+    detector: Detector, workers: int = 1, limit: float = LONG, queue_timeout: float = LONG
 ) -> AsyncIterator[Pool]:
-    pool = Pool({0: job(detector)}, workers, timeout, queue_timeout)
+    pool = Pool({0: job(detector)}, workers, limit, queue_timeout)
     await pool.start()
     try:
         yield pool
@@ -112,7 +112,7 @@ async def pool_of(
 
 async def until(condition: Callable[[], Any]) -> Any:
     async with asyncio.timeout(LONG):
-        while not (value := condition()):
+        while not (value := condition()):  # noqa: ASYNC110 - files have no events
             await asyncio.sleep(0.005)
     return value
 
@@ -158,7 +158,7 @@ async def test_all_workers_have_loaded_before_the_first_batch(tmp_path: Path) ->
 
 
 async def test_a_batch_that_never_ends_fails_in_its_time_and_others_go_on(tmp_path: Path) -> None:
-    async with pool_of(Actor(tmp_path), workers=2, timeout=1.0) as pool:
+    async with pool_of(Actor(tmp_path), workers=2, limit=1.0) as pool:
         endless = asyncio.create_task(pool.run(0, ["loop:pid"], forget))
         pid = int(await until(lambda: read(tmp_path / "pid")))
         assert (await pool.run(0, ["a"], forget))[0] == [[HIT]]
@@ -171,7 +171,7 @@ async def test_a_batch_that_never_ends_fails_in_its_time_and_others_go_on(tmp_pa
 
 
 async def test_loading_anew_is_not_the_next_batchs_time(tmp_path: Path) -> None:
-    async with pool_of(LoadsNot(tmp_path), timeout=1.0) as pool:
+    async with pool_of(LoadsNot(tmp_path), limit=1.0) as pool:
         await pool.run(0, ["loop:pid"], forget)
         outcome, seconds = await pool.run(0, ["a"], forget)
         assert outcome == [[HIT]]
@@ -215,7 +215,7 @@ async def test_workers_ignore_the_signals_that_end_the_server(tmp_path: Path) ->
 
 
 async def test_a_worker_that_cannot_load_again_is_not_ready_until_it_can(tmp_path: Path) -> None:
-    async with pool_of(LoadsNot(tmp_path), timeout=0.5, queue_timeout=0.01) as pool:
+    async with pool_of(LoadsNot(tmp_path), limit=0.5, queue_timeout=0.01) as pool:
         (tmp_path / "broken").touch()
         outcome, _ = await pool.run(0, ["loop:pid"], forget)
         assert isinstance(outcome, Failed)

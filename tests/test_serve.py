@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from guardproxy import serve
@@ -225,8 +226,6 @@ def test_the_base_url_has_the_real_port() -> None:
 
 
 def test_settings_that_cannot_travel_refuse_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    import msgspec
-
     handlers = {sig: signal.getsignal(sig) for sig in serve.STOP_SIGNALS}
     struct = msgspec.defstruct("Local", [("x", int, 1)])  # importable by no name
     settings = Settings(port=0, workers=2, plugins={"local": struct()})

@@ -84,6 +84,9 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
             await handler(server, Peer(reader, writer))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         finally:
             server.ended.set()
             writer.close()
@@ -721,7 +724,10 @@ async def test_tls_goes_through_a_proxy(certificate: tuple[Path, Path]) -> None:
                     sink.write(data)
                 sink.close()
 
-            await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+            try:
+                await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+            finally:
+                writer.transport.abort()
 
         async with (
             serving(tunnel) as proxy,

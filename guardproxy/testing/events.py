@@ -1,6 +1,7 @@
 """Builders of Responses objects and event streams for tests, and helpers that read them back.
 
-Shapes follow the Open Responses schema of 2026-04-24, with the fields that OpenAI's own schema requires on top.
+Shapes follow the Open Responses schema of 2026-04-24, with the fields that OpenAI's own schema requires
+on top.
 """
 
 import json
@@ -249,8 +250,11 @@ def error_event(
 
 
 def error_body(
-    message: str, *, type: str = "invalid_request_error", code: str | None = None
-) -> dict[str, Any]:  # noqa: A002
+    message: str,
+    *,
+    type: str = "invalid_request_error",  # noqa: A002
+    code: str | None = None,
+) -> dict[str, Any]:
     """An error answer in OpenAI's envelope."""
     return {"error": {"message": message, "type": type, "code": code, "param": None}}
 
@@ -332,7 +336,8 @@ def _numbered(event: Event, number: int) -> Event:
 
 
 def _key(kind: str, event: Event) -> ChannelKey:
-    return kind, event.get("item_id", ""), event.get("content_index", event.get("summary_index", 0))
+    index = event.get("content_index", event.get("summary_index", 0))
+    return kind, str(event.get("item_id", "")), int(index or 0)
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 
 _NAME = r"[^\W\d_a-zß-öø-ÿ][^\W\d_]*(?:['’-][^\W\d_]+)*"
 TITLE = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam|Herr|Frau|Mme|Señora?)\b\.?"
-_FULL_NAME = rf"{_NAME}(?: (?:{_NAME}|[A-Z]\.|van|von|der|de|da)){{0,3}}(?<=\w)"
+_FULL_NAME = rf"{_NAME}(?: (?:[A-Z]\.|{_NAME}|van|von|der|de|da)){{0,3}}(?<=\w)"
 # The name that is announced is the group that took part, with its title.
 _ANNOUNCED = re.compile(
     rf"\b((?:{TITLE} ){{1,2}}{_FULL_NAME})|\b(?i:my name is|my name's|name:)[ \t]{{1,4}}({_FULL_NAME})"

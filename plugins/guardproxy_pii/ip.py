@@ -15,7 +15,9 @@ _SIX = re.compile(
 _MAPPED = re.compile(r":[0-9a-fA-F]{0,4}:\Z")
 # Four numbers behind one of these are a version.
 _VERSION = re.compile(r"(?i)(?:version|release|\bver|\bv|[=~<>^]=|\^|~)[\"']?\s{0,2}[:=]?\s{0,2}[\"']?\Z")
-_ADDRESS = re.compile(r"(?i)(?:\bip|ipv6|address|addr|host|listen|bind)\W{1,12}\Z")
+_ANNOUNCED = re.compile(r"(?i)(?:\bip|_ip|ipv[46]|address|addr|host|listen|bind)\b.{0,16}\Z")
+# What `x[::2]` and `a::b` have too.
+_SHORT = re.compile(r"(?!::1\Z)[0-9]{0,3}::[0-9]{0,3}|[^0-9]+")
 
 
 class IpAddresses(LocalDetector):
@@ -57,9 +59,7 @@ def _six(text: str) -> bool:
 
 
 def _plain(window: str, start: int, end: int) -> bool:
-    """More than the `::` of a language: a digit and a border of its own, or a word that announces it."""
-    if _ADDRESS.search(window, 0, start):
+    """More than the `::` of a language, or announced by a word."""
+    if _ANNOUNCED.search(window, 0, start):
         return True
-    if window[end : end + 1] in ("_", ":", "<"):
-        return False
-    return any(character.isdigit() for character in window[start:end]) and end - start >= 3
+    return window[end : end + 1] not in ("_", ":", "<") and not _SHORT.fullmatch(window, start, end)

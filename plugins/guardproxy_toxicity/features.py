@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Indexes: TypeAlias = NDArray[np.int64]
 Codes: TypeAlias = NDArray[np.uint32]
 
-BUCKETS = 1 << 17
+BUCKETS = 1 << 16
 GRAMS = range(2, 6)
 
 _OFFSET, _PRIME = np.uint32(2166136261), np.uint32(16777619)

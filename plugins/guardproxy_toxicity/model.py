@@ -1,7 +1,8 @@
-"""The toxicity model: reads its weights, scores a text by kind. numpy only, no network.
+"""The toxicity model: reads its weights, scores a text. numpy only, no network.
 
-For each kind it is a logistic regression over three views of the text: hashed words and word
-pairs, hashed character n-grams, and the mean of word vectors. `train.py` says how it came to be.
+It is a logistic regression over three views of the text: hashed words and word pairs, hashed
+character n-grams, and the direction of the mean word vector. Row 0 of each matrix answers whether
+the text is toxic, the other rows how much it looks like each kind. `train.py` makes the weights.
 """
 
 import importlib.resources
@@ -19,36 +20,49 @@ FORMAT = 1
 Floats = NDArray[np.float32]
 
 
-def length(values: Floats) -> float:
+def size(values: Floats) -> np.float32:
     """The Euclidean length of `values`, never 0."""
-    return max(float(np.sqrt(values @ values)), 1e-6)
+    return np.float32(max(float(np.sqrt(values @ values)), 1e-6))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Score:
+    """How toxic a text is, as a probability, and the kind that it looks like most."""
+
+    probability: float
+    kind: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """The weights, ready for scoring. `kinds[i]` names row i of each matrix."""
+    """The weights, ready for scoring."""
 
     kinds: tuple[str, ...]
-    thresholds: Floats
-    bias: Floats
-    word_weights: Floats  # kind × bucket, as are the n-grams'
-    gram_weights: Floats
-    word_idf: Floats
-    gram_idf: Floats
-    vector_weights: Floats  # kind × dimension
-    vectors: Floats  # vocabulary × dimension, already weighted by how rare the word is
+    threshold: float
+    bias: Floats  # row
+    weights: Floats  # bucket × row: the words' buckets, then the n-grams'
+    rarity: Floats  # bucket: the inverse document frequency
+    vector_weights: Floats  # row × dimension
+    vectors: Floats  # word × dimension, frequent words shorter
     vocabulary: dict[str, int]
 
-    def scores(self, text: str) -> Floats:
-        """The probability of each kind, 0 to 1; zeros for a text without words."""
+    def score(self, text: str) -> Score:
+        """Score `text` as a whole; a text without words is clean."""
         tokens = words(text)
         if not tokens:
-            return np.zeros(len(self.kinds), dtype=np.float32)
+            return Score(0.0, self.kinds[0])
+        sums = self.bias + self.vector_weights @ self.meaning(tokens)
+        for buckets in self.views(tokens):
+            rarity = self.rarity[buckets]
+            sums = sums + (rarity / size(rarity)) @ self.weights[buckets]
+        probability = 1.0 / (1.0 + float(np.exp(-np.clip(sums[0], -30.0, 30.0))))
+        return Score(probability, self.kinds[int(np.argmax(sums[1:]))])
+
+    @staticmethod
+    def views(tokens: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows of `weights` that the words and the n-grams of a text fall on."""
         word, gram = features(tokens)
-        sums = self.bias + self._share(self.word_weights, self.word_idf, word)
-        sums = sums + self._share(self.gram_weights, self.gram_idf, gram)
-        sums = sums + self.vector_weights @ self.meaning(tokens)
-        return (1.0 / (1.0 + np.exp(-np.clip(sums, -30, 30)))).astype(np.float32)
+        return word, gram + BUCKETS
 
     def meaning(self, tokens: list[str]) -> Floats:
         """The direction of the mean word vector; zeros where no word is known."""
@@ -56,13 +70,7 @@ class Model:
         if not known:
             return np.zeros(self.vectors.shape[1], dtype=np.float32)
         mean: Floats = self.vectors[known].mean(axis=0, dtype=np.float32)
-        return mean / np.float32(length(mean))
-
-    @staticmethod
-    def _share(weights: Floats, idf: Floats, buckets: NDArray[np.int64]) -> Floats:
-        values = idf[buckets]
-        result: Floats = weights[:, buckets] @ values / np.float32(length(values))
-        return result
+        return mean / size(mean)
 
 
 def load() -> Model:
@@ -70,21 +78,22 @@ def load() -> Model:
     source = importlib.resources.files(__package__ or "guardproxy_toxicity") / WEIGHTS
     with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         arrays: dict[str, NDArray[Any]] = {name: stored[name] for name in stored.files}
-    if int(arrays["format"]) != FORMAT:
-        raise ValueError(f"{WEIGHTS} has format {int(arrays['format'])}, this code reads {FORMAT}.")
-    if arrays["word_idf"].shape != (BUCKETS,):
-        raise ValueError(f"{WEIGHTS} was made for another number of buckets.")
-    vocabulary = arrays["vocabulary"].tobytes().decode("ascii").split("\n")
-    vectors = arrays["vectors"].astype(np.float32) * arrays["vector_scale"].astype(np.float32)[:, None]
+    if int(arrays["format"]) != FORMAT or arrays["rarity"].shape != (2 * BUCKETS,):
+        raise ValueError(f"{WEIGHTS} was not made for this version of the model. Run train.py.")
+    return unpack(arrays)
+
+
+def unpack(arrays: dict[str, NDArray[Any]]) -> Model:
+    """The model that `arrays` hold: strings as ASCII bytes, vectors as int8 with a scale for each word."""
+    lines = {name: arrays[name].tobytes().decode("ascii").split("\n") for name in ("kinds", "vocabulary")}
+    scale = arrays["vector_scale"].astype(np.float32)[:, None]
     return Model(
-        kinds=tuple(arrays["kinds"].tobytes().decode("ascii").split("\n")),
-        thresholds=arrays["thresholds"].astype(np.float32),
+        kinds=tuple(lines["kinds"]),
+        threshold=float(arrays["threshold"]),
         bias=arrays["bias"].astype(np.float32),
-        word_weights=arrays["word_weights"].astype(np.float32),
-        gram_weights=arrays["gram_weights"].astype(np.float32),
-        word_idf=arrays["word_idf"].astype(np.float32),
-        gram_idf=arrays["gram_idf"].astype(np.float32),
+        weights=arrays["weights"].astype(np.float32),
+        rarity=arrays["rarity"].astype(np.float32),
         vector_weights=arrays["vector_weights"].astype(np.float32),
-        vectors=vectors,
-        vocabulary={word: row for row, word in enumerate(vocabulary)},
+        vectors=arrays["vectors"].astype(np.float32) * scale,
+        vocabulary={word: row for row, word in enumerate(lines["vocabulary"])},
     )

@@ -144,7 +144,7 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
 
 
 def sentences(count: int, seed: int) -> Iterator[tuple[str, str]]:
-    """`count` pairs (sentence, kind) for each kind, twice as many without a kind; the same for the same seed."""
+    """`count` pairs (sentence, kind) for each kind, four times as many without; the same for the same seed."""
     chance = random.Random(seed)
     for kind, templates in TEMPLATES.items():
         for number in range(count if kind else 4 * count):

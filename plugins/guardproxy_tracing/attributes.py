@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from guardproxy import Exchange, Finding, Stage, Step, Verdict
-
 from guardproxy_tracing import names
 
 Value = str | bool | int | float | list[str]
@@ -88,9 +87,8 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
     if exchange.outcome == "blocked":
         found[ERROR_TYPE] = names.GUARDRAIL_BLOCKED
     elif is_broken(exchange, step):
-        found[ERROR_TYPE] = (
-            label(step.error_type) or label(exchange.error_code) or str(exchange.status or 500)
-        )
+        code = label(step.error_type) or label(exchange.error_code)
+        found[ERROR_TYPE] = code or str(exchange.status or 500)
     elif step.error_type or exchange.error_code:
         found |= _present({ERROR_TYPE: label(step.error_type or exchange.error_code)})
     return found

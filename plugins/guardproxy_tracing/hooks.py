@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,7 +33,7 @@ class _Process:
 
     provider: Provider | None = None
     tracer: Tracer | None = None
-    settings: TracingSettings = TracingSettings()
+    settings: TracingSettings = field(default_factory=TracingSettings)
     upstream: Upstream | None = None
     recorders: tuple["_Recorder", ...] = ()
 

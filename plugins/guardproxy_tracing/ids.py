@@ -6,6 +6,7 @@ high half, followed by a hash of it: so the UUID alone leads back to trace and s
 """
 
 import hashlib
+import os
 import random
 import re
 
@@ -65,8 +66,11 @@ class OpperIdGenerator(IdGenerator):
     """Makes ids that `uuid_of` and `parent_of` carry without loss."""
 
     def __init__(self) -> None:
-        # Its own source: nobody who seeds the shared one makes replicas repeat each other's ids.
-        self._random = random.SystemRandom()
+        # Its own source: nobody who seeds the shared one makes replicas repeat each other's ids. Ids are
+        # no secrets, and asking the system for each would be the dearest part of a span.
+        self._random = random.Random()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._random.seed)
 
     def generate_trace_id(self) -> int:
         """A new trace id, expanded from 60 random bits."""

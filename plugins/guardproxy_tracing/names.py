@@ -1,4 +1,4 @@
-"""The names of GenAI guardrail telemetry, which OpenTelemetry has not settled yet: the one place to change."""
+"""The names of GenAI guardrail telemetry: not settled in OpenTelemetry yet, so they change here only."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
 """What one exchange costs by transport: `uv run python -m tests.bench.transport [SECONDS]`.
 
 Upstream, proxy and load each run in a process of their own. The proxy is a raw ASGI application
-under uvicorn; its CPU time is what counts. The prototype of an own transport lives here only.
+under uvicorn; its CPU time is what counts.
 """
 
 import argparse
@@ -15,15 +15,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
+import aiohttp
 import httptools
 import httpx
 import uvicorn
 import uvloop
 from httpx_aiohttp import AiohttpTransport as PublishedAiohttpTransport
+from multidict import CIMultiDict
+from yarl import URL
 
 from guardproxy.headers import request_headers, response_headers
 from guardproxy.settings import Settings
-from guardproxy.upstream import AiohttpTransport, Upstream
+from guardproxy.upstream import Transport, Upstream
 
 HOST = "127.0.0.1"
 CONNECTIONS = 32
@@ -68,89 +71,42 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-class OwnTransport(httpx.AsyncBaseTransport):
-    """The smallest own transport that can be compared: httptools on asyncio protocols, the idle ones in a stack."""
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """The smallest transport on aiohttp's own client, for comparison."""
 
-    def __init__(self) -> None:
-        self.idle: list[OwnConnection] = []
+    session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        while self.idle:
-            connection = self.idle.pop()
-            if not connection.transport.is_closing():
-                break
-        else:
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(
-                lambda: OwnConnection(self.idle), request.url.host, request.url.port
+        if self.session is None:
+            self.session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                auto_decompress=False,
             )
-        lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
-        lines += [b"%b: %b" % pair for pair in request.headers.raw]
-        connection.begin(b"\r\n".join(lines) + b"\r\n\r\n" + request.read())
-        await connection.head
-        return httpx.Response(connection.status, headers=connection.headers, stream=connection)
+        response = await self.session.request(
+            request.method,
+            URL(str(request.url), encoded=True),
+            headers=CIMultiDict((n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers.raw),
+            data=request.read(),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(connect=TIMEOUT["connect"]),
+        )
+        return httpx.Response(response.status, headers=response.raw_headers, stream=AiohttpBody(response))
 
 
-class OwnConnection(asyncio.Protocol, httpx.AsyncByteStream):
-    """One connection of the prototype, and the body of its present answer."""
+class AiohttpBody(httpx.AsyncByteStream):
+    """The body of an answer in aiohttp's pieces."""
 
-    transport: asyncio.Transport
-    head: asyncio.Future[None]
-
-    def __init__(self, idle: list["OwnConnection"]) -> None:
-        self.idle = idle
-        self.more = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def begin(self, data: bytes) -> None:
-        self.head = asyncio.get_running_loop().create_future()
-        self.parser = httptools.HttpResponseParser(self)
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.pieces: list[bytes] = []
-        self.done = False
-        self.transport.write(data)
-
-    def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
-        self.more.set()
-        if sum(map(len, self.pieces)) > 128 * 1024:
-            self.transport.pause_reading()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.status = self.parser.get_status_code()
-        self.head.set_result(None)
-
-    def on_body(self, body: bytes) -> None:
-        self.pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        self.done = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.done = True
-        self.more.set()
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while not self.done or self.pieces:
-            if not self.pieces:
-                self.more.clear()
-                await self.more.wait()
-                continue
-            data = b"".join(self.pieces)
-            self.pieces.clear()
-            self.transport.resume_reading()
-            yield data
+        while chunk := await self.response.content.readany():
+            yield chunk
 
     async def aclose(self) -> None:
-        if self.done:
-            self.idle.append(self)
-        else:
-            self.transport.close()
+        self.response.close()
 
 
 TRANSPORTS: dict[str, Callable[[], httpx.AsyncBaseTransport]] = {
@@ -158,10 +114,10 @@ TRANSPORTS: dict[str, Callable[[], httpx.AsyncBaseTransport]] = {
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=1000), trust_env=False
     ),
     "httpx-aiohttp": lambda: PublishedAiohttpTransport(trust_env=False),
-    "ours, on aiohttp": AiohttpTransport,
-    "prototype, on httptools": OwnTransport,
+    "smallest on aiohttp": AiohttpTransport,
+    "ours, on httptools": Transport,
 }
-SHIPPED = "Upstream, on ours"
+SHIPPED = "ours, with Upstream and headers"
 
 
 def application(kind: str, upstream: str) -> Callable[..., Awaitable[None]]:
@@ -342,6 +298,7 @@ def main() -> None:
             log_level="warning",
             access_log=False,
             lifespan="off",
+            timeout_keep_alive=60,
         )
     else:
         _compare(min(options.seconds, 10.0))

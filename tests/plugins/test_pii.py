@@ -1,0 +1,97 @@
+"""The guard `pii` as a whole: its hooks, presets, and what it must not do."""
+
+import logging
+import pickle
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import guardproxy_pii
+from guardproxy import Detector, Guard, Match, Settings, Stage
+from guardproxy_pii.config import PiiSettings
+
+
+def _guard(**settings: Any) -> Guard:
+    plugins = {"pii": PiiSettings(**settings)} if settings else {}
+    [guard] = guardproxy_pii.guardproxy_register_guards(Settings(plugins=plugins))
+    return guard
+
+
+def _scan(detector: Detector, text: str) -> list[Match]:
+    results = detector.scan([text])
+    assert isinstance(results, list)
+    return results[0]
+
+
+def test_registers_its_settings() -> None:
+    assert guardproxy_pii.guardproxy_register_settings() is PiiSettings
+
+
+def test_absent_settings_are_the_defaults() -> None:
+    guard = _guard()
+    assert guard.name == "pii"
+    assert guard.stages == frozenset(Stage)
+    assert [d.name for d in guard.detectors] == [d.name for d in _guard(preset="default").detectors]
+
+
+@pytest.mark.parametrize(
+    ("preset", "entities"),
+    [("structured", None), ("default", ("PERSON",)), ("all", ("PERSON", "LOCATION"))],
+)
+def test_presets(preset: str, entities: tuple[str, ...] | None) -> None:
+    detectors = _guard(preset=preset).detectors
+    blockwise = [detector for detector in detectors if detector.reach is None]
+    assert [getattr(detector, "entities", None) for detector in blockwise] == ([entities] if entities else [])
+    assert len({detector.name for detector in detectors}) == len(detectors)
+
+
+def test_local_detectors_declare_a_short_reach_and_may_run_inline() -> None:
+    for detector in _guard(preset="structured").detectors:
+        assert detector.reach is not None
+        assert 0 < detector.reach <= 160
+        assert detector.inline_below >= 2000
+
+
+def test_detectors_are_pickled_before_they_load() -> None:
+    for detector in _guard(preset="all").detectors:
+        copy = pickle.loads(pickle.dumps(detector))
+        assert (copy.name, copy.reach) == (detector.name, detector.reach)
+
+
+def test_a_pipeline_that_is_not_installed_stops_the_startup() -> None:
+    guard = _guard(pipeline="no_such_pipeline")
+    with pytest.raises(OSError, match="no_such_pipeline"):
+        guard.detectors[-1].load()
+
+
+def test_nothing_reaches_for_the_network_nor_logs_a_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    caplog.set_level(logging.DEBUG)
+    text = "My name is Katherine Johnson, mail katherine@example.org, card 4111 1111 1111 1111, in Houston."
+    found = set()
+    for detector in _guard(preset="all").detectors:
+        detector.load()
+        found |= {match.category for match in _scan(detector, text)}
+    assert found == {"PERSON", "LOCATION", "EMAIL_ADDRESS", "CREDIT_CARD"}
+    assert not [word for word in ("Katherine", "katherine", "4111", "Houston") if word in caplog.text]
+
+
+@pytest.mark.slow
+def test_loads_and_scans_in_a_new_process_with_warnings_as_errors_and_says_nothing() -> None:
+    program = (
+        "import guardproxy_pii as p\n"
+        "for d in p.detectors(p.PiiSettings(preset='all')):\n"
+        "    d.load()\n"
+        "    d.scan(['Ada Lovelace lives in London.'])\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

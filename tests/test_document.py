@@ -1,0 +1,248 @@
+"""Where text lives, and that putting text back changes nothing else."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardproxy.document import (
+    Edits,
+    Number,
+    dumps,
+    member,
+    outer,
+    parse,
+    quote,
+    shown,
+    spans,
+    walk,
+    with_members,
+    without,
+)
+from guardproxy.errors import Uninspectable
+from guardproxy.shapes import EVENT, FREE, REQUEST, RESPONSE
+from guardproxy.types import PathMark
+
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def texts(document: Any, shape: Any = REQUEST) -> dict[str, str]:
+    """Pointers (as tuples of strings) of all text parts that are no names."""
+    from guardproxy.types import pointer
+
+    return {
+        pointer(p.path): p.text for p in walk(parse(json.dumps(document)), shape).parts if not p.structural
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"a":1,"a":2}', "a key occurs twice"),
+        ('{"a":1,"\\u0061":2}', "a key occurs twice"),
+        ("[NaN]", "NaN is not JSON"),
+        ("[-Infinity]", "Infinity is not JSON"),
+        ("[1,]", "not valid JSON"),
+        ("[" * 100_000, "nested deeper"),
+    ],
+)
+def test_what_is_not_json_is_named(body: str, message: str) -> None:
+    with pytest.raises(Uninspectable, match=message):
+        parse(body)
+
+
+def test_depth_over_500_is_refused_by_the_walk() -> None:
+    with pytest.raises(Uninspectable, match="nested deeper than 500"):
+        walk(parse("[" * 501 + "]" * 501), FREE)
+    assert walk(parse("[" * 500 + "]" * 500), FREE).parts == []
+
+
+def test_numbers_stay_as_they_were_written() -> None:
+    assert parse("[1e400, 12345678901234567890, 1.50]") == ["1e400", "12345678901234567890", "1.50"]
+    assert all(isinstance(value, Number) for value in parse("[1e400, 2]"))
+
+
+def test_every_text_of_a_request_is_found() -> None:
+    request = {
+        "model": "gpt-4.1",
+        "instructions": "be kind",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "hello"}]},
+            {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"to": {"x": "ada"}}'},
+            {"type": "function_call_output", "call_id": "call_1", "output": "it rains"},
+            {"type": "never_heard_of", "note": "unknown items are text", "name": "so is this"},
+        ],
+        "tools": [
+            {"type": "function", "name": "f", "description": "sends", "parameters": {"title": "T one"}}
+        ],
+        "metadata": {"who": "ada"},
+        "user": "ada lovelace",
+        "shiny_new_field": {"deep": ["text"]},
+        "prompt": {"id": "pmpt_1", "variables": {"city": "Paris"}},
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {"description": "a schema"}}},
+    }
+    found = texts(request)
+    for pointer, text in {
+        "/instructions": "be kind",
+        "/input/0/content/0/text": "hello",
+        "/input/1/arguments#/to/x": "ada",
+        "/input/2/output": "it rains",
+        "/input/3/note": "unknown items are text",
+        "/input/3/name": "so is this",
+        "/tools/0/description": "sends",
+        "/tools/0/parameters/title": "T one",
+        "/metadata/who": "ada",
+        "/user": "ada lovelace",
+        "/shiny_new_field/deep/0": "text",
+        "/prompt/variables/city": "Paris",
+        "/text/format/schema/description": "a schema",
+    }.items():
+        assert found.get(pointer) == text, pointer
+    assert "/model" not in found
+    assert "/input/1/call_id" not in found
+
+
+def test_a_name_that_does_not_look_like_one_is_text() -> None:
+    assert texts({"model": "call me on 555 0100"}) == {"/model": "call me on 555 0100"}
+
+
+def test_structure_is_looked_at_for_validated_matches() -> None:
+    (part,) = walk(
+        parse('{"input": [{"type": "function_call_output", "call_id": "ghp_abcdefg"}]}'), REQUEST
+    ).parts[1:]
+    assert (part.text, part.structural) == ("ghp_abcdefg", True)
+
+
+def test_long_numbers_and_keys_are_text() -> None:
+    found = walk(parse('{"input": [{"x": 4111111111111111}], "a key with words": 1}'), REQUEST).parts
+    assert [(p.text, p.path[-1]) for p in found] == [
+        ("4111111111111111", "x"),
+        ("a key with words", PathMark.KEY),
+    ]
+
+
+@pytest.mark.parametrize("value", ["data:text/plain;base64,", "data:text/plain,", ""])
+def test_text_inside_of_files_is_decoded_and_put_back(value: str) -> None:
+    inside = "my file says TAG"
+    packed = base64.b64encode(inside.encode()).decode()
+    data = value + (inside.replace(" ", "%20") if value.endswith("plain,") else packed)
+    text = json.dumps({"input": [{"role": "user", "content": [{"type": "input_file", "file_data": data}]}]})
+    (part,) = [p for p in walk(parse(text), REQUEST).parts if PathMark.DATA in p.path]
+    assert part.text == inside
+    new = Edits({part.path: "my file says [X]"}).apply(text)
+    (again,) = [p for p in walk(parse(new), REQUEST).parts if PathMark.DATA in p.path]
+    assert again.text == "my file says [X]"
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    parts = [
+        {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
+        {"type": "input_file", "file_id": "file-1"},
+        {"type": "input_file", "file_data": base64.b64encode(b"\xff\xfe\x00").decode()},
+    ]
+    request = {"previous_response_id": "resp_1", "input": [{"role": "user", "content": parts}]}
+    skipped = walk(parse(json.dumps(request)), REQUEST).skipped
+    assert skipped == {"previous_response_id": 1, "image": 1, "file_id": 1, "file": 1}
+
+
+def test_sealed_content_of_a_response() -> None:
+    item = {
+        "type": "reasoning",
+        "id": "rs_1",
+        "encrypted_content": "gAAA",
+        "summary": [{"type": "summary_text", "text": "hm"}],
+    }
+    walked = walk(parse(json.dumps({"output": [item]})), RESPONSE)
+    assert walked.skipped == {"encrypted": 1}
+    assert [p.text for p in walked.parts if not p.structural] == ["hm"]
+
+
+def test_padding_is_passed_over_and_tokens_are_not() -> None:
+    event = {"type": "x", "delta": "a", "obfuscation": "xyz", "logprobs": [{"token": "a b"}]}
+    assert [p.text for p in walk(parse(json.dumps(event)), EVENT).parts] == ["a", "a b"]
+
+
+@given(JSONS, st.sampled_from([None, 1]), st.booleans())
+def test_spans_are_those_of_the_values(value: Any, indent: int | None, ascii_only: bool) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    for path, start, end in spans(text):
+        found = value
+        for step in path:
+            if step is not PathMark.KEY:
+                found = found[step] if path[-1] is not PathMark.KEY or step is not path[-2] else step
+        if not isinstance(found, dict | list):
+            assert json.loads(text[start:end]) == found
+
+
+@given(JSONS, st.text(max_size=10))
+def test_edits_change_their_texts_and_nothing_else(value: Any, new: str) -> None:
+    text = json.dumps({"a": value, "b": value}, indent=1)
+    parts = [p for p in walk(parse(text), FREE).parts if p.path[-1] is not PathMark.KEY and p.path[0] == "a"]
+    edited = Edits({part.path: new for part in parts[::2]}).apply(text)
+    expected = json.loads(text)
+    for part in parts[::2]:
+        holder = expected
+        for step in part.path[:-1]:
+            holder = holder[step]
+        holder[part.path[-1]] = new
+    assert json.loads(edited) == expected
+    assert edited.endswith(text[text.rindex('"b": ') :])
+
+
+def test_arguments_stay_json_when_they_are_redacted() -> None:
+    text = '{"arguments" : "{\\"a\\": \\"x \\\\u0054AG\\", \\"n\\": 1e5}"}'
+    edits = Edits({("arguments", PathMark.PARSED, "a"): 'say "hi"'})
+    assert json.loads(json.loads(edits.apply(text))["arguments"]) == {"a": 'say "hi"', "n": 1e5}
+    assert "1e5" in edits.apply(text)
+
+
+def test_a_redacted_key() -> None:
+    assert Edits({("a", PathMark.KEY): "[X]"}).apply('{"a": 1, "b": "a"}') == '{"[X]": 1, "b": "a"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("{}", '{"x":1}'), ('{ "a": 2}', '{"x":1, "a": 2}'), ("[ ]", None)],
+)
+def test_insert_into_objects(text: str, expected: str | None) -> None:
+    edits = Edits(insert={(): '"x":1' if text[0] == "{" else "1"})
+    assert edits.apply(text) == (expected or "[1 ]")
+
+
+def test_members() -> None:
+    text = '{"a": {"x": [1, "]"]}, "b": 2}'
+    assert member(text, ("a",)) == '{"x": [1, "]"]}'
+    assert member(text, ("c",)) is None
+    assert json.loads(with_members(text, {"a": "0", "c": "[3]"})) == {"a": 0, "b": 2, "c": [3]}
+
+
+@pytest.mark.parametrize(
+    ("gone", "left"), [([0], "[ 2 , 3 ]"), ([2], "[1,2]"), ([0, 1, 2], "[]"), ([], None)]
+)
+def test_without_elements(gone: list[int], left: str | None) -> None:
+    text = '{"input": [ 1 , 2 , 3 ], "b": [1]}'
+    expected = [v for i, v in enumerate([1, 2, 3]) if i not in gone]
+    assert json.loads(without(text, ("input",), gone)) == {"input": expected, "b": [1]}
+
+
+@given(st.text())
+def test_quoted_texts_can_be_sent(text: str) -> None:
+    assert json.loads(quote(text)) == text
+    assert json.loads(dumps({"a": text}).encode()) == {"a": text}
+
+
+def test_lone_surrogates_stay_escaped() -> None:
+    assert quote("\ud800") == '"\\ud800"'
+
+
+def test_paths_for_people() -> None:
+    path = ("input", 0, "arguments", PathMark.PARSED, "a/b", PathMark.KEY)
+    assert outer(path) == ("input", 0, "arguments")
+    assert shown(path, {path: "[X]"}) == "/input/0/arguments#/[X]"

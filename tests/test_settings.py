@@ -1,0 +1,439 @@
+"""settings: precedence, checks, tables, and secrets that never show."""
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardproxy.errors import ConfigError
+from guardproxy.settings import (
+    NOT_BUILT_YET,
+    SETTINGS,
+    TABLES,
+    UNSCANNABLE_REASONS,
+    ClientKey,
+    Setting,
+    Settings,
+    is_loopback,
+    load_settings,
+    load_with_origins,
+    masked,
+)
+from guardproxy.types import Action, OnError, Policy, Rule
+
+DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
+SECRET = "sk-" + "canary" * 4
+DIGEST = "ab" * 32
+
+
+class Inner(msgspec.Struct):
+    depth: int = 1
+
+
+class Acme(msgspec.Struct, frozen=True):
+    preset: Literal["default", "strict"] = "default"
+    api_token: str | None = None
+    inner: Inner | None = None
+    many: list[Inner] = []
+    named: dict[str, Inner] = {}
+
+
+class Needy(msgspec.Struct):
+    url: str
+
+
+class Raising(msgspec.Struct):
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        if self.url:
+            raise ValueError(f"cannot use {self.url}")
+
+
+TYPES: dict[str, type[msgspec.Struct]] = {"acme": Acme}
+
+
+def load(
+    tmp_path: Path,
+    toml: str = "",
+    environ: dict[str, str] | None = None,
+    types: dict[str, type[msgspec.Struct]] | None = None,
+    **flags: object,
+) -> Settings:
+    file = tmp_path / "guardproxy.toml"
+    file.write_text(toml)
+    return load_settings(file, environ or {}, flags, TYPES if types is None else types)
+
+
+def test_the_table_has_every_scalar_of_the_struct() -> None:
+    defaults = Settings()
+    assert [s.name for s in SETTINGS] == list(Settings.__struct_fields__)[: len(SETTINGS)]
+    assert list(Settings.__struct_fields__)[len(SETTINGS) :] == ["floor", "unscannable", "keys", "plugins"]
+    assert all(getattr(defaults, s.name) == s.default for s in SETTINGS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
+def test_each_scalar_is_documented(setting: Setting) -> None:
+    section = re.search(rf"^### {setting.name}\n(.*?)(?=^##)", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    assert section, "docs/settings.md lacks it"
+    default = "–" if setting.default is None else f"`{setting.default}`"
+    assert setting.scalar.help in section[1]
+    assert setting.scalar.unit in section[1]
+    assert f"`{setting.environment}` · `{setting.flag}` · default: {default}\n" in section[1]
+
+
+def test_the_docs_have_no_other_scalars_and_all_words() -> None:
+    docs = DOCS.read_text()
+    scalars = docs[docs.index("## Scalars") : docs.index("## Tables")]
+    assert re.findall(r"^### (.*)$", scalars, re.MULTILINE) == [s.name for s in SETTINGS]
+    tables = docs[docs.index("## Tables") :]
+    assert all(f"`{reason}`" in tables for reason in UNSCANNABLE_REASONS)
+    assert all(f"[{name}" in tables for name in (*TABLES, *NOT_BUILT_YET))
+
+
+def test_the_docs_examples_load(tmp_path: Path) -> None:
+    class Pii(msgspec.Struct):
+        preset: str
+
+    examples = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    settings = load(tmp_path, "\n".join(examples), types={"pii": Pii})
+    assert settings.upstream_timeout == 120
+    assert settings.floor.output["toxicity"] == Rule(Action.FLAG, True, OnError.FLAG)
+    assert settings.keys[0].policy.input["pii"] == Rule(Action.BLOCK)
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    loaded = load_with_origins(None, {"PATH": "/bin"}, {}, {})
+    assert loaded.settings == Settings()
+    assert set(loaded.origins.values()) == {"default"}
+
+
+def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "g.toml"
+    file.write_text("port = 1\nworkers = 2\nscan_workers = 3\n")
+    environ = {"GUARDPROXY_PORT": "4", "GUARDPROXY_WORKERS": "5"}
+    loaded = load_with_origins(file, environ, {"port": "6", "drain": None}, {})
+    found = loaded.settings
+    assert (found.port, found.workers, found.scan_workers, found.drain) == (6, 5, 3, 30.0)
+    assert {name: loaded.origins[name] for name in ("port", "workers", "scan_workers", "drain")} == {
+        "port": "flag",
+        "workers": "environment",
+        "scan_workers": "file",
+        "drain": "default",
+    }
+
+
+@given(st.sets(st.sampled_from(["flag", "environment", "file"])), st.sampled_from(SETTINGS))
+def test_the_strongest_origin_that_is_given_wins(given_in: set[str], setting: Setting) -> None:
+    values = {"flag": "11", "environment": "12", "file": "13"}
+    if setting.kind is str:
+        return
+    # A scalar of the file comes in through a document: the file itself is covered by the test above.
+    environ = {setting.environment: values["environment"]} if "environment" in given_in else {}
+    flags = {setting.name: values["flag"]} if "flag" in given_in else {}
+    loaded = load_with_origins(None, environ, flags, {})
+    strongest = "flag" if "flag" in given_in else "environment" if "environment" in given_in else "default"
+    assert loaded.origins[setting.name] == strongest
+    expected = setting.default if strongest == "default" else setting.kind(values[strongest])
+    assert getattr(loaded.settings, setting.name) == expected
+
+
+def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="GUARDPROXY_PORT must be an integer from 0 to 65535"):
+        load(tmp_path, environ={"GUARDPROXY_PORT": "x"}, port="1")
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("port = 65536", "port must be an integer from 0 to 65535"),
+        ("port = -1", "port must be an integer from 0 to 65535"),
+        ("port = true", "port must be an integer from 0 to 65535"),
+        ('port = "80"', "port must be an integer from 0 to 65535"),
+        ("port = 80.0", "port must be an integer from 0 to 65535"),
+        ("workers = 0", "workers must be an integer from 1"),
+        ("max_body = 0", "max_body must be an integer greater than 0"),
+        ("cache_size = -1", "cache_size must be an integer from 0"),
+        ("guard_timeout = 0", "guard_timeout must be a number greater than 0"),
+        ("upstream_timeout = inf", "upstream_timeout must be a number greater than 0"),
+        ("queue_timeout = nan", "queue_timeout must be a number greater than 0"),
+        ("drain = -0.1", "drain must be a number from 0"),
+        ("host = 3", "host must be a host name or address"),
+        ('host = ""', "host must be a host name or address"),
+        ('host = "http://x"', "host must be a host name or address"),
+        ('log_level = "loud"', "log_level must be one of debug, info, warning, error"),
+        ('log_format = "xml"', "log_format must be one of auto, json, console"),
+        ('auth = "maybe"', "auth must be one of required, none"),
+        ('placeholder = ""', "placeholder must be 1 to 100 printable characters"),
+        ('placeholder = "{name}"', "placeholder must be 1 to 100 printable characters"),
+        ('placeholder = "{category"', "placeholder must be 1 to 100 printable characters"),
+        ('upstream_ca_file = "does/not/exist.pem"', "upstream_ca_file must be a file that exists"),
+        ('upstream_api_key = ""', "upstream_api_key must be printable ASCII without spaces"),
+        ("policy = 1", "policy must be a table"),
+        ("[policy]\ninptu = {}", r"\[policy\]: 'inptu' is not known. Did you mean 'input'"),
+        ("[policy.input]\npii = 1", "policy.input.pii must be a table"),
+        ('[policy.input]\npii = "deny"', 'policy.input.pii.action must be "flag", "redact" or "block"'),
+        ('[policy.input]\npii = "REDACT"', 'policy.input.pii.action must be "flag", "redact" or "block"'),
+        ("[policy.input.pii]\nmode = 'shadow'", "policy.input.pii lacks its action"),
+        ("[policy.input.pii]\naction = 'flag'\nmode = 'off'", 'policy.input.pii.mode must be "shadow"'),
+        ("[policy.input.pii]\naction = 'flag'\non_error = 'x'", 'pii.on_error must be "fail" or "flag"'),
+        ("[policy.input.pii]\naction = 'flag'\nacton = 'x'", "'acton' is not known. Did you mean 'action'"),
+        ("[policy.input]\n'Pi i' = 'flag'", "a guard's name has the characters"),
+        ("[unscannable]\nimgae = 'flag'", "'imgae' is not known. Did you mean 'image'"),
+        ("[unscannable]\nimage = 'redact'", 'unscannable.image must be "pass", "flag" or "block"'),
+        ("[keys]\nname = 'a'", r"keys must be a list of tables, each headed \[\[keys\]\]"),
+        ("keys = [1]", "keys.0 must be a table"),
+        ("[[keys]]\nname = ''", "keys.0.name must be 1 to 64"),
+        ("[[keys]]\nname = 'a'\nsha256 = 'abc'", "keys.0.sha256 must be the key's SHA-256"),
+        (f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nallowed_models = 'x'", "keys.0.allowed_models must be"),
+        (f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nmodels = []", "'models' is not known. Did you mean"),
+        (
+            f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\npolicy.input = {{ pii = 'x' }}",
+            "keys.0.policy.input.pii",
+        ),
+        ("[guards.acme]\n[plugins.acme]", r"\[guards.acme\] and \[plugins.acme\] are the same table"),
+        ("[guards.amce]", r"\[guards\]: 'amce' is not known. Did you mean 'acme'"),
+        ("[plugins.amce]", r"\[plugins\]: 'amce' is not known. Did you mean 'acme'"),
+        ("[plugins.acme]\npreste = 1", "'preste' is not known. Did you mean 'preset'"),
+        ("[plugins.acme]\npreset = 1", r"\[plugins.acme\]: Expected `str`, got `int` - at `\$.preset`"),
+        (
+            "[plugins.acme.inner]\ndepht = 1",
+            r"\[plugins.acme.inner\]: 'depht' is not known. Did you mean 'depth'",
+        ),
+        ("[[plugins.acme.many]]\ndepht = 1", "'depht' is not known. Did you mean 'depth'"),
+        ("[plugins.acme.named.x]\ndepht = 1", "'depht' is not known. Did you mean 'depth'"),
+        ("[guards.acme]\nallow = ['x']", "'allow' is not built yet"),
+        ("[plugins.acme]\nallow = ['x']", "'allow' is not known"),
+        ("port =", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        load(tmp_path, toml)
+    assert "guardproxy.toml: " in str(raised.value)
+
+
+@pytest.mark.parametrize("name", NOT_BUILT_YET)
+def test_tables_that_are_not_served_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name!r} is not built yet"):
+        load(tmp_path, f"[{name}]\nx = 1")
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        "api.openai.com/v1",
+        "ftp://x/v1",
+        "https://",
+        "https://user@x/v1",
+        "https://user:word@x/v1",
+        "https://:word@x/v1",
+        "https://x/v1?key=1",
+        "https://x/v1?",
+        "https://x/v1#f",
+        "https://x:99999/v1",
+        "https://x /v1",
+        "https://x/v1\n",
+        "https://[::1/v1",
+    ],
+)
+def test_an_upstream_is_a_plain_url(upstream: str) -> None:
+    with pytest.raises(ConfigError, match="--upstream must be an http") as raised:
+        load_settings(None, {}, {"upstream": upstream}, {})
+    assert "word" not in str(raised.value)
+
+
+def test_an_upstream_loses_its_last_slash() -> None:
+    assert load_settings(None, {}, {"upstream": "http://[::1]:1/v1/"}, {}).upstream == "http://[::1]:1/v1"
+
+
+@pytest.mark.parametrize("name", ["GUARDPROXY_PROT", "GUARDPROXY_FLOOR"])
+def test_an_unknown_variable_names_the_nearest(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"'{name}', which is no setting\. (Did you mean 'GUARDPROXY_|Known: )"
+    ):
+        load_settings(None, {name: SECRET}, {}, {})
+
+
+def test_an_unknown_key_of_the_file_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"guardproxy\.toml: 'upstream_timout' is not known\. Did you mean 'upstream_ti"
+    ):
+        load(tmp_path, "upstream_timout = 1")
+
+
+def test_an_unknown_flag_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'prot' is no setting. Did you mean 'port'"):
+        load_settings(None, {}, {"prot": 1}, {})
+
+
+def test_an_empty_variable_is_not_set_where_the_default_is_none() -> None:
+    assert load_settings(None, {"GUARDPROXY_UPSTREAM_API_KEY": ""}, {}, {}).upstream_api_key is None
+    with pytest.raises(ConfigError, match="GUARDPROXY_PORT"):
+        load_settings(None, {"GUARDPROXY_PORT": ""}, {}, {})
+
+
+def test_references_read_the_environment(tmp_path: Path) -> None:
+    toml = 'upstream = "https://${env:HOST_NAME}/${env:V}"\n[plugins.acme]\napi_token = "${env:TOKEN}"'
+    settings = load(tmp_path, toml, {"HOST_NAME": "x.example", "V": "v${env:V}", "TOKEN": SECRET})
+    assert settings.upstream == "https://x.example/v${env:V}"  # what was read is not read again
+    assert settings.plugins["acme"] == Acme(api_token=SECRET)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("${env:MISSING}", "upstream: the environment has no 'MISSING'"),
+        ("${env:}", r"upstream: a reference is spelled \$\{env:NAME\}"),
+        ("${env:A B}", "upstream: a reference is spelled"),
+        ("${env:A", "upstream: a reference is spelled"),
+    ],
+)
+def test_bad_references_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, f'upstream = "{text}"', {"A": "x"})
+
+
+def test_tables_become_values(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        f"""
+        [policy.input]
+        pii = "redact"
+        secrets = {{ action = "block", on_error = "flag" }}
+        [policy.output]
+        toxicity = {{ action = "flag", mode = "shadow" }}
+        [unscannable]
+        image = "flag"
+        [[keys]]
+        name = "team-a"
+        sha256 = "{DIGEST.upper()}"
+        allowed_models = ["gpt-4.1"]
+        policy.input = {{ pii = "block" }}
+        [guards.acme]
+        preset = "strict"
+        """,
+    )
+    assert settings.floor == Policy(
+        {"pii": Rule(Action.REDACT), "secrets": Rule(Action.BLOCK, on_error=OnError.FLAG)},
+        {"toxicity": Rule(Action.FLAG, shadow=True)},
+    )
+    assert settings.unscannable == {"image": "flag"}
+    assert settings.keys == (ClientKey("team-a", DIGEST, Policy({"pii": Rule(Action.BLOCK)}), ("gpt-4.1",)),)
+    assert settings.plugins == {"acme": Acme(preset="strict")}
+
+
+@pytest.mark.parametrize(("one", "other", "what"), [("a", "a", "name"), ("a", "b", "sha256")])
+def test_keys_are_unique(tmp_path: Path, one: str, other: str, what: str) -> None:
+    digests = [DIGEST, "cd" * 32 if what == "name" else DIGEST.upper()]
+    toml = "".join(
+        f"[[keys]]\nname = '{n}'\nsha256 = '{d}'\n" for n, d in zip((one, other), digests, strict=True)
+    )
+    with pytest.raises(ConfigError, match=f"keys.1: another key has the same {what}"):
+        load(tmp_path, toml)
+
+
+def test_a_plugin_without_a_table_has_its_defaults_or_is_an_error(tmp_path: Path) -> None:
+    assert load(tmp_path).plugins == {"acme": Acme()}
+    with pytest.raises(ConfigError, match=r"\[plugins.needy\]: Object missing required field `url`"):
+        load(tmp_path, types={"needy": Needy})
+
+
+HOSTS = [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True)]
+HOSTS += [
+    ("0.0.0.0", False),
+    ("::", False),
+    ("10.0.0.1", False),
+    ("localhost.example", False),
+    ("127.1", False),
+]
+
+
+@pytest.mark.parametrize(("host", "loopback"), HOSTS)
+def test_what_is_open_is_refused_beyond_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+    for flags, message in [
+        ({"auth": "none"}, 'auth = "none" needs a loopback host'),
+        ({"upstream_api_key": SECRET}, r"there are no \[\[keys\]\]"),
+    ]:
+        if loopback:
+            assert load_settings(None, {}, {"host": host, **flags}, {}).host == host
+        else:
+            with pytest.raises(ConfigError, match=message) as raised:
+                load_settings(None, {}, {"host": host, **flags}, {})
+            assert SECRET not in str(raised.value)
+
+
+def test_with_keys_the_upstreams_key_may_be_served_to_all(tmp_path: Path) -> None:
+    toml = f'host = "0.0.0.0"\n[[keys]]\nname = "a"\nsha256 = "{DIGEST}"'
+    assert load(tmp_path, toml, upstream_api_key=SECRET).upstream_api_key == SECRET
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if setting.kind is not str])
+@pytest.mark.parametrize("given_in", ["flag", "environment", "file"])
+def test_errors_never_show_the_value(tmp_path: Path, name: str, given_in: str) -> None:
+    toml = f'{name} = "{SECRET}"' if given_in == "file" else ""
+    environ = {f"GUARDPROXY_{name.upper()}": SECRET} if given_in == "environment" else {}
+    flags: dict[str, Any] = {name: SECRET} if given_in == "flag" else {}
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, toml, environ, **flags)
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "types"),
+    [
+        ('[plugins.acme]\npreset = "${env:S}"', {"acme": Acme}),
+        ('[plugins.raising]\nurl = "http://x/${env:S}"', {"raising": Raising}),
+    ],
+)
+def test_a_plugins_message_hides_what_came_from_the_environment(
+    tmp_path: Path, toml: str, types: dict[str, type[msgspec.Struct]]
+) -> None:
+    with pytest.raises(ConfigError, match=r"\*\*\*\*") as raised:
+        load(tmp_path, toml, {"S": SECRET}, types)
+    assert SECRET not in str(raised.value)
+
+
+def test_repr_masks_secrets() -> None:
+    settings = Settings(
+        upstream_api_key=SECRET,
+        upstream_proxy=f"http://user:{SECRET}@proxy:1",
+        keys=(ClientKey("a", DIGEST),),
+        plugins={"acme": Acme(api_token=SECRET)},
+    )
+    shown = repr(settings) + str(settings) + repr(settings.__rich_repr__()) + f"{settings}"
+    assert SECRET not in shown
+    assert DIGEST not in shown
+    assert "@proxy:1" in shown
+
+
+def test_masked_hides_by_name() -> None:
+    assert masked("api_token", SECRET) != SECRET
+    assert masked("preset", "x") == "x"
+    assert masked("api_key", None) is None
+
+
+def test_settings_travel_to_another_process() -> None:
+    settings = Settings(upstream_api_key=SECRET, floor=Policy({"pii": Rule()}), plugins={"acme": Acme()})
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "x.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"x\.toml: (cannot be read: No such file|is not UTF-8)"):
+        load_settings(file, {}, {}, {})
+
+
+def test_a_broken_file_does_not_show_its_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not TOML \(at line 1, column") as raised:
+        load(tmp_path, f'upstream_api_key = "{SECRET}')
+    assert SECRET not in str(raised.value)
