@@ -14,17 +14,22 @@ PIECE = 8192  # characters of a text that a local detector sees at a time, besid
 
 
 async def find(
-    scanner: Scanner, ref: DetectorRef, texts: Sequence[str], meter: Meter | None = None
+    scanner: Scanner,
+    ref: DetectorRef,
+    texts: Sequence[str],
+    digests: Sequence[bytes],
+    meter: Meter | None = None,
 ) -> list[list[Match]]:
-    """The matches of one detector in each of `texts`, with offsets of the text as it is."""
-    found: list[list[Match] | None] = []
+    """The matches of one detector in each of `texts`, with offsets of the text as it is.
+
+    `digests` are the scanner's of each text: made once for all detectors.
+    """
+    get = scanner.cache.get
+    found = [get(ref.index, digest) for digest in digests]
     missing: dict[bytes, list[int]] = {}
-    for index, text in enumerate(texts):
-        digest = scanner.digest(text)
-        matches = scanner.cache.get(ref.index, digest)
-        found.append(matches)
+    for index, matches in enumerate(found):
         if matches is None:
-            missing.setdefault(digest, []).append(index)
+            missing.setdefault(digests[index], []).append(index)
     if missing:
         news = [texts[indexes[0]] for indexes in missing.values()]
         results = await (_local if ref.reach is not None else _blockwise)(scanner, ref, news, meter)

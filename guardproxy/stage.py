@@ -126,18 +126,21 @@ class StageRun:
             GuardFailed, Overloaded: a guard failed, and its failure is not to be tolerated.
         """
         found: list[list[Hit]] = [[] for _ in parts]
+        digests = [self.scanner.digest(part.text) for part in parts]
         plain = [index for index, part in enumerate(parts) if not part.structural]
+        every = range(len(parts))
         for guard in guards:
             if guard.name in self.failed:
                 continue
             try:
                 for ref in self.scanner.refs(guard.name):
                     # A blockwise detector's matches are never validated: structure is not for it.
-                    indexes = plain if ref.reach is None else range(len(parts))
+                    indexes = plain if ref.reach is None else every
                     texts = [parts[index].text for index in indexes]
-                    if ref.reach is None and self._too_much(guard, ref, texts):
+                    of_texts = digests if indexes is every else [digests[index] for index in indexes]
+                    if ref.reach is None and self._too_much(guard, ref, texts, of_texts):
                         continue
-                    matches = await find(self.scanner, ref, texts, guard.meter)
+                    matches = await find(self.scanner, ref, texts, of_texts, guard.meter)
                     for index, of_part in zip(indexes, matches, strict=True):
                         if of_part:
                             strict = parts[index].structural
@@ -146,11 +149,13 @@ class StageRun:
                 self.fail(guard, error)
         return found
 
-    def _too_much(self, guard: GuardRun, ref: DetectorRef, texts: Sequence[str]) -> bool:
+    def _too_much(
+        self, guard: GuardRun, ref: DetectorRef, texts: Sequence[str], digests: Sequence[bytes]
+    ) -> bool:
         if sum(map(len, texts)) <= MOST_NEW:
             return False
-        cache, digest = self.scanner.cache, self.scanner.digest
-        new = sum(len(text) for text in texts if cache.get(ref.index, digest(text)) is None)
+        get = self.scanner.cache.get
+        new = sum(len(t) for t, digest in zip(texts, digests, strict=True) if get(ref.index, digest) is None)
         if new <= MOST_NEW:
             return False
         if guard.holds:

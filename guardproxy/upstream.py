@@ -522,8 +522,9 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         if not self._ended:
-            self._ended = True
             self._connection.abort()
+            self._pieces.clear()
+            self.end(httpx.ReadError("the call was closed"))
 
 
 @lru_cache(maxsize=8)  # loading the bundle takes longer than a hundred exchanges

@@ -424,7 +424,7 @@ async def test_cancelling_before_the_answer_closes_the_connection() -> None:
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("how", ["aclose", "cancel"])
+@pytest.mark.parametrize("how", ["aclose", "cancel", "aclose while another task reads"])
 async def test_leaving_within_the_answer_closes_the_connection(how: str) -> None:
     async def handler(server: Server, peer: Peer) -> None:
         await peer.request()
@@ -436,13 +436,17 @@ async def test_leaving_within_the_answer_closes_the_connection(how: str) -> None
         answer = await upstream.send("POST", "/responses", b"", [], b"{}")
         chunks = answer.chunks()
         await anext(chunks)
-        if how == "cancel":
+        if how != "aclose":
             reading = asyncio.ensure_future(anext(chunks))
             await asyncio.sleep(0)
+        if how == "cancel":
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reading
         await answer.aclose()
+        if how.endswith("reads"):
+            with pytest.raises(UpstreamError, match="the call was closed"):
+                await reading
         await asyncio.wait_for(server.ended.wait(), 5)
 
 

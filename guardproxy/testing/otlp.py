@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -123,9 +123,8 @@ class OtlpCollector:
         """
         found = [span for span in self.spans if span.name == name]
         if len(found) != 1:
-            raise LookupError(
-                f"{len(found)} spans are named {name!r}; there are {[s.name for s in self.spans]}"
-            )
+            every = [span.name for span in self.spans]
+            raise LookupError(f"{len(found)} spans are named {name!r}; there are {every}")
         return found[0]
 
     def wait(self, spans: int = 1, seconds: float = 10.0) -> list[ExportedSpan]:
@@ -164,7 +163,8 @@ class OtlpCollector:
         metadata = "\n".join(f"{key}: {value!r}" for key, value in context.invocation_metadata())
         if not self._take(metadata.encode(), body):
             context.abort(grpc.StatusCode.UNAVAILABLE, "refused")
-        return ExportTraceServiceResponse().SerializeToString()
+        answer: bytes = ExportTraceServiceResponse().SerializeToString()
+        return answer
 
 
 class _Handler(BaseHTTPRequestHandler):

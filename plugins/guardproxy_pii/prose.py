@@ -7,11 +7,12 @@ _WORD = re.compile(r"[\"'“‘(\[*_>-]*[^\W\d_]+(?:['’-][^\W\d_]+)*[\"'”’
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _CODE = re.compile(
     r"[{};]\s*$|^\s*(?:[@#/*<}\])|]|//)|\w\(|\)\s*[:{]|[=!<>+:-]=|=>|->|::|\\\w|\w\[|</|\"\s*:|^\s*[\w.-]+\s*="
+    r"|\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{12,}\b"  # a hash
     r"|^\s*(?:from\s+[\w.]+\s+)?import\s+[\w.]+"
     r"|^\s*(?:import|from|def|class|return|if|elif|else|for|while|try|except|raise|const|let|var|func|fn|pub|use"
     r"|package|async|await)\b[^.!?]*[:,)]?\s*$|^\s*[\w-]+:\s*['\"]"
 )
-# More than half of a line's pieces have to be words.
+# Half of a line's pieces have to be words.
 _SHARE = 0.5
 
 
@@ -21,7 +22,7 @@ def is_prose(line: str) -> bool:
     if not pieces or _CODE.search(line):
         return False
     words = sum(1 for piece in pieces if _WORD.fullmatch(piece) and not _CAMEL.search(piece))
-    return words > _SHARE * len(pieces)
+    return words >= _SHARE * len(pieces)
 
 
 def prose_ranges(text: str) -> list[tuple[int, int]]:

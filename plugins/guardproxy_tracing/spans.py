@@ -1,6 +1,7 @@
 """The span around a step: started when the step begins, handed on, ended when it is left; never current."""
 
 from dataclasses import dataclass, field
+from time import time_ns
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -26,6 +27,7 @@ class Trace:
 
     root: Context
     contexts: dict[Step, Context] = field(default_factory=dict)
+    calls: list[tuple["StepSpan", int]] = field(default_factory=list)  # left at that time, not yet ended
     attempts: int = 0
 
 
@@ -64,7 +66,9 @@ class ExchangeSpan:
             self._exchange.state[STATE] = Trace(trace.set_span_in_context(self._span, Context()))
 
     def __exit__(self, *_: object) -> None:
-        self._exchange.state.pop(STATE, None)
+        inside: Trace | None = self._exchange.state.pop(STATE, None)
+        for call, time in inside.calls if inside is not None else ():
+            call.end(time)
         if self._span.is_recording():
             self._span.set_attributes(facts.of_exchange(self._exchange, self._step))
             if facts.is_broken(self._exchange, self._step):
@@ -89,9 +93,10 @@ class StepSpan:
         context = self._trace.root
         if step.parent is not None:
             context = self._trace.contexts.get(step.parent, context)
-        name, first = _begin(exchange, step, self._trace, upstream)
+        # Setting all attributes at once, at the end, costs half of setting some now and some then.
+        name, self._attributes = _begin(exchange, step, self._trace, upstream)
         kind = _SPAN_KINDS.get(step.kind, SpanKind.INTERNAL)
-        self._span: Span = tracer.start_span(name, context=context, kind=kind, attributes=first)
+        self._span: Span = tracer.start_span(name, context=context, kind=kind)
         if propagate and step.kind is StepKind.ATTEMPT:
             step.request_headers["traceparent"] = traceparent(self._span.get_span_context())
 
@@ -100,8 +105,16 @@ class StepSpan:
             self._trace.contexts[self._step] = trace.set_span_in_context(self._span, Context())
 
     def __exit__(self, *_: object) -> None:
+        self._trace.contexts.pop(self._step, None)
+        if self._step.kind is StepKind.CALL:
+            # Whether the answer's names may be shown is known when the output guards are through.
+            self._trace.calls.append((self, time_ns()))
+        else:
+            self.end()
+
+    def end(self, time: int | None = None) -> None:
+        """End the span with its facts, at `time` (nanoseconds since 1970) or now."""
         step = self._step
-        self._trace.contexts.pop(step, None)
         if step.kind is StepKind.GUARD:
             found = facts.of_guard(step)
             for result in facts.results(step):
@@ -112,10 +125,10 @@ class StepSpan:
             found = facts.of_call(self._exchange, step)
         else:
             found = facts.of_attempt(step)
-        self._span.set_attributes(found)
+        self._span.set_attributes(self._attributes | found)
         if facts.is_error(found):
             self._span.set_status(_ERROR)
-        self._span.end()
+        self._span.end(time)
 
 
 def _begin(

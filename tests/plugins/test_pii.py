@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 import guardproxy_pii
@@ -15,7 +16,7 @@ from guardproxy_pii.config import PiiSettings
 
 
 def _guard(**settings: Any) -> Guard:
-    plugins = {"pii": PiiSettings(**settings)} if settings else {}
+    plugins: dict[str, msgspec.Struct] = {"pii": PiiSettings(**settings)} if settings else {}
     [guard] = guardproxy_pii.guardproxy_register_guards(Settings(plugins=plugins))
     return guard
 

@@ -46,8 +46,9 @@ def _scan(detector: Detector, text: str) -> list[Match]:
 
 def _score(folder: Path, preset: Preset, names: Iterable[str], *options: str) -> dict[str, Any]:
     gold, predicted = folder / "gold.jsonl", folder / "predicted.jsonl"
-    lines = [line for name in names for line in gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf8")]
-    gold.write_text("".join(lines), encoding="utf8")
+    packed = b"".join((DATA / f"{name}.jsonl.gz").read_bytes() for name in names)
+    gold.write_bytes(gzip.decompress(packed))
+    lines = gold.read_text(encoding="utf8").splitlines()
     with predicted.open("w", encoding="utf8") as out:
         for record in map(json.loads, lines):
             matches = [match for detector in _detectors(preset) for match in _scan(detector, record["text"])]

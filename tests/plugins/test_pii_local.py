@@ -236,8 +236,19 @@ def test_social_security(text: str, number: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["000-12-3456", "666-12-3456", "900-12-3456", "224-00-3831", "224-87-0000", "224873831", "224 87 3831"]
-    + ["1224-87-3831", "224-87-38311", "224-87-3831-1", "a224-87-3831"],
+    [
+        "000-12-3456",
+        "666-12-3456",
+        "900-12-3456",
+        "224-00-3831",
+        "224-87-0000",
+        "224873831",
+        "224 87 3831",
+        "1224-87-3831",
+        "224-87-38311",
+        "224-87-3831-1",
+        "a224-87-3831",
+    ],
 )
 def test_no_social_security(text: str) -> None:
     assert [found for found in _found(text) if found[0] == "US_SSN"] == []
@@ -263,8 +274,21 @@ def test_internet_addresses(text: str, address: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "version 1.2.3.4", "foo==1.2.3.4", "v1.2.3.4", "x[::2]"]
-    + ["std::vector", "a :: Int", "12:30:45", "aa:bb:cc:dd:ee:ff"],
+    [
+        "1.2.3",
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "01.2.3.4",
+        "version 1.2.3.4",
+        "foo==1.2.3.4",
+        "v1.2.3.4",
+        "x[::2]",
+        "x[1::2]",
+        "std::vector",
+        "a :: Int",
+        "12:30:45",
+        "aa:bb:cc:dd:ee:ff",
+    ],
 )
 def test_no_internet_address(text: str) -> None:
     assert [found for found in _found(text) if found[0] == "IP_ADDRESS"] == []
@@ -291,7 +315,6 @@ def test_street_addresses(text: str, address: str | None) -> None:
     "text",
     [
         "Via Google Maps",
-        "In 2026 Wall Street fell",
         "the 3 Ways",
         "Main Street",
         "12 monkeys",

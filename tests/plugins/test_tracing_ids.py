@@ -80,16 +80,23 @@ def test_what_stands_for_no_span() -> None:
         spelled(0),
         spelled(5 << 64),
         spelled(2**127)[:-1],
-        "{%s}" % spelled(7),
+        "{" + spelled(7) + "}",
     ):
         assert parent_of(text) is None, text
 
 
 def test_documented_example() -> None:
     assert parent_of("0190f5f0-1111-7222-8333-444455556666") == (
-        0x4F2B_0000_0000_8000_0000_0000_0000_0000,
+        0x6C362B731FAE853B59F495DDBFD8BE59,
         0x8333444455556666,
     )
+
+
+def test_documented_example_of_a_child() -> None:
+    trace_id, _ = parent_of("0190f5f0-1111-7222-8333-444455556666") or (0, 0)
+    answered = uuid_of(trace_id, 0x9A1B2C3D4E5F6071)
+    assert answered == "6c362b73-1fae-853b-9a1b-2c3d4e5f6071"
+    assert parent_of(answered) == (trace_id, 0x9A1B2C3D4E5F6071)
 
 
 def test_new_ids_fit_the_scheme_and_do_not_follow_the_shared_seed() -> None:

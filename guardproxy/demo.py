@@ -1,0 +1,206 @@
+"""`guardproxy demo`: a stand-in provider, the proxy, and four exchanges, shown from all sides."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from rich.columns import Columns
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+from rich.tree import Tree
+
+from guardproxy import logs
+from guardproxy.app import create_app
+from guardproxy.exchange import Exchange
+from guardproxy.hookspecs import hookimpl
+from guardproxy.plugins import load_plugins, settings_types
+from guardproxy.serve import running
+from guardproxy.settings import load_settings
+from guardproxy.testing.events import joined_text, output_text, parse_sse
+from guardproxy.testing.upstream import FakeUpstream, Script
+
+# Fake, and in pieces so that no scanner takes them for real.
+CARD = " ".join(("4111", "1111", "1111", "1111"))
+KEY = "AKIA" + "Q3EGRTB7" + "ZK4MWX2P"
+MODEL = os.environ.get("GUARDPROXY_DEMO_MODEL", "gpt-4.1-mini")
+WIDTH = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One exchange of the demo."""
+
+    title: str
+    lesson: str
+    text: str
+    guards: Mapping[str, str]
+    stream: bool = False
+
+
+SCENES = (
+    Scene(
+        "flag",
+        "Nothing changes; the response says what was found.",
+        "I am Ada Lovelace, write to ada@example.org.",
+        {"X-Opper-Guard-Input": "pii", "X-Opper-Guard-Action": "flag"},
+    ),
+    Scene(
+        "redact",
+        "The provider never sees the card number or the key.",
+        f"Charge {CARD}, and use the key {KEY}.",
+        {"X-Opper-Guard-Input": "pii,secrets", "X-Opper-Guard-Action": "redact"},
+    ),
+    Scene(
+        "block",
+        "The provider is not called at all.",
+        f"Deploy with {KEY} please.",
+        {"X-Opper-Guard-Input": "secrets", "X-Opper-Guard-Action": "block"},
+    ),
+    Scene(
+        "a stream, redacted as it arrives",
+        "The provider sends the number digit by digit; the first digit is held until it is known what it is.",
+        f"Please repeat: my card is {CARD}, thank you.",
+        {"X-Opper-Guard-Output": "pii", "X-Opper-Guard-Action": "redact"},
+        stream=True,
+    ),
+)
+
+
+class Witness:
+    """A plugin that keeps what was forwarded."""
+
+    def __init__(self) -> None:
+        self.forwarded: bytes | None = None
+
+    @hookimpl
+    def guardproxy_before_forward(self, exchange: Exchange) -> None:
+        """Look at the request as the provider gets it."""
+        self.forwarded = exchange.request
+
+
+def run_demo(upstream: str | None, serve: bool) -> int:
+    """Run the four exchanges; the exit code. `upstream` is a real provider, `serve` leaves the proxy running."""
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        asyncio.run(_demo(Console(), upstream, serve))
+    return 0
+
+
+async def _demo(console: Console, upstream: str | None, serve: bool) -> None:
+    with contextlib.ExitStack() as stack:
+        if upstream is None:
+            upstream = stack.enter_context(FakeUpstream(Script(chunk=1))).url
+            console.print(f"A stand-in provider that repeats what it is told: {upstream}")
+        witness = Witness()
+        manager = load_plugins([("demo", witness)])
+        flags = {"upstream": upstream, "log_level": "error"}
+        settings = load_settings(None, {}, flags, settings_types(manager))
+        logs.configure(settings)
+        console.print("Starting guardproxy; its models load in a worker process ...")
+        spans = stack.enter_context(manager.get_plugin("tracing").record())  # type: ignore[union-attr]
+        async with running(create_app(settings, plugins=manager)) as base:
+            console.print(f"guardproxy: {base}/v1\n")
+            async with httpx.AsyncClient(base_url=base, timeout=600, trust_env=False) as client:
+                for number, scene in enumerate(SCENES, 1):
+                    witness.forwarded = None
+                    spans.clear()
+                    await _play(console, client, number, scene, witness, spans)
+            _advise(console, base)
+            if serve:
+                console.print("\nguardproxy goes on serving; Ctrl+C ends it.")
+                await asyncio.Event().wait()
+
+
+async def _play(
+    console: Console, client: httpx.AsyncClient, number: int, scene: Scene, witness: Witness, spans: list[Any]
+) -> None:
+    body = {"model": MODEL, "input": scene.text, **({"stream": True} if scene.stream else {})}
+    key = os.environ.get("OPENAI_API_KEY", "demo")
+    response = await client.post(
+        "/v1/responses", json=body, headers={"Authorization": f"Bearer {key}", **scene.guards}
+    )
+    headers = "\n".join(f"{name}: {value}" for name, value in scene.guards.items())
+    console.rule(f"[bold]{number}. {scene.title}", align="left")
+    console.print(scene.lesson, style="italic")
+    seen = "(not called)" if witness.forwarded is None else json.loads(witness.forwarded)["input"]
+    panels = [
+        ("The application sent", f"{headers}\n\n{scene.text}"),
+        ("The provider saw", seen),
+        ("The client got", _got(response)),
+    ]
+    width = min(console.width, WIDTH) // 3 - 1
+    console.print(Columns([Panel(Text(text), title=title, width=width) for title, text in panels]))
+    await _until_traced(spans)
+    for tree in _trees(spans):
+        console.print(tree)
+    console.print()
+
+
+def _got(response: httpx.Response) -> str:
+    told = f"{response.status_code}  {response.headers.get('x-guardproxy-verdict', '')}\n\n"
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
+        events = parse_sse(response.content)
+        deltas = [e["delta"] for e in events if e.get("type") == "response.output_text.delta"]
+        shown = " ".join(repr(delta) for delta in deltas if delta)
+        return f"{told}{joined_text(events)}\n\n{len(deltas)} deltas: {shown}"
+    answer = response.json()
+    if "error" in answer:
+        return f"{told}{answer['error']['code']}\n{answer['error']['message']}"
+    lines = [told + output_text(answer)]
+    for entry in answer.get("guards", []):
+        lines += [
+            f"{entry['guard_type']}: {found['category']} at {found['path']} {found['start']}-{found['end']}"
+            for found in entry["findings"]
+        ]
+    return "\n".join(lines)
+
+
+async def _until_traced(spans: Sequence[Any]) -> None:
+    """The client has its last byte a moment before the exchange's span ends."""
+    async with asyncio.timeout(5):
+        while not any(span.parent is None for span in spans):
+            await asyncio.sleep(0.01)
+
+
+def _trees(spans: Sequence[Any]) -> Iterator[Tree]:
+    """The spans of each trace as a tree with durations."""
+    children: dict[int | None, list[Any]] = {}
+    for span in sorted(spans, key=lambda span: span.start_time):
+        children.setdefault(span.parent.span_id if span.parent else None, []).append(span)
+
+    def grow(tree: Tree, span: Any) -> None:
+        branch = tree.add(_line(span))
+        for child in children.get(span.context.span_id, []):
+            grow(branch, child)
+
+    for root in children.get(None, []):
+        tree = Tree(f"[dim]trace {root.context.trace_id:032x}")
+        grow(tree, root)
+        yield tree
+
+
+def _line(span: Any) -> Text:
+    took = (span.end_time - span.start_time) / 1e6
+    outcome = span.attributes.get("guardproxy.outcome", "")
+    found = sum(event.name == "gen_ai.guardrail.result" for event in span.events)
+    facts = "  ".join(str(fact) for fact in (outcome, f"{found} categories found" if found else "") if fact)
+    return Text.assemble(span.name, "  ", (f"{took:.1f} ms", "cyan"), "  ", (facts, "yellow"))
+
+
+def _advise(console: Console, base: str) -> None:
+    console.rule("[bold]Your application", align="left")
+    console.print(
+        Text(
+            "Start the proxy, and change one base URL:\n\n"
+            "  guardproxy serve --upstream https://api.openai.com/v1\n\n"
+            "  from openai import OpenAI\n"
+            '  client = OpenAI(base_url="http://127.0.0.1:8080/v1",\n'
+            '                  default_headers={"X-Opper-Guard-Input": "pii,secrets",\n'
+            '                                   "X-Opper-Guard-Action": "redact"})\n'
+        )
+    )
