@@ -6,7 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from guardproxy.document import dumps
-from guardproxy.errors import BodyTooLarge, GuardProxyError, InternalError, MethodNotAllowed, NotFound
+from guardproxy.errors import (
+    BodyTooLarge,
+    GuardProxyError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    NotImplementedYet,
+)
 from guardproxy.pipeline import Incoming, Pipeline
 from guardproxy.profiles import PROFILES, Profile
 
@@ -160,6 +167,8 @@ def _misdirected(scope: Scope, method: str, path: str) -> GuardProxyError | None
     # The router takes other spellings for the same (`//`, a trailing slash); guards must not be evaded so.
     if scope["raw_path"] != scope["path"].encode() or scope["path"] != path:
         return not_found()
+    if any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"]):
+        return NotImplementedYet("guardproxy does not serve WebSockets; use POST with 'stream': true.")
     if scope["method"] != method:
         return MethodNotAllowed(
             f"{path} takes {method}, not {scope['method'][:16]}.", headers={"allow": method}

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 
 from guardproxy.api import Api, of_status
 from guardproxy.document import dumps
+from guardproxy.errors import ConfigError
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure
 from guardproxy.pipeline import Pipeline
@@ -44,11 +45,14 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        hooks.startup()
         try:
+            hooks.startup()
             await scanner.start()
             app.state.ready = True
             yield
+        except ConfigError as error:
+            app.state.problem = str(error)  # for whoever serves: the framework only says that it failed
+            raise
         finally:
             await upstream.aclose()
             await scanner.stop()
@@ -76,6 +80,7 @@ def create_app(
         debug=False,
     )
     app.state.ready = app.state.draining = False
+    app.state.problem = None
     return app
 
 

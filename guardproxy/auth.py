@@ -16,7 +16,8 @@ class Credentials:
         self._keys = {key.sha256.lower(): key for key in settings.keys}
         self._needed = settings.auth == "required" and not settings.upstream_api_key
         key = settings.upstream_api_key
-        self.authorization = f"Bearer {key}" if key else None  # instead of the client's
+        # What the upstream gets instead of the client's; a key of ours is nothing that it may see.
+        self.authorization = f"Bearer {key}" if key else ("" if self._keys else None)
 
     def identify(self, headers: Mapping[str, str]) -> ClientKey | None:
         """The key that the client presented; None where the deployment has none.

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from guardproxy.serve import running
 from guardproxy.settings import load_settings
 from guardproxy.testing.events import joined_text, output_text, parse_sse
 from guardproxy.testing.upstream import FakeUpstream, Script
+from guardproxy.types import Step, StepKind
 
 # Fake, and in pieces so that no scanner takes them for real.
 CARD = " ".join(("4111", "1111", "1111", "1111"))
@@ -73,10 +75,21 @@ SCENES = (
 
 
 class Witness:
-    """A plugin that keeps what was forwarded."""
+    """A plugin that keeps what was forwarded, and knows when an exchange has ended."""
 
     def __init__(self) -> None:
         self.forwarded: bytes | None = None
+        self.ended = asyncio.Event()
+
+    @hookimpl
+    def guardproxy_step(self, step: Step) -> AbstractContextManager[object] | None:
+        """Say when an exchange is over and traced: this plugin was entered before `tracing`."""
+        return self._end() if step.kind is StepKind.EXCHANGE else None
+
+    @contextlib.contextmanager
+    def _end(self) -> Iterator[None]:
+        yield
+        self.ended.set()
 
     @hookimpl
     def guardproxy_before_forward(self, exchange: Exchange) -> None:
@@ -85,7 +98,10 @@ class Witness:
 
 
 def run_demo(upstream: str | None, serve: bool) -> int:
-    """Run the four exchanges; the exit code. `upstream` is a real provider, `serve` leaves the proxy running."""
+    """Run the four exchanges; the exit code.
+
+    `upstream` is a real provider, `serve` leaves the proxy running.
+    """
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(_demo(Console(), upstream, serve))
     return 0
@@ -108,6 +124,7 @@ async def _demo(console: Console, upstream: str | None, serve: bool) -> None:
             async with httpx.AsyncClient(base_url=base, timeout=600, trust_env=False) as client:
                 for number, scene in enumerate(SCENES, 1):
                     witness.forwarded = None
+                    witness.ended.clear()
                     spans.clear()
                     await _play(console, client, number, scene, witness, spans)
             _advise(console, base)
@@ -135,7 +152,7 @@ async def _play(
     ]
     width = min(console.width, WIDTH) // 3 - 1
     console.print(Columns([Panel(Text(text), title=title, width=width) for title, text in panels]))
-    await _until_traced(spans)
+    await asyncio.wait_for(witness.ended.wait(), 5)  # the client has its last byte a moment earlier
     for tree in _trees(spans):
         console.print(tree)
     console.print()
@@ -149,7 +166,7 @@ def _got(response: httpx.Response) -> str:
         shown = " ".join(repr(delta) for delta in deltas if delta)
         return f"{told}{joined_text(events)}\n\n{len(deltas)} deltas: {shown}"
     answer = response.json()
-    if "error" in answer:
+    if answer.get("error"):
         return f"{told}{answer['error']['code']}\n{answer['error']['message']}"
     lines = [told + output_text(answer)]
     for entry in answer.get("guards", []):
@@ -158,13 +175,6 @@ def _got(response: httpx.Response) -> str:
             for found in entry["findings"]
         ]
     return "\n".join(lines)
-
-
-async def _until_traced(spans: Sequence[Any]) -> None:
-    """The client has its last byte a moment before the exchange's span ends."""
-    async with asyncio.timeout(5):
-        while not any(span.parent is None for span in spans):
-            await asyncio.sleep(0.01)
 
 
 def _trees(spans: Sequence[Any]) -> Iterator[Tree]:

@@ -14,6 +14,7 @@ from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, Mark, Opaque, Place, Shape
 from guardproxy.types import Path, PathMark, TextPart, pointer
 
 MAX_DEPTH = 500
+LARGE = 128 * 1024  # characters; whoever parses more on the event loop holds up everybody else
 LONG_NUMBER = 7  # digits; a shorter number is no card, phone or id
 
 

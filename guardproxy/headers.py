@@ -27,14 +27,16 @@ def request_headers(
 ) -> list[tuple[bytes, bytes]]:
     """The client's headers as they go to the upstream, in their order.
 
-    `replace_authorization` is a whole value (`Bearer …`) that stands in for the client's; None passes
-    the client's on. `extra` (trace context) replaces what the client sent under the same name.
+    `replace_authorization` is a whole value (`Bearer …`) that stands in for the client's credentials;
+    "" only removes them, None passes them on. `extra` (trace context) replaces what the client sent under the same name.
     Nothing else is added; Host and Content-Length are left to the transport.
     """
     added = _encoded(extra)
-    if replace_authorization is not None:
-        added[b"authorization"] = replace_authorization.encode("latin-1")
     gone = _NOT_SENT.union(_named(raw), added)
+    if replace_authorization is not None:
+        gone |= _CREDENTIALS
+        if replace_authorization:
+            added[b"authorization"] = replace_authorization.encode("latin-1")
     kept = [(name, value) for name, value in _lower(raw) if name not in gone]
     kept += [(name, value) for name, value in added.items() if name not in _NOT_SENT]
     return [pair for pair in kept if not pair[0].startswith(_PREFIXES)]

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from guardproxy import document
-from guardproxy.document import Walked
+from guardproxy.document import LARGE, Walked
 from guardproxy.errors import GuardProxyError, InvalidRequest, Uninspectable
 from guardproxy.shapes import REQUEST
 from guardproxy.stage import StageRun
 from guardproxy.types import Path, pointer
 
 OWN = "opper:"  # the type of items that are ours, never the upstream's
-LARGE = 128 * 1024  # bytes; parsing more would hold up everybody else on the loop
 _NOT_ECHOED = ("input", "messages")
 
 

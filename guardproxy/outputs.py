@@ -6,9 +6,9 @@ from typing import Any
 
 from guardproxy import document
 from guardproxy.agreement import follow
-from guardproxy.document import Edits, dumps
+from guardproxy.document import LARGE, Edits, dumps
 from guardproxy.errors import Uninspectable, UpstreamError
-from guardproxy.inputs import LARGE
+
 from guardproxy.places import delivered
 from guardproxy.report import Reporter
 from guardproxy.shapes import RESPONSE

@@ -159,7 +159,7 @@ async def _serve(server: Server, listener: socket.socket) -> None:
     try:
         await server.serve([listener])
     except SystemExit:  # uvicorn's way to say that startup failed; in a task it would end the loop
-        raise StartupFailed("The application did not start.") from None
+        raise StartupFailed(_problem(server.app) or "The application did not start.") from None
 
 
 def run(settings: Settings, factory: Factory = create_app) -> int:
@@ -175,7 +175,15 @@ def run(settings: Settings, factory: Factory = create_app) -> int:
     with contextlib.closing(bind(settings.host, settings.port)) as listener:
         if settings.workers > 1:
             return _Supervisor(settings, factory, listener).run()
-        return _run_here(settings, factory, listener, lambda: _say_listening(settings, listener))
+        code = _run_here(settings, factory, listener, lambda: _say_listening(settings, listener))
+    if code == 0:
+        _log.info("stopped")
+    return code
+
+
+def _problem(app: App) -> str | None:
+    """Why `app` did not start, where it says so."""
+    return getattr(getattr(app, "state", None), "problem", None)
 
 
 def _leave(sig: int, frame: FrameType | None) -> None:
@@ -197,9 +205,8 @@ def _run_here(
     except SystemExit:
         if server.started:
             return 0
-        _log.error("startup_failed")
+        _log.error("startup_failed", problem=_problem(server.app))
         return 1
-    _log.info("stopped")
     return 0
 
 

@@ -35,7 +35,7 @@ class TinyApp:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             if scope["path"] == "/slow":
                 await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
-                while not self.state.draining:
+                while not self.state.draining:  # noqa: ASYNC110 - the server sets a plain flag
                     await asyncio.sleep(0.01)
             if scope["path"] == "/forever":
                 await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
@@ -156,6 +156,14 @@ def test_a_worker_that_dies_is_replaced() -> None:
         assert server.until("worker_died")["exit_code"] == -signal.SIGKILL
         assert httpx.get(url).json()["pid"] != killed
         assert server.stop() == 0
+
+
+def test_workers_end_with_a_supervisor_that_is_killed() -> None:
+    with served(workers=2) as server:
+        server.until("listening")
+        server.process.kill()
+        assert server.process.stdout is not None
+        server.process.stdout.read()  # ends when the last worker has let go of it
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -29,6 +29,7 @@ from guardproxy.types import Action, OnError, Policy, Rule
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 SECRET = "sk-" + "canary" * 4
 DIGEST = "ab" * 32
+NUMBERS = [setting for setting in SETTINGS if setting.kind is not str]
 
 
 class Inner(msgspec.Struct):
@@ -128,12 +129,9 @@ def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
     }
 
 
-@given(st.sets(st.sampled_from(["flag", "environment", "file"])), st.sampled_from(SETTINGS))
+@given(st.sets(st.sampled_from(["flag", "environment"])), st.sampled_from(NUMBERS))
 def test_the_strongest_origin_that_is_given_wins(given_in: set[str], setting: Setting) -> None:
-    values = {"flag": "11", "environment": "12", "file": "13"}
-    if setting.kind is str:
-        return
-    # A scalar of the file comes in through a document: the file itself is covered by the test above.
+    values = {"flag": "11", "environment": "12"}
     environ = {setting.environment: values["environment"]} if "environment" in given_in else {}
     flags = {setting.name: values["flag"]} if "flag" in given_in else {}
     loaded = load_with_origins(None, environ, flags, {})
@@ -268,7 +266,7 @@ def test_an_unknown_key_of_the_file_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_an_unknown_flag_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'prot' is no setting. Did you mean 'port'"):
+    with pytest.raises(ConfigError, match=r"'prot' is no setting\. Did you mean 'port'"):
         load_settings(None, {}, {"prot": 1}, {})
 
 
@@ -374,7 +372,7 @@ def test_with_keys_the_upstreams_key_may_be_served_to_all(tmp_path: Path) -> Non
     assert load(tmp_path, toml, upstream_api_key=SECRET).upstream_api_key == SECRET
 
 
-@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if setting.kind is not str])
+@pytest.mark.parametrize("name", [setting.name for setting in NUMBERS])
 @pytest.mark.parametrize("given_in", ["flag", "environment", "file"])
 def test_errors_never_show_the_value(tmp_path: Path, name: str, given_in: str) -> None:
     toml = f'{name} = "{SECRET}"' if given_in == "file" else ""
@@ -434,6 +432,6 @@ def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path, content: b
 
 
 def test_a_broken_file_does_not_show_its_text(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is not TOML \(at line 1, column") as raised:
-        load(tmp_path, f'upstream_api_key = "{SECRET}')
+    with pytest.raises(ConfigError, match=r"is not TOML \(at line 2, column") as raised:
+        load(tmp_path, f'upstream_api_key = "{SECRET}"\nport = {SECRET}')
     assert SECRET not in str(raised.value)

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -71,6 +72,17 @@ def test_refused_exports_are_counted_and_kept_raw() -> None:
         assert collector.exports == 1
         assert collector.spans == []
         assert b"happened" in collector.raw
+
+
+def test_a_hanging_export_goes_through_when_released() -> None:
+    with OtlpCollector(hang=True) as collector:
+        exporting = threading.Thread(target=export, args=(collector, "http"))
+        exporting.start()
+        collector.wait_for_export()
+        assert exporting.is_alive()
+        collector.release()
+        exporting.join()
+        assert collector.named("parent").kind == "SERVER"
 
 
 def test_waiting_for_spans_that_do_not_come_ends(collector: OtlpCollector) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from guardproxy.errors import ConfigError, GuardProxyError, InternalError, UpstreamError, UpstreamTimeout
 from guardproxy.settings import Settings
+from guardproxy.transport import _Connection
 from guardproxy.upstream import Upstream
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -252,6 +253,12 @@ async def test_any_status_passes_and_nothing_is_followed_or_repeated(status: int
     assert len(server.requests) == 1
 
 
+async def test_an_offer_to_upgrade_is_an_answer_like_any_other() -> None:
+    offer = b"HTTP/1.1 200 OK\r\nupgrade: h2,h2c\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\nok"
+    async with serving(answers(offer)) as server, connected(server) as upstream:
+        assert await post(upstream) == b"ok"
+
+
 async def test_interim_answers_are_skipped() -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
     async with serving(answers(interim + OK)) as server, connected(server) as upstream:
@@ -447,6 +454,41 @@ async def test_leaving_within_the_answer_closes_the_connection(how: str) -> None
         if how.endswith("reads"):
             with pytest.raises(UpstreamError, match="the call was closed"):
                 await reading
+        await asyncio.wait_for(server.ended.wait(), 5)
+
+
+async def test_cancelling_when_the_answer_is_there_leaves_the_connection_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(answers(OK)) as server, connected(server) as upstream:
+        call = asyncio.create_task(post(upstream))
+        completed = _Connection.on_message_complete
+
+        def complete_and_cancel(connection: _Connection) -> None:
+            completed(connection)
+            call.cancel()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_Connection, "on_message_complete", complete_and_cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        assert await post(upstream) == b"ok"
+    assert server.connections == 1
+
+
+async def test_cancelling_a_large_upload_closes_the_connection() -> None:
+    async def handler(server: Server, peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        server.asked.set()
+        with pytest.raises(asyncio.IncompleteReadError):
+            await peer.reader.readexactly(50_000_000)
+
+    async with serving(handler) as server, connected(server) as upstream:
+        call = asyncio.create_task(post(upstream, b"x" * 50_000_000))
+        await server.asked.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
         await asyncio.wait_for(server.ended.wait(), 5)
 
 

@@ -228,6 +228,26 @@ def item_events(item: Item, output_index: int, *, chunk: int = 8) -> Iterator[Ev
     yield {"type": "response.output_item.done", "output_index": output_index, "item": item}
 
 
+def in_dialect(events: Iterable[Event], dialect: Dialect) -> list[Event]:
+    """The events of a stream as another upstream sends them.
+
+    `llamacpp` is what llama.cpp's server was seen to send: no numbers, no indexes, bare response objects, a
+    reasoning item without parts, and every `done` kept back until all text is out, so that the events of two
+    items interleave. `transformers` differs in its frames alone.
+    """
+    if dialect != "llamacpp":
+        return list(events)
+    shown = [_llamacpp(event) for event in events if _known_to_llamacpp(event)]
+    dones = [event for event in shown if event["type"].endswith(".done")]
+    others = [event for event in shown if not event["type"].endswith(".done")]
+    return [*others[:-1], *dones, others[-1]]
+
+
+def shown_response(whole: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """A response object that is not streamed, as another upstream sends it."""
+    return _only(whole, (*_LLAMACPP_FINAL, "completed_at")) if dialect == "llamacpp" else whole
+
+
 def error_event(
     message: str = "The model failed.",
     *,
@@ -281,8 +301,8 @@ def sse(events: Iterable[Event | bytes], *, names: bool = True, done: bool = Tru
 def parse_sse(data: bytes) -> list[Event]:
     """The events of a whole stream, without `[DONE]`; a frame that is not a JSON object is a ValueError."""
     events = []
-    for block in re.split(r"(?:\r\n|\r|\n){2,}", data.decode()):
-        lines = [line for line in re.split(r"\r\n|\r|\n", block) if line.startswith("data:")]
+    for block in re.sub(r"\r\n?", "\n", data.decode()).split("\n\n"):
+        lines = [line for line in block.split("\n") if line.startswith("data:")]
         body = "\n".join(line.removeprefix("data:").removeprefix(" ") for line in lines)
         if not lines or body == "[DONE]":
             continue
@@ -329,6 +349,31 @@ def output_text(answer: Mapping[str, Any]) -> str:
     """The text of all `output_text` parts of a response object, joined."""
     parts = (part for item in answer["output"] if item["type"] == "message" for part in item["content"])
     return "".join(part["text"] for part in parts if part["type"] == "output_text")
+
+
+_LLAMACPP_FINAL = ("id", "object", "created_at", "status", "model", "output", "usage")
+_LLAMACPP_DROPS = ("sequence_number", "output_index", "content_index", "logprobs", "name")
+
+
+def _only(value: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value[name] for name in names if name in value}
+
+
+def _known_to_llamacpp(event: Event) -> bool:
+    if event["type"].startswith("response.reasoning_"):
+        return bool(event["type"] == "response.reasoning_text.delta")
+    is_reasoning = event.get("part", {}).get("type") == "reasoning_text"
+    return not is_reasoning and event["type"] != "response.function_call_arguments.done"
+
+
+def _llamacpp(event: Event) -> Event:
+    made = {name: value for name, value in event.items() if name not in _LLAMACPP_DROPS}
+    if "response" in made:
+        ended = made["type"] in TERMINALS
+        made["response"] = _only(made["response"], _LLAMACPP_FINAL if ended else ("id", "object", "status"))
+    if made["type"] == "response.content_part.added":
+        made["part"] = _only(made["part"], ("type", "text"))
+    return made
 
 
 def _numbered(event: Event, number: int) -> Event:

@@ -57,7 +57,7 @@ class OtlpCollector:
     """A context manager that serves OTLP on two free ports of 127.0.0.1.
 
     `status` other than 200 refuses HTTP exports with it (gRPC: UNAVAILABLE); `hang` keeps every export
-    waiting until the collector closes.
+    waiting until `release` or the end of the block.
 
     >>> with OtlpCollector() as collector:
     ...     collector.http_endpoint.startswith("http://127.0.0.1:")
@@ -92,12 +92,16 @@ class OtlpCollector:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._released.set()
+        self.release()
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
         self._grpc.stop(grace=None).wait()
         self._pool.shutdown()
+
+    def release(self) -> None:
+        """Answer the exports that hang, and all that follow."""
+        self._released.set()
 
     @property
     def http_endpoint(self) -> str:

@@ -11,7 +11,7 @@ import json
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
@@ -26,8 +26,10 @@ from guardproxy.testing.events import (
     error_body,
     error_event,
     frames,
+    in_dialect,
     message_item,
     response,
+    shown_response,
     stream_events,
     usage,
 )
@@ -318,35 +320,6 @@ def echoed(asked: Mapping[str, Any]) -> str:
     return ""
 
 
-def in_dialect(events: Iterable[Event], dialect: Dialect) -> list[Event]:
-    """The events as another upstream would send them."""
-    if dialect == "llamacpp":
-        return [_llamacpp(event) for event in events if event["type"] in _LLAMACPP]
-    return list(events)
-
-
-_LLAMACPP = frozenset(
-    {
-        "response.created",
-        "response.in_progress",
-        "response.output_item.added",
-        "response.content_part.added",
-        "response.output_text.delta",
-        "response.output_text.done",
-        "response.content_part.done",
-        "response.function_call_arguments.delta",
-        "response.reasoning_text.delta",
-        "response.output_item.done",
-        "response.completed",
-    }
-)
-
-
-def _llamacpp(event: Event) -> Event:
-    dropped = ("sequence_number", "output_index", "content_index", "logprobs")
-    return {name: value for name, value in event.items() if name not in dropped}
-
-
 def _scripted(script: Script, asked: dict[str, Any], number: int, kept: dict[str, dict[str, Any]]) -> Reply:
     hold = Gate() if script.hang else script.hold
     if script.reply is not None:
@@ -368,7 +341,8 @@ def _scripted(script: Script, asked: dict[str, Any], number: int, kept: dict[str
     if asked.get("stream"):
         events = stream_events(items, chunk=script.chunk, request=asked, id=id_, status=status)
         return _streamed(script, events, hold)
-    made = _held(Reply.of_json(whole, headers=script.headers), hold)
+    shown = shown_response(whole, script.dialect)
+    made = _held(Reply.of_json(shown, headers=script.headers), hold)
     if script.ending == "dropped":
         body = b"".join(c for c in made.chunks if isinstance(c, bytes))
         return Reply([body[: len(body) // 2], DROP], headers=made.headers, length=made.length, hold=hold)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from guardproxy import Match
-from guardproxy_pii.local import LocalDetector
+from guardproxy_pii.local import SEPARATORS, LocalDetector
 
 SHORTEST, LONGEST = 12, 19
 
@@ -40,7 +40,7 @@ RANGES: tuple[tuple[str, str, frozenset[int]], ...] = (
 )
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-_RUN = re.compile(r"[0-9]+(?:[ \u00a0-][0-9]+){0,5}")
+_RUN = re.compile(rf"[0-9]+(?:[{SEPARATORS}][0-9]+){{0,5}}")
 _GROUP = re.compile(r"[0-9]+")
 _UUID = re.compile(r"(?=[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})")
 _UUID_LENGTH = 36
@@ -71,7 +71,7 @@ class Cards(LocalDetector):
     """CREDIT_CARD: every run of digit groups that passes, also where two overlap."""
 
     name = "cards"
-    anchor = re.compile(r"(?<![\w])(?<![0-9][.,])(?=[0-9]{4})")
+    anchor = re.compile(r"(?<!\w)(?<![0-9]\.)(?=[0-9]{4})")
     before = _UUID_LENGTH
     after = LONGEST + 6 + _UUID_LENGTH
 
@@ -100,10 +100,8 @@ def _in_uuid(window: str, start: int, end: int) -> bool:
 
 
 def _ends(window: str, end: int) -> bool:
-    """A number ends at `end`: no word goes on there, and no decimals."""
+    """A number ends at `end`: no word goes on there, and no decimals (a comma may be a column's end)."""
     following = window[end : end + 2]
     return not (
-        following[:1].isalnum()
-        or following[:1] == "_"
-        or (following[:1] in (".", ",") and following[1:].isdigit())
+        following[:1].isalnum() or following[:1] == "_" or (following[:1] == "." and following[1:].isdigit())
     )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from guardproxy import Match
-from guardproxy_pii.local import LocalDetector
+from guardproxy_pii.local import SEPARATORS, LocalDetector
 
 # What follows country and check digits: n digits, a letters, c either, with their counts. From the SWIFT
 # registry; c alone for the countries that use the form without being in it (DZ, MA, MZ, IR and others).
@@ -31,7 +31,7 @@ for _entry in _FORMS.split(","):
         _country + "[0-9]{2}" + "".join(f"{_CLASSES[kind]}{{{count}}}" for count, kind in _parts)
     )
 LONGEST = max(LENGTHS.values())
-_SEPARATORS = " \u00a0-"
+_SEPARATOR = re.compile(f"[{SEPARATORS}]")
 
 
 def checks(iban: str) -> bool:
@@ -46,7 +46,7 @@ class Ibans(LocalDetector):
     """IBAN_CODE: in one piece, or in groups with a blank or a dash between them."""
 
     name = "iban"
-    anchor = re.compile(r"(?<!\w)(?=[A-Za-z]{2}[0-9]{2}[ \u00a0-]?[A-Za-z0-9])")
+    anchor = re.compile(rf"(?<!\w)(?=[A-Za-z]{{2}}[0-9]{{2}}[{SEPARATORS}]?[A-Za-z0-9])")
     before = 2
     after = 2 * LONGEST
 
@@ -61,7 +61,7 @@ class Ibans(LocalDetector):
             character = window[end]
             if character.isascii() and character.isalnum():
                 characters.append(character)
-            elif character not in _SEPARATORS or window[end - 1] in _SEPARATORS:
+            elif not _SEPARATOR.match(character) or _SEPARATOR.match(window[end - 1]):
                 return
             end += 1
         if not _goes_on(window, end) and checks("".join(characters).upper()):

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from guardproxy import Detector, Match
 
+# What people put between groups of digits, for use in a character class: blanks and dashes.
+SEPARATORS = r" \u00a0\u2010-\u2013-"
+
 
 class LocalDetector(Detector):
     """A detector whose matches each depend on a window of fixed size around an anchor.

@@ -8,7 +8,7 @@ from guardproxy_pii.local import LocalDetector
 
 _QUOTED = re.compile(r'"[^"\\\s]{1,62}"\Z')
 _DOMAIN = re.compile(
-    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(?:xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})(?![\w-])"
+    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(?:xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})(?![-_]?[^\W_])"
 )
 _LITERAL = re.compile(r"\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9a-fA-F:.]{2,45})\]")
 LONGEST_LOCAL = 64

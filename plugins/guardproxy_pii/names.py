@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 LANGUAGE = "en"
 # The label of the pipeline, and the entity of Presidio, which is our category.
 LABELS = {"PERSON": "PERSON", "PER": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION"}
-# The recogniser of names has its own vectors: the rest of the pipeline costs time and changes nothing.
-UNUSED = ["tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer"]
+# What costs time and changes no name.
+UNUSED = ["tagger", "parser", "attribute_ruler", "lemmatizer"]
 BATCH = 16  # texts that the pipeline sees at once
 LONGEST = 80  # characters of a name; what is longer is a slip of the model
 ANNOUNCED_SCORE = 0.9
@@ -107,14 +107,20 @@ def build_engine(pipeline: str, entities: Sequence[str]) -> "BatchAnalyzerEngine
 
     _silence("presidio-analyzer", "presidio_analyzer", "spacy")
     nlp = spacy.load(pipeline, exclude=UNUSED)
-    labels = nlp.pipe_labels.get("ner", [])
+    if not nlp.has_pipe("ner"):
+        raise ValueError(f"The pipeline {pipeline} has no recogniser of names.")
+    model = getattr(nlp.get_pipe("ner"), "model")  # noqa: B009 - the stubs know a callable only
+    if "tok2vec" in nlp.pipe_names and all(node.name != "tok2vec-listener" for node in model.walk()):
+        nlp.remove_pipe("tok2vec")  # it has vectors of its own
+    labels = nlp.pipe_labels["ner"]
     configuration = NerModelConfiguration(
         model_to_presidio_entity_mapping=LABELS,
         labels_to_ignore=sorted(label for label in labels if LABELS.get(label) not in entities),
         low_score_entity_names=[],
     )
     engine = SpacyNlpEngine([{"lang_code": LANGUAGE, "model_name": pipeline}], configuration)
-    engine.nlp = {LANGUAGE: nlp}  # type: ignore[assignment]  # in place of its load(), which would fetch a pipeline that is missing
+    # In place of its load(), which would fetch a pipeline that is missing.
+    engine.nlp = {LANGUAGE: nlp}  # type: ignore[assignment]
     registry = RecognizerRegistry(
         [SpacyRecognizer(supported_language=LANGUAGE, supported_entities=list(entities))],
         supported_languages=[LANGUAGE],

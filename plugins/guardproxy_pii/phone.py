@@ -6,21 +6,28 @@ from collections.abc import Iterator
 import phonenumbers
 
 from guardproxy import Match
-from guardproxy_pii.local import LocalDetector
+from guardproxy_pii.local import SEPARATORS, LocalDetector
 
 FEWEST, MOST = 7, 15
 _LONGEST = 46  # characters of a number with its separators
-_RUN = re.compile(r"\+?\s?\(?[0-9]+(?:[ \u00a0./()-]{1,2}[0-9]+)*")
+_RUN = re.compile(rf"\+?\s?\(?[0-9]+(?:[./(){SEPARATORS}]{{1,2}}[0-9]+)*")
 _NORTH_AMERICAN = re.compile(
-    r"(?:\+?1[-. ])?(?:\([2-9][0-9]{2}\)[ -]?|[2-9][0-9]{2}[-. ])[0-9]{3}[-. ][0-9]{4}(?![0-9])"
+    rf"(?:\+?1[.{SEPARATORS}])?(?:\([2-9][0-9]{{2}}\)[{SEPARATORS}]?|[2-9][0-9]{{2}}[.{SEPARATORS}])"
+    rf"[0-9]{{3}}[.{SEPARATORS}][0-9]{{4}}(?![0-9])"
 )
-# An extension, and then an end: no word, no decimals, no date goes on.
-_TAIL = re.compile(r"(?:\s?(?:x|ext\.?|extension)\s?[0-9]{1,6})?(?!\w)(?![.,/-][0-9])")
+# An extension, and then an end: no word, no decimals, no groups go on.
+_TAIL = re.compile(r"(?:\s?(?:x|ext\.?|extension)\s?[0-9]{1,6})?(?!\w)(?![.-][0-9])")
 _GROUP_END = re.compile(r"[0-9](?![0-9])")
-_INSIDE = re.compile(r"[0-9][-./) \u00a0]{1,2}\(?\Z")
+_INSIDE = re.compile(rf"[0-9][./){SEPARATORS}]{{1,2}}\(?\Z")
 _ANNOUNCED = re.compile(
-    r"(?i)\b(?:(?:tele)?phones?|t[eé]l(?:[eé]ph?on[eo]?|[eé]fono)?|mobile|cell(?:phone|ular)?|call(?:ed|ing)?|dial"
-    r"|fax|whats ?app|sms|hotline|reach(?:ed)?|contact|ring|text me|answering at|handy|m[oó]vil)\b"
+    r"(?i)\b(?:(?:tele)?phones?|t[eé]l(?:[eé]ph?on[eo]?|[eé]fono)?|mobile|cell ?phone|fax|whats ?app|sms"
+    r"|hotline|m[oó]vil)\b"
+)
+# Words with other meanings: they announce a number only when no more than such words stand between.
+_CALLED = re.compile(
+    r"(?i)\b(?:call(?:ed|ing)?|dial(?:led|ed)?|ring|reach(?:ed)?|contact(?:ed)?|text|cell|handy|answering)\b\W{0,3}"
+    r"(?:(?:me|us|him|her|them|you|it|someone|back|on|at|via|under|by|the|my|our|your|his|this|number|no|is)\b"
+    r"\W{1,3}){0,6}\Z"
 )
 # A number that one of these announces, nearer than a telephone, is something else.
 _OTHER = re.compile(
@@ -55,12 +62,12 @@ class Phones(LocalDetector):
         if north and (tail := _TAIL.match(window, north.end())):
             yield Match(position, tail.end(), "PHONE_NUMBER", 0.8)
             return
+        run = _RUN.match(window, position, position + _LONGEST)
+        if run is None or sum(map(str.isdigit, run[0])) < FEWEST:
+            return
         abroad = window.startswith(("+", "00"), position)
         inside = _INSIDE.search(window, max(0, position - 4), position)
         if not abroad and (inside or not _announced(window, position)):
-            return
-        run = _RUN.match(window, position, position + _LONGEST)
-        if run is None:
             return
         for end in reversed([found.end() for found in _GROUP_END.finditer(window, position, run.end())]):
             tail = _TAIL.match(window, end)
@@ -77,6 +84,8 @@ def _is_number(number: str, abroad: bool) -> bool:
 
 def _announced(window: str, position: int) -> bool:
     """Whether the last word before `position` that announces a number announces a telephone."""
+    if _CALLED.search(window, 0, position):
+        return True
     words = [word.end() for word in _ANNOUNCED.finditer(window, 0, position)]
     return bool(words) and not _OTHER.search(window, words[-1], position)
 

@@ -6,7 +6,7 @@ import re
 _WORD = re.compile(r"[\"'“‘(\[*_>-]*[^\W\d_]+(?:['’-][^\W\d_]+)*[\"'”’)\]*_]*[.,;:!?…]*")
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _CODE = re.compile(
-    r"[{};]\s*$|^\s*(?:[@#/*<}\])|]|//)|\w\(|\)\s*[:{]|[=!<>+:-]=|=>|->|::|\\\w|\w\[|</|\"\s*:|^\s*[\w.-]+\s*="
+    r"[{};]\s*$|^\s*(?:[@<}\])]|//|/?\*/|/\*|#[^\s#])|\w\(|\)\s*[:{]|[=!<>+:-]=|=>|->|::|\\\w|\w\[|</|\"\s*:|^\s*[\w.-]+\s*="
     r"|\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{12,}\b"  # a hash
     r"|^\s*(?:from\s+[\w.]+\s+)?import\s+[\w.]+"
     r"|^\s*(?:import|from|def|class|return|if|elif|else|for|while|try|except|raise|const|let|var|func|fn|pub|use"

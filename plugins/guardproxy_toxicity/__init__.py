@@ -1,11 +1,11 @@
-"""The guard `toxicity`: insults, hate, threats, sexual content and self-harm, found by a small offline classifier."""
+"""The guard `toxicity`: insults, hate, threats, sexual content and self-harm; a small offline classifier."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import msgspec
-from guardproxy import Detector, Guard, Match, Settings, hookimpl
 
+from guardproxy import Detector, Guard, Match, Settings, hookimpl
 from guardproxy_toxicity.model import Model, load
 
 Threshold = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]

@@ -80,6 +80,6 @@ class Encoder:
 
     @staticmethod
     def _gelu(values: Floats) -> Floats:
-        cubic = values + np.float32(0.044715) * values**3
+        cubic = values + np.float32(0.044715) * values * values * values
         out: Floats = values * np.float32(0.5) * (1 + np.tanh(np.float32(np.sqrt(2 / np.pi)) * cubic))
         return out

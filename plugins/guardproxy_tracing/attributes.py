@@ -27,7 +27,7 @@ _USAGE = {
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
 _BROKEN = frozenset({"failed", "error"})  # outcomes that are errors; a block and a client that left are not
-_NOT_ERRORS = frozenset({"guardrail_violation", names.GUARDRAIL_BLOCKED, "cancelled"})
+_NOT_ERRORS = frozenset({"guardrail_violation", names.GUARDRAIL_BLOCKED, "cancelled", "client_disconnected"})
 
 
 def label(value: str | None) -> str | None:
@@ -96,6 +96,8 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
 
 def is_broken(exchange: Exchange, step: Step) -> bool:
     """Whether the exchange ended in an error of ours or of the upstream."""
+    if exchange.error_code == "client_disconnected":
+        return False
     status = exchange.status if step.status is None else step.status
     return exchange.outcome in _BROKEN or (exchange.outcome != "blocked" and (status or 0) >= 500)
 

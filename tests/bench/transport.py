@@ -26,7 +26,8 @@ from yarl import URL
 
 from guardproxy.headers import request_headers, response_headers
 from guardproxy.settings import Settings
-from guardproxy.upstream import Transport, Upstream
+from guardproxy.transport import Transport
+from guardproxy.upstream import Upstream
 
 HOST = "127.0.0.1"
 CONNECTIONS = 32

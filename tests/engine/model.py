@@ -9,7 +9,15 @@ EMBEDDING = 64
 FEED_FORWARD = 128
 HEADS = 4
 CONTEXT = 4096
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+# llama.cpp finds out from the template how a model writes its reasoning: here between <think> tags.
+TEMPLATE = """{%- for m in messages %}<|im_start|>{{ m.role }}
+{%- if m.reasoning_content %}<think>
+{{ m.reasoning_content }}
+</think>
+
+{% endif %}{{ m.content }}<|im_end|>
+{%- endfor %}{%- if add_generation_prompt %}<|im_start|>assistant
+{%- endif %}"""
 
 
 def _vocabulary() -> tuple[list[bytes], list[float], list[int]]:

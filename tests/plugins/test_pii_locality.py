@@ -19,7 +19,7 @@ FRAGMENTS = (
     "1", "12",
 )  # fmt: skip
 texts = st.lists(
-    st.sampled_from(FRAGMENTS) | st.text(alphabet=" \n-+.,:/()@%09aAéß", max_size=6), max_size=90
+    st.sampled_from(FRAGMENTS) | st.text(alphabet=" \n-+.,:/()@%09aAéß", max_size=6), min_size=30, max_size=90
 ).map("".join)
 
 

@@ -1,6 +1,7 @@
 """The names of `pii`: persons and places in prose, and nothing in code."""
 
 import pytest
+import spacy
 
 from guardproxy_pii.cues import announced, with_title
 from guardproxy_pii.names import Names
@@ -45,6 +46,12 @@ def test_a_street_is_no_person(names: Names) -> None:
     assert {value for category, value in found if category == "PERSON"} == {"Barack Obama"}
 
 
+def test_a_pipeline_without_names_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spacy.load", lambda *_, **__: spacy.blank("en"))
+    with pytest.raises(ValueError, match="no recogniser of names"):
+        Names(PIPELINE).load()
+
+
 def test_a_batch_has_the_results_of_its_texts(names: Names) -> None:
     texts = ["Barack Obama spoke.", "", "x = 1;", "I met Hillary Clinton in New York."]
     assert names.scan(texts) == [names.scan([text])[0] for text in texts]
@@ -77,6 +84,9 @@ def test_code_is_not_prose(names: Names, line: str) -> None:
         "Hello, this is Ada.",
         "Ada Lovelace",
         "- Elon Musk",
+        "* **Elon Musk**",
+        "## Ada Lovelace",
+        "| Ada Lovelace | London |",
         "He said: “Why not?”",
         "In 2026, Ada's mother left.",
     ],

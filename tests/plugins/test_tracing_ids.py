@@ -100,11 +100,11 @@ def test_documented_example_of_a_child() -> None:
 
 
 def test_new_ids_fit_the_scheme_and_do_not_follow_the_shared_seed() -> None:
+    first, second = OpperIdGenerator(), OpperIdGenerator()
     random.seed(1)
-    first = OpperIdGenerator()
+    made = first.generate_trace_id()
     random.seed(1)
-    second = OpperIdGenerator()
-    assert first.generate_trace_id() != second.generate_trace_id()
+    assert second.generate_trace_id() != made
     for _ in range(200):
         trace_id, span_id = first.generate_trace_id(), first.generate_span_id()
         assert expand(key_of(trace_id)) == trace_id

@@ -1,0 +1,115 @@
+"""The plugin in a whole proxy, with a real exporter: the tree, and that what guards found stays inside."""
+
+import json
+from typing import Any
+
+import pytest
+
+import guardproxy_tracing as tracing
+from guardproxy.testing.otlp import ExportedSpan, OtlpCollector
+from tests.harness import Client, message, proxy, sse, streaming, text_events, whole
+
+TAG = "TAG-" + "1234"
+KEY = "k" + "eyvalue99"
+GUARDS = {"x-opper-guard-input": "tags", "x-opper-guard-output": "tags", "authorization": f"Bearer {KEY}"}
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in ("TRACES_EXPORTER", "SDK_DISABLED", "TRACES_SAMPLER", "EXPORTER_OTLP_PROTOCOL"):
+        monkeypatch.delenv(f"OTEL_{name}", raising=False)
+    with OtlpCollector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http_endpoint)
+        yield collector
+
+
+def parents(spans: list[ExportedSpan]) -> dict[str, str]:
+    names = {span.span_id: span.name for span in spans}
+    return {span.name: names.get(span.parent_id, "") for span in spans}
+
+
+async def test_a_redacted_exchange(collector: OtlpCollector) -> None:
+    async with proxy(whole(message(f"again {TAG}")), plugins=[tracing]) as client:
+        body = {"model": "m-1", "input": f"see {TAG}", "metadata": {"a": TAG}}
+        got = await client.post(body, GUARDS | {"x-opper-guard-action": "redact"})
+        assert "traceparent" not in client.requests[0].headers
+    assert TAG not in got.body.decode()
+    assert parents(collector.spans) == {
+        "POST /v1/responses": "",
+        "guardproxy.guard input": "POST /v1/responses",
+        "apply_guardrail tags": parents(collector.spans)["apply_guardrail tags"],
+        "chat m-1": "POST /v1/responses",
+        "POST": "chat m-1",
+        "guardproxy.guard output": "POST /v1/responses",
+    }
+    assert len(collector.spans) == 7
+    server = collector.named("POST /v1/responses")
+    assert got.headers["traceresponse"] == f"00-{server.trace_id}-{server.span_id}-03"
+    assert got.headers["x-opper-span-id"].replace("-", "")[16:] == server.span_id
+    assert server.attributes["guardproxy.verdict.input"] == "redacted"
+    assert server.attributes["guardproxy.verdict.output"] == "redacted"
+    guards = [span for span in collector.spans if span.name == "apply_guardrail tags"]
+    assert [event.attributes["gen_ai.guardrail.count"] for span in guards for event in span.events] == [2, 1]
+    assert TAG.encode() not in collector.raw
+    assert KEY.encode() not in collector.raw
+
+
+async def test_a_block_before_the_call(collector: OtlpCollector) -> None:
+    async with proxy(whole(), plugins=[tracing]) as client:
+        got = await client.post({"model": "m-1", "input": TAG}, {"x-opper-guard-input": "tags=block"})
+    assert got.status == 400
+    server = collector.named("POST /v1/responses")
+    assert server.attributes["http.response.status_code"] == 400
+    assert server.attributes["error.type"] == "guardrail_blocked"
+    assert server.attributes["guardproxy.outcome"] == "blocked"
+    assert {span.status for span in collector.spans} == {"UNSET"}
+    assert {span.name for span in collector.spans} == {
+        "POST /v1/responses",
+        "guardproxy.guard input",
+        "apply_guardrail tags",
+    }
+    assert TAG.encode() not in collector.raw
+
+
+async def test_a_block_in_mid_stream(collector: OtlpCollector) -> None:
+    events = sse(text_events("fine words " * 40 + TAG + " end"))
+    async with proxy(streaming(events), plugins=[tracing]) as client:
+        got = await client.post(
+            {"model": "m-1", "input": "hi", "stream": True}, {"x-opper-guard-output": "tags=block"}
+        )
+    assert got.status == 200
+    server = collector.named("POST /v1/responses")
+    assert server.attributes["guardproxy.outcome"] == "blocked"
+    assert server.status == "UNSET"
+    assert collector.named("guardproxy.guard output").attributes["guardproxy.verdict.outcome"] == "blocked"
+    assert collector.named("chat m-1").attributes["gen_ai.response.time_to_first_chunk"] > 0
+    assert {span.status for span in collector.spans} == {"UNSET"}
+    assert TAG.encode() not in collector.raw
+
+
+@pytest.mark.parametrize("place", ["model", "name", "parent", "state"])
+async def test_what_a_client_says_elsewhere_stays_inside_too(collector: OtlpCollector, place: str) -> None:
+    body = {"model": TAG if place == "model" else "m-1", "input": "hi"}
+    headers = {
+        "name": {"x-opper-name": f"{TAG} and words"},
+        "parent": {"x-opper-parent-span-id": TAG},
+        "state": {"tracestate": f"v={TAG}", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"},
+    }.get(place, {})
+    async with proxy(whole(message("ok")), plugins=[tracing]) as client:
+        await client.post(json.dumps(body).encode(), GUARDS | headers)
+    collector.named("POST /v1/responses")
+    assert TAG.encode() not in collector.raw
+
+
+async def test_chained_exchanges_share_a_trace(collector: OtlpCollector) -> None:
+    async def one(client: Client, **headers: str) -> str:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (await client.post({"model": "m-1", "input": "hi"}, given)).headers["x-opper-span-id"]
+
+    async with proxy(whole(message("ok")), plugins=[tracing]) as client:
+        first = await one(client)
+        second = await one(client, x_opper_parent_span_id=first)
+        await one(client, x_opper_parent_span_id=second)
+    servers = [span for span in collector.spans if span.kind == "SERVER"]
+    assert len({span.trace_id for span in servers}) == 1
+    assert [span.parent_id for span in servers] == ["", servers[0].span_id, servers[1].span_id]

@@ -1,0 +1,54 @@
+"""Credentials and client keys."""
+
+import hashlib
+
+import pytest
+
+from guardproxy.auth import Credentials, check_model
+from guardproxy.errors import InvalidRequest, Unauthorized
+from guardproxy.settings import ClientKey, Settings
+
+TOKEN = "team-token"
+KEY = ClientKey(name="team-a", sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), allowed_models=("small",))
+
+
+@pytest.mark.parametrize("headers", [{"authorization": "Bearer x"}, {"api-key": "x"}, {"x-api-key": "x"}])
+def test_some_credential_is_enough_without_keys(headers: dict[str, str]) -> None:
+    credentials = Credentials(Settings())
+    assert credentials.identify(headers) is None
+    assert credentials.authorization is None
+
+
+def test_no_credential_is_refused() -> None:
+    with pytest.raises(Unauthorized, match="has no credential"):
+        Credentials(Settings()).identify({})
+
+
+def test_no_credential_is_needed_where_the_deployment_says_so() -> None:
+    assert Credentials(Settings(auth="none")).identify({}) is None
+    assert Credentials(Settings(upstream_api_key="k")).identify({}) is None
+
+
+def test_keys() -> None:
+    credentials = Credentials(Settings(keys=(KEY,), upstream_api_key="k"))
+    assert credentials.identify({"authorization": f"bearer {TOKEN}"}) is KEY
+    assert credentials.authorization == "Bearer k"
+
+
+def test_a_key_of_ours_is_never_sent_on() -> None:
+    assert Credentials(Settings(keys=(KEY,))).authorization == ""
+
+
+@pytest.mark.parametrize("value", ["", "Bearer", "Bearer other", f"Basic {TOKEN}", KEY.sha256])
+def test_what_is_no_key_is_refused(value: str) -> None:
+    with pytest.raises(Unauthorized, match="missing or not known"):
+        Credentials(Settings(keys=(KEY,))).identify({"authorization": value})
+
+
+def test_models_of_a_key() -> None:
+    check_model(KEY, "small")
+    check_model(None, "any")
+    with pytest.raises(InvalidRequest, match="Allowed: small"):
+        check_model(KEY, "large")
+    with pytest.raises(InvalidRequest):
+        check_model(KEY, None)

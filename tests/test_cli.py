@@ -1,0 +1,287 @@
+"""cli: exit codes, options from the table, and output without secrets."""
+
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from guardproxy import cli, logs, plugins, serve
+from guardproxy.hookspecs import hookimpl
+from guardproxy.settings import SETTINGS, Settings
+from guardproxy.types import Detector, Guard, Match, Stage
+
+SECRET = "sk-" + "canary" * 4
+DIGEST = "ab" * 32
+
+
+class Local(Detector):
+    name = "cards"
+    reach: int | None = 20
+    inline_below = 100
+
+    def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        return [[] for _ in texts]
+
+
+class Blocks(Local):
+    name = ""
+    reach = None
+    inline_below = 0
+
+
+class Acme(msgspec.Struct):
+    preset: str = "default"
+    api_token: str | None = None
+    address: str = ""
+    limits: dict[str, int] = {}
+
+
+class Plugin:
+    @hookimpl
+    def guardproxy_register_settings(self) -> type[msgspec.Struct]:
+        return Acme
+
+    @hookimpl
+    def guardproxy_register_guards(self, settings: Settings) -> list[Guard]:
+        return [
+            Guard("pii", (Local(), Blocks()), summary="Personal data."),
+            Guard("late", (Local(),), frozenset({Stage.OUTPUT})),
+        ]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, an environment without settings, and one plugin."""
+    monkeypatch.chdir(tmp_path)
+    for setting in SETTINGS:
+        monkeypatch.delenv(setting.environment, raising=False)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    manager = plugins.load_plugins([("acme", Plugin())])
+    monkeypatch.setattr(plugins, "load_plugins", lambda: manager)
+    return tmp_path
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that `serve` was called with."""
+    calls: list[Settings] = []
+
+    def run(settings: Settings) -> int:
+        calls.append(settings)
+        return 0
+
+    monkeypatch.setattr(serve, "run", run)
+    monkeypatch.setattr(logs, "configure", lambda settings: None)
+    monkeypatch.setattr(logs, "hook_uncaught", lambda: None)
+    return calls
+
+
+def run(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(cli.cli, arguments, env=environ, prog_name="guardproxy")
+
+
+def test_serve_has_an_option_for_each_scalar(served: list[Settings]) -> None:
+    values = {
+        "upstream_api_key": SECRET,
+        "upstream": "http://x/v1",
+        "host": "::1",
+        "upstream_proxy": "http://proxy:1",
+        "upstream_ca_file": __file__,
+        "placeholder": "***",
+        "log_level": "debug",
+        "log_format": "json",
+        "auth": "none",
+    }
+    values = {setting.name: values.get(setting.name, "7") for setting in SETTINGS}
+    arguments = [word for setting in SETTINGS for word in (setting.flag, values[setting.name])]
+    assert run("serve", *arguments).exit_code == 0
+    for setting in SETTINGS:
+        assert getattr(served[0], setting.name) == setting.kind(values[setting.name]), setting.name
+
+
+@pytest.mark.parametrize("command", [["serve"], ["config", "show"], ["config", "check"]])
+def test_help_names_each_scalar_with_its_variable(command: list[str]) -> None:
+    found = run(*command, "--help", COLUMNS="200", TERMINAL_WIDTH="200")
+    text = "".join(character for character in found.output if character.isalnum() or character in "-_")
+    assert found.exit_code == 0
+    for setting in SETTINGS:
+        assert setting.flag in text
+        assert setting.environment in text
+
+
+def test_the_file_in_the_folder_is_read(here: Path, served: list[Settings]) -> None:
+    (here / "guardproxy.toml").write_text("port = 9\n")
+    assert run("serve").exit_code == 0
+    (here / "other.toml").write_text("port = 10\n")
+    assert run("serve", "--config", "other.toml").exit_code == 0
+    assert run("serve", "--config", "other.toml", GUARDPROXY_PORT="11").exit_code == 0
+    assert [settings.port for settings in served] == [9, 10, 11]
+
+
+def test_serve_passes_the_exit_code_on(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "run", lambda settings: 1)
+    assert run("serve").exit_code == 1
+
+
+@pytest.mark.parametrize("command", [["serve"], ["config", "show"], ["config", "check"], ["plugins"]])
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("prot = 1", "guardproxy.toml: 'prot' is not known. Did you mean 'port'?"),
+        ("policy.input = { pi = 'flag' }", "policy.input: unknown guard 'pi'. Guards for input: pii."),
+        ("policy.input = { late = 'flag' }", "policy.input: the guard 'late' does not serve the input."),
+        (
+            f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\npolicy.output = {{ x = 'flag' }}",
+            "keys.a.policy.output: unknown guard 'x'. Guards for output: late, pii.",
+        ),
+        ("[plugins.acme]\npresets = 1", "'presets' is not known. Did you mean 'preset'?"),
+    ],
+)
+def test_bad_settings_are_exit_code_2(here: Path, command: list[str], toml: str, message: str) -> None:
+    (here / "guardproxy.toml").write_text(toml)
+    found = run(*command)
+    assert found.exit_code == 2
+    assert found.stderr.startswith("guardproxy: ")
+    assert message in found.stderr
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve", "--prot", "1"], ["nothing"], ["config", "check", "--auth", "x"]]
+)
+def test_bad_usage_is_exit_code_2(arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_check_says_ok() -> None:
+    found = run("config", "check", "--port", "0")
+    assert (found.exit_code, found.output) == (0, "ok\n")
+
+
+FULL = f"""
+upstream_timeout = 5
+upstream = "${{env:UPSTREAM}}"
+[policy.input]
+pii = {{ action = "block", on_error = "flag" }}
+[policy.output]
+late = {{ action = "flag", mode = "shadow" }}
+[unscannable]
+image = "flag"
+[guards.acme]
+preset = "a \\"b\\""
+api_token = "{SECRET}"
+address = "${{env:ADDRESS}}"
+limits = {{ "a b" = 1 }}
+[[keys]]
+name = "team"
+sha256 = "{DIGEST}"
+allowed_models = ["m"]
+policy.input = {{ pii = "redact" }}
+"""
+
+
+def test_show_prints_values_with_origins_as_toml(here: Path) -> None:
+    (here / "guardproxy.toml").write_text(FULL)
+    proxy = f"http://me:{SECRET}@proxy:1"
+    found = run(
+        *("config", "show", "--port", "9", "--upstream-proxy", proxy),
+        GUARDPROXY_UPSTREAM_API_KEY=SECRET,
+        UPSTREAM="http://x.example/v1",
+        ADDRESS=f"there-{SECRET}",
+    )
+    assert found.exit_code == 0, found.output
+    lines = found.output.splitlines()
+    assert "port = 9  # flag" in lines
+    assert 'upstream_api_key = "********"  # environment' in lines
+    assert "upstream_timeout = 5.0  # file" in lines
+    assert 'host = "127.0.0.1"  # default' in lines
+    assert "# upstream_ca_file is not set" in lines
+    assert SECRET not in found.output
+    assert DIGEST not in found.output
+    table = tomllib.loads(found.output)
+    assert table["upstream"] == "${env:UPSTREAM}"
+    assert table["upstream_proxy"] == "http://********@proxy:1"
+    assert table["policy"] == {
+        "input": {"pii": {"action": "block", "on_error": "flag"}},
+        "output": {"late": {"action": "flag", "mode": "shadow"}},
+    }
+    assert table["unscannable"] == {"image": "flag"}
+    assert table["guards"]["acme"] == {
+        "preset": 'a "b"',
+        "api_token": "********",
+        "address": "${env:ADDRESS}",
+        "limits": {"a b": 1},
+    }
+    assert table["keys"] == [
+        {
+            "name": "team",
+            "sha256": "********",
+            "allowed_models": ["m"],
+            "policy": {"input": {"pii": {"action": "redact"}}, "output": {}},
+        }
+    ]
+
+
+def test_show_without_a_file_is_toml_too() -> None:
+    table = tomllib.loads(run("config", "show").output)
+    assert table["plugins"]["acme"] == {"preset": "default", "address": "", "limits": {}}
+    assert {s.name for s in SETTINGS if s.default is not None} <= set(table)
+
+
+def test_plugins_lists_guards_and_detectors() -> None:
+    found = run("plugins")
+    assert found.exit_code == 0
+    assert found.output.splitlines() == [
+        "acme (no distribution)",
+        "  hooks: guardproxy_register_guards, guardproxy_register_settings",
+        "  guard pii: input, output - Personal data.",
+        "    detector cards: local, reach 20, inline below 100",
+        "    detector Blocks: blockwise",
+        "  guard late: output",
+        "    detector cards: local, reach 20, inline below 100",
+    ]
+
+
+@pytest.mark.parametrize("shell", cli.SHELLS)
+def test_completion_prints_a_script(shell: str) -> None:
+    found = run("completion", shell)
+    assert found.exit_code == 0
+    assert "_GUARDPROXY_COMPLETE" in found.output
+    assert "guardproxy" in found.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [([], (None, False)), (["--upstream", "http://x", "--serve"], ("http://x", True))],
+)
+def test_demo_is_called_and_its_code_passed_on(
+    arguments: list[str], called: tuple[str | None, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str | None, bool]] = []
+
+    def run_demo(upstream: str | None, stay: bool) -> int:
+        calls.append((upstream, stay))
+        return 1
+
+    monkeypatch.setitem(sys.modules, "guardproxy.demo", SimpleNamespace(run_demo=run_demo))
+    assert run("demo", *arguments).exit_code == 1
+    assert calls == [called]
+
+
+def test_python_m_guardproxy_is_the_command() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "guardproxy", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 0
+    assert found.stdout.startswith("guardproxy, version ")

@@ -1,0 +1,174 @@
+"""Each hook: who is called, in which order, and what an error of a plugin changes."""
+
+from contextlib import contextmanager
+from typing import Any
+
+import pluggy
+import pytest
+
+from guardproxy import Exchange, LocalReply, Policy, Rule, Settings, Step, StepKind, hookimpl, hookspecs
+from guardproxy.errors import ConfigError, InternalError
+from guardproxy.hooks import Hooks
+from guardproxy.types import Outcome, Stage, Verdict
+
+VERDICT = Verdict(Stage.INPUT, Outcome.CLEAN)
+
+
+def hooks(**plugins: Any) -> Hooks:
+    manager = pluggy.PluginManager("guardproxy")
+    manager.add_hookspecs(hookspecs)
+    for name, plugin in plugins.items():
+        manager.register(plugin, name)
+    return Hooks(manager, Settings())
+
+
+def exchange() -> Exchange:
+    return Exchange("POST", "/v1/responses", {})
+
+
+class Good:
+    """Notes its calls in `log`."""
+
+    def __init__(self, name: str, log: list[str], reply: LocalReply | None = None) -> None:
+        self.name, self.log, self.reply = name, log, reply
+
+    @hookimpl
+    def guardproxy_startup(self) -> None:
+        self.log.append(f"{self.name} startup")
+
+    @hookimpl
+    def guardproxy_shutdown(self) -> None:
+        self.log.append(f"{self.name} shutdown")
+
+    @hookimpl
+    def guardproxy_step(self, step: Step) -> Any:
+        @contextmanager
+        def around() -> Any:
+            self.log.append(f"{self.name} +{step.name}")
+            yield
+            self.log.append(f"{self.name} -{step.name}")
+
+        return around()
+
+    @hookimpl
+    def guardproxy_resolve_policy(self, headers: Any) -> Policy:
+        self.log.append(f"{self.name} resolve {headers['x']}")
+        return Policy(input={self.name: Rule()})
+
+    @hookimpl
+    async def guardproxy_verdict(self, exchange: Exchange, verdict: Verdict) -> None:
+        self.log.append(f"{self.name} verdict {verdict.outcome}")
+
+    @hookimpl
+    def guardproxy_before_forward(self, exchange: Exchange) -> LocalReply | None:
+        self.log.append(f"{self.name} before")
+        return self.reply
+
+    @hookimpl
+    async def guardproxy_after_forward(self) -> None:
+        self.log.append(f"{self.name} after")
+
+
+class Bad:
+    """Raises in every hook."""
+
+    @hookimpl
+    def guardproxy_startup(self) -> None:
+        raise ValueError("secret")
+
+    @hookimpl
+    def guardproxy_shutdown(self) -> None:
+        raise ValueError("secret")
+
+    @hookimpl
+    def guardproxy_step(self) -> Any:
+        raise ValueError("secret")
+
+    @hookimpl
+    def guardproxy_resolve_policy(self) -> Policy:
+        raise ValueError("secret")
+
+    @hookimpl
+    async def guardproxy_verdict(self) -> None:
+        raise ValueError("secret")
+
+    @hookimpl
+    async def guardproxy_before_forward(self) -> None:
+        raise ValueError("secret")
+
+    @hookimpl
+    def guardproxy_after_forward(self) -> None:
+        raise ValueError("secret")
+
+
+async def test_plugins_are_called_in_the_order_of_their_names() -> None:
+    log: list[str] = []
+    made = hooks(b=Good("b", log), a=Good("a", log))
+    made.startup()
+    with made.step(exchange(), Step(StepKind.CALL, "s")):
+        pass
+    assert [p.input.keys() for p in made.resolve_policy({"x": "1"})] == [{"a"}, {"b"}]
+    await made.verdict(exchange(), VERDICT)
+    assert await made.before_forward(exchange()) is None
+    await made.after_forward(exchange())
+    made.shutdown()
+    assert log == [
+        *("a startup", "b startup", "a +s", "b +s", "b -s", "a -s", "a resolve 1", "b resolve 1"),
+        *("a verdict clean", "b verdict clean", "a before", "b before", "a after", "b after"),
+        *("a shutdown", "b shutdown"),
+    ]
+
+
+async def test_the_first_local_reply_wins() -> None:
+    log: list[str] = []
+    made = hooks(
+        a=Good("a", log), b=Good("b", log, LocalReply(200, {})), c=Good("c", log, LocalReply(418, {}))
+    )
+    reply = await made.before_forward(exchange())
+    assert reply is not None
+    assert reply.status == 200
+    assert log == ["a before", "b before"]
+
+
+async def test_an_observer_that_raises_changes_nothing() -> None:
+    log: list[str] = []
+    made = hooks(a=Bad(), b=Good("b", log))
+    with made.step(exchange(), Step(StepKind.CALL, "s")):
+        pass
+    await made.verdict(exchange(), VERDICT)
+    await made.after_forward(exchange())
+    made.shutdown()
+    assert log == ["b +s", "b -s", "b verdict clean", "b after", "b shutdown"]
+
+
+async def test_a_plugin_that_fails_to_decide_stops_the_exchange() -> None:
+    made = hooks(a=Bad())
+    with pytest.raises(InternalError, match="'a' failed to resolve the policy") as caught:
+        made.resolve_policy({})
+    assert caught.value.__context__ is None
+    with pytest.raises(InternalError, match="'a' failed before"):
+        await made.before_forward(exchange())
+    with pytest.raises(ConfigError, match="'a' raised ValueError in guardproxy_startup"):
+        made.startup()
+
+
+class Wrong:
+    @hookimpl
+    def guardproxy_resolve_policy(self) -> str:
+        return "pii"
+
+
+def test_a_policy_must_be_one() -> None:
+    with pytest.raises(InternalError):
+        hooks(a=Wrong()).resolve_policy({})
+
+
+class Wraps:
+    @hookimpl(wrapper=True)
+    def guardproxy_verdict(self) -> Any:
+        return (yield)
+
+
+def test_wrappers_are_refused() -> None:
+    with pytest.raises(ConfigError, match="return a value instead"):
+        hooks(a=Wraps())

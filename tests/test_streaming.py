@@ -1,0 +1,301 @@
+"""The guarded stream over whole streams of events: copies agree, nothing leaks, every event comes out."""
+
+import asyncio
+import json
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardproxy.errors import GuardProxyError, UpstreamError, Violation
+from guardproxy.exchange import Exchange
+from guardproxy.redaction import splice
+from guardproxy.report import Form, Reporter
+from guardproxy.scanning import Scanner
+from guardproxy.settings import Settings
+from guardproxy.sse import Decoder, Frame
+from guardproxy.stage import StageRun
+from guardproxy.streaming import GuardedStream
+from guardproxy.types import Action, Policy, Rule, Stage, TextPart
+from tests.harness import message, response, sse, text_events
+from tests.samples import guards
+
+SCANNER = Scanner(guards(), Settings())
+NAMES = ("tags", "braces", "names", "pairs")
+PIECES = st.sampled_from(
+    ["TAG-1234", "TAG-1", "234", "xyx", "{{", "}}", "Zorp", " ", "word. ", "7", "\n\n", "é", "\u200b"]
+)
+TEXTS = st.lists(PIECES, min_size=1, max_size=12).map("".join)
+
+
+def decoded(data: bytes) -> list[Any]:
+    decoder = Decoder()
+    frames = decoder.feed(data)
+    return [f.data.decode() if f.done else json.loads(f.data) for f in frames if f.data]
+
+
+class Run:
+    """One guarded stream, fed by hand."""
+
+    def __init__(
+        self, *names: str, action: Action = Action.REDACT, form: Form = Form.FIELDS, shadow: bool = False
+    ) -> None:
+        rules = {name: Rule(action, shadow) for name in names}
+        self.exchange = Exchange("POST", "/v1/responses", {}, policy=Policy(output=rules))
+        self.stage = StageRun(Stage.OUTPUT, rules, SCANNER, "[{category}]", lambda _: nullcontext())
+        self.stream = GuardedStream(self.stage, Reporter(self.exchange, form), {}, {}, lambda _: None)
+        self.out: list[bytes] = []
+
+    async def feed(self, *events: Any) -> list[Any]:
+        decoder = Decoder()
+        fresh: list[bytes] = []
+        for frame in decoder.feed(sse(events, done=False)):
+            fresh += await self.stream.feed(frame)
+        self.out += fresh
+        return decoded(b"".join(fresh))
+
+    async def all(self, events: list[Any], done: bool = True) -> list[Any]:
+        await self.feed(*events)
+        if done:
+            await self.stream.feed(Frame(b"data: [DONE]\n\n", b"[DONE]"))
+        self.out += await self.stream.end()
+        return decoded(b"".join(self.out))
+
+
+async def redacted(text: str, *names: str) -> str:
+    run = Run(*names).stage
+    hits = await run.hits([TextPart(("x",), text)], run.guards)
+    return splice(text, run.ranges(hits[0]), "[{category}]")
+
+
+def two_texts(first: str, second: str, order: list[bool]) -> list[dict[str, Any]]:
+    """A message and a reasoning summary whose deltas, of one character each, come in any order."""
+    message_at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    summary_at = {"item_id": "rs_1", "output_index": 1, "summary_index": 0}
+    summary = {"type": "summary_text", "text": second}
+    items = [message(first), {"type": "reasoning", "id": "rs_1", "summary": [summary]}]
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": response()}]
+    left, right = list(first), list(second)
+    for use_left in [*order, *[True] * len(left), *[False] * len(right)]:
+        if use_left and left:
+            events.append({"type": "response.output_text.delta", **message_at, "delta": left.pop(0)})
+        elif not use_left and right:
+            events.append(
+                {"type": "response.reasoning_summary_text.delta", **summary_at, "delta": right.pop(0)}
+            )
+    return [
+        *events,
+        {"type": "response.output_text.done", **message_at, "text": first},
+        {"type": "response.reasoning_summary_text.done", **summary_at, "text": second},
+        {"type": "response.output_item.done", "output_index": 0, "item": items[0]},
+        {"type": "response.output_item.done", "output_index": 1, "item": items[1]},
+        {"type": "response.completed", "response": response(*items)},
+    ]
+
+
+@given(first=TEXTS, second=TEXTS, order=st.lists(st.booleans(), max_size=60))
+@settings(max_examples=80, deadline=None)
+def test_all_copies_of_two_interleaved_texts_agree(first: str, second: str, order: list[bool]) -> None:
+    async def check() -> None:
+        events = two_texts(first, second, order)
+        got = await Run(*NAMES).all(events)
+        one, two = await redacted(first, *NAMES), await redacted(second, *NAMES)
+        assert [e["type"] for e in got[:-1]] == [e["type"] for e in events]
+        deltas = {"response.output_text.delta": "", "response.reasoning_summary_text.delta": ""}
+        for event in got[:-1]:
+            if event["type"] in deltas:
+                deltas[event["type"]] += event["delta"]
+        assert list(deltas.values()) == [one, two]
+        assert [e["text"] for e in got[:-1] if e["type"].endswith("text.done")] == [one, two]
+        final = got[-2]["response"]["output"]
+        assert (final[0]["content"][0]["text"], final[1]["summary"][0]["text"]) == (one, two)
+
+    asyncio.run(check())
+
+
+@given(text=TEXTS, size=st.integers(1, 9))
+@settings(max_examples=80, deadline=None)
+def test_no_character_of_a_match_leaves_before_it_is_known(text: str, size: int) -> None:
+    """What has left at any moment begins the redacted whole, so no match has begun to leave."""
+
+    async def check() -> None:
+        whole = await redacted(text, *NAMES)
+        run, seen = Run(*NAMES), ""
+        for event in text_events(text, size):
+            for out in await run.feed(event):
+                seen += out.get("delta", "")
+            assert whole.startswith(seen)
+
+    asyncio.run(check())
+
+
+@given(text=TEXTS, size=st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_flagged_findings_are_those_of_the_whole_text(text: str, size: int) -> None:
+    async def check() -> None:
+        flagged = Run(*NAMES, action=Action.FLAG)
+        await flagged.all(text_events(text, size))
+        whole = Run(*NAMES, action=Action.FLAG).stage
+        path = ("output", 0, "content", 0, "text")
+        parts = [TextPart(path, text)]
+        whole.apply(parts, await whole.hits(parts, whole.guards))
+        found = {f for f in flagged.stage.verdict().findings if f.path == "/output/0/content/0/text"}
+        assert found == set(whole.verdict().findings)
+
+    asyncio.run(check())
+
+
+async def test_a_stream_without_text_events_is_inspected_all_the_same() -> None:
+    got = await Run("tags").all([{"type": "response.completed", "response": response(message("TAG-1234"))}])
+    assert got[0]["response"]["output"][0]["content"][0]["text"] == "[TAG]"
+
+
+async def test_deltas_without_any_copy_are_flagged() -> None:
+    run = Run("tags", action=Action.FLAG)
+    events = [e for e in text_events("a TAG-1234 b") if ".done" not in e["type"]]
+    events[-1]["response"]["output"] = []
+    got = await run.all(events)
+    assert [f["path"] for f in got[-2]["response"]["guards"][0]["findings"]] == ["/output/0/content/0/text"]
+
+
+@pytest.mark.parametrize("data", [b"not json", b"[1]", b'{"a":1,"a":2}', b"\xff"])
+async def test_an_event_that_cannot_be_inspected(data: bytes) -> None:
+    frame = Frame(b"data: " + data + b"\n\n", data)
+    assert await Run("tags", action=Action.FLAG).stream.feed(frame) == [frame.raw]
+    with pytest.raises(UpstreamError, match="cannot be inspected"):
+        await Run("tags").stream.feed(frame)
+
+
+async def test_an_unknown_event_is_text_where_its_type_does_not_say_otherwise() -> None:
+    run = Run("tags")
+    (got,) = await run.feed({"type": "vendor.note", "note": "TAG-1234", "more": {"TAG-5678": 1}})
+    del got["sequence_number"]
+    assert got == {"type": "vendor.note", "note": "[TAG]", "more": {"[TAG]": 1}}
+    assert {f.path for f in run.stage.verdict().findings} == {"/note", "/more/[TAG]"}
+
+
+async def test_an_unknown_delta_is_held_like_any_other() -> None:
+    run = Run("tags")
+    events = [{"type": "vendor.thought.delta", "delta": c} for c in "a TAG-1234 b"]
+    await run.feed(*events, {"type": "vendor.thought.done"})
+    assert "".join(e.get("delta", "") for e in decoded(b"".join(run.out))) == "a [TAG] b"
+
+
+async def test_a_delta_that_is_an_object() -> None:
+    run = Run("tags")
+    events = [{"type": "vendor.delta", "delta": {"text": c, "n": 1}} for c in "a TAG-1234 b"]
+    await run.feed(*events, {"type": "vendor.done"})
+    out = decoded(b"".join(run.out))
+    assert "".join(e["delta"]["text"] for e in out if e["type"] == "vendor.delta") == "a [TAG] b"
+
+
+async def test_a_text_that_goes_on_after_its_end_fails_closed() -> None:
+    run = Run("tags")
+    events = text_events("TAG-12", 6)
+    with pytest.raises(GuardProxyError, match="after its end"):
+        await run.feed(*events[:-3], {**events[3], "delta": "34"})
+
+
+async def test_logprobs_of_rewritten_text_are_dropped() -> None:
+    events = text_events("a TAG-1234 b", 4)
+    for event in events:
+        if event["type"].endswith(".delta"):
+            event["logprobs"] = [{"token": event["delta"], "logprob": -1}]
+    got = await Run("tags").all(events)
+    assert "1234" not in json.dumps(got)
+
+
+async def test_annotations_move_with_their_text() -> None:
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    events = text_events("a TAG-1234 b cited", 3)
+    cited = {
+        "type": "url_citation",
+        "start_index": 13,
+        "end_index": 18,
+        "url": "https://a.example",
+        "title": "t",
+    }
+    added = {
+        "type": "response.output_text.annotation.added",
+        **place,
+        "annotation_index": 0,
+        "annotation": cited,
+    }
+    got = await Run("tags").all([*events[:-4], added, *events[-4:]])
+    (moved,) = [e["annotation"] for e in got[:-1] if e["type"].endswith("annotation.added")]
+    assert "a [TAG] b cited"[moved["start_index"] : moved["end_index"]] == "cited"
+
+
+async def test_a_sealed_copy_goes_with_what_was_redacted() -> None:
+    item = {
+        "type": "reasoning",
+        "id": "r",
+        "summary": [{"type": "summary_text", "text": "TAG-1234"}],
+        "encrypted_content": "x=",
+    }
+    run = Run("tags")
+    (got,) = await run.feed({"type": "response.output_item.done", "output_index": 0, "item": item})
+    assert got["item"]["encrypted_content"] is None
+    assert run.stage.verdict().receipt.skipped["encrypted_dropped"] == 1
+
+
+async def test_the_failed_response_has_only_items_that_were_done() -> None:
+    run = Run("tags", action=Action.BLOCK)
+    first = text_events("fine", 4)[:-1]
+    second = {"type": "response.output_item.done", "output_index": 1, "item": message("TAG-1234", "msg_2")}
+    await run.feed(*first)
+    with pytest.raises(Violation) as caught:
+        await run.feed(second)
+    error, failed, done = decoded(b"".join(run.stream.fail(caught.value)))
+    assert error["error"]["guards"][0]["flagged"] is True
+    assert [item["id"] for item in failed["response"]["output"]] == ["msg_1"]
+    assert failed["response"]["error"]["code"] == "guardrail_violation"
+    assert done == "[DONE]"
+
+
+@pytest.mark.parametrize(
+    ("events", "done", "last"),
+    [
+        (text_events("hi")[:-1], True, "response.completed"),
+        (text_events("hi"), False, "response.completed"),
+        (text_events("hi")[:-1], False, None),
+        ([*text_events("hi")[:-1], {"type": "error", "message": "x", "code": "c"}], True, None),
+        ([], True, None),
+    ],
+)
+async def test_endings(events: list[Any], done: bool, last: str | None) -> None:
+    run = Run("tags")
+    if last is None:
+        with pytest.raises(UpstreamError, match="ended its stream before"):
+            await run.all(events, done)
+    else:
+        got = await run.all(events, done)
+        assert [got[-2]["type"], got[-1]] == [last, "[DONE]"]
+
+
+async def test_events_after_the_end_are_dropped() -> None:
+    run = Run("tags")
+    got = await run.all([*text_events("hi"), {"type": "response.output_text.delta", "delta": "TAG-1234"}])
+    assert "TAG-1234" not in json.dumps(got)
+    assert got[-2]["type"] == "response.completed"
+
+
+async def test_shadow_holds_nothing_and_reports_nothing() -> None:
+    run = Run("tags", action=Action.BLOCK, shadow=True)
+    events = text_events("a TAG-1234 b", 2)
+    got = await run.all(events)
+    assert got[:-1] == events
+    await run.stream.settle_shadow()
+    assert run.stage.verdict().shadowed[0].category == "TAG"
+
+
+async def test_a_flood_behind_one_held_event_is_bounded() -> None:
+    run = Run("tags")
+    place = {"item_id": "fc_1", "output_index": 1}
+    held = {"type": "response.function_call_arguments.delta", **place, "delta": "{"}
+    noise = {"type": "vendor.noise", "blob": "z" * 1_000_000}
+    await run.feed(held)
+    with pytest.raises(GuardProxyError, match="waits for the end of one text"):
+        await run.feed(*[noise] * 20)
