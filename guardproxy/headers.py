@@ -10,6 +10,7 @@ _CONNECTION = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 _NOT_SENT = _CONNECTION | {b"host", b"content-length", b"expect"}
+_CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key"})
 _PREFIXES = (b"x-opper-", b"x-guardproxy-", b"proxy-")
 
 
@@ -28,8 +29,8 @@ def request_headers(
     """The client's headers as they go to the upstream, in their order.
 
     `replace_authorization` is a whole value (`Bearer …`) that stands in for the client's credentials;
-    "" only removes them, None passes them on. `extra` (trace context) replaces what the client sent under the same name.
-    Nothing else is added; Host and Content-Length are left to the transport.
+    "" only removes them, None passes them on. `extra` (trace context) replaces what the client sent
+    under the same name. Nothing else is added; Host and Content-Length are left to the transport.
     """
     added = _encoded(extra)
     gone = _NOT_SENT.union(_named(raw), added)

@@ -9,7 +9,7 @@ from guardproxy.document import LARGE, Walked
 from guardproxy.errors import GuardProxyError, InvalidRequest, Uninspectable
 from guardproxy.shapes import REQUEST
 from guardproxy.stage import StageRun
-from guardproxy.types import Path, pointer
+from guardproxy.types import Path, TextPart, pointer
 
 OWN = "opper:"  # the type of items that are ours, never the upstream's
 _NOT_ECHOED = ("input", "messages")
@@ -65,6 +65,20 @@ async def inspect(run: StageRun | None, body: bytes, unscannable: Mapping[str, s
     echoes = {p.path: texts.get(p.path, p.text) for p in parts if p.path and p.path[0] not in _NOT_ECHOED}
     changed = read.changed or new is not read.text
     return Forwarded(new.encode() if changed else body, echoes)
+
+
+async def clean_label(run: StageRun, name: str, value: str | None) -> str | None:
+    """The value of a client's label (a header such as X-Opper-Name); None where a guard found something.
+
+    Raises:
+        GuardProxyError: a guard failed.
+    """
+    if value is None:
+        return None
+    parts = [TextPart((name,), value)]
+    hits = await run.hits(parts, run.guards)
+    run.apply(parts, hits)
+    return None if hits[0] else value
 
 
 def _read(body: bytes) -> _Read:

@@ -8,7 +8,6 @@ from guardproxy import document
 from guardproxy.agreement import follow
 from guardproxy.document import LARGE, Edits, dumps
 from guardproxy.errors import Uninspectable, UpstreamError
-
 from guardproxy.places import delivered
 from guardproxy.report import Reporter
 from guardproxy.shapes import RESPONSE

@@ -187,6 +187,7 @@ class Pipeline:
             forwarded = await inputs.inspect(None, plain, {})
         else:
             async with self._stage(exchange, Stage.INPUT, step) as run:
+                exchange.name = await inputs.clean_label(run, "X-Opper-Name", exchange.name)
                 forwarded = await inputs.inspect(run, plain, self._settings.unscannable)
                 if run.blocked:
                     exchange.verdicts[Stage.INPUT] = run.verdict()

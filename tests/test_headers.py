@@ -135,3 +135,13 @@ def test_passing_on_only_removes_and_does_so_once(raw: Pairs) -> None:
         rest = iter(lowered)
         assert all(pair in rest for pair in found)  # a subsequence: in order, nothing new
         assert pass_on(found) == found
+
+
+def test_no_credential_of_the_client_stays_where_ours_stands_in() -> None:
+    raw = [(b"Authorization", b"Bearer a"), (b"api-key", b"b"), (b"X-Api-Key", b"c"), (b"accept", b"*/*")]
+    assert request_headers(raw, replace_authorization="Bearer k", extra={}) == [
+        (b"accept", b"*/*"),
+        (b"authorization", b"Bearer k"),
+    ]
+    assert request_headers(raw, replace_authorization="", extra={}) == [(b"accept", b"*/*")]
+    assert len(request_headers(raw, replace_authorization=None, extra={})) == 4

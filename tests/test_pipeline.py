@@ -510,3 +510,11 @@ async def test_background_is_refused_while_a_guard_holds() -> None:
     assert (got.status, got.json["error"]["code"]) == (501, "not_implemented")
     assert fine.status == 200
     assert Stage.OUTPUT == "output"
+
+
+async def test_a_label_is_a_text_like_any_other() -> None:
+    async with proxy(whole()) as client:
+        await client.post({"input": "hi"}, IN | {"x-opper-name": "job-1"})
+        got = await client.post({"input": "hi"}, IN | {"x-opper-name": "TAG-1234"})
+        assert [exchange.name for exchange in client.recorder.exchanges] == ["job-1", None]
+    assert got.json["guards"][0]["findings"][0]["path"] == "/X-Opper-Name"

@@ -1,5 +1,7 @@
 """Merging ranges and splicing placeholders."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,7 @@ def test_no_matched_character_is_left_and_no_other_is_lost(matches: list[Match])
     ranges = merge(matches)
     kept = [c for i, c in enumerate(TEXT) if not any(m.start <= i < m.end for m in matches)]
     assert splice(TEXT, ranges, "").replace("", "") == "".join(kept)
-    assert all(a.end <= b.start for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(ranges))
 
 
 @given(MATCHES)

@@ -1,5 +1,7 @@
 """Server-sent events in any pieces."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +38,7 @@ def test_fields() -> None:
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_pieces_do_not_matter(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
-    assert decode([STREAM[a:b] for a, b in zip(edges, edges[1:], strict=False)]) == decode([STREAM])
+    assert decode([STREAM[a:b] for a, b in itertools.pairwise(edges)]) == decode([STREAM])
 
 
 def test_an_event_without_its_end_is_given_at_the_end() -> None:
@@ -45,9 +47,9 @@ def test_an_event_without_its_end_is_given_at_the_end() -> None:
 
 def test_an_endless_event_is_refused() -> None:
     decoder = Decoder()
+    assert decoder.feed(b"x" * (16 << 20)) == []
     with pytest.raises(ValueError, match="larger than 16 MiB"):
-        for _ in range(20):
-            decoder.feed(b"x" * (1 << 20))
+        decoder.feed(b"x")
 
 
 def test_frames_of_ours() -> None:
