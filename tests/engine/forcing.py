@@ -10,5 +10,5 @@ def say(text: str) -> dict[str, Any]:
         "model": "tiny",
         "input": "Say it.",
         "max_output_tokens": max(16, 4 * len(text)),
-        "extra_body": {"grammar": f"root ::= {json.dumps(text)}"},
+        "extra_body": {"grammar": f"root ::= {json.dumps(text, ensure_ascii=False)}"},
     }
