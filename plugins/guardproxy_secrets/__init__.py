@@ -7,6 +7,8 @@ from guardproxy_secrets.context import Contexts
 from guardproxy_secrets.pem import PrivateKeys
 from guardproxy_secrets.tokens import Tokens
 
+__all__ = ["Contexts", "PrivateKeys", "Tokens"]
+
 
 @hookimpl
 def guardproxy_register_guards() -> Iterable[Guard]:

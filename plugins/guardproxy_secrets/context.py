@@ -17,8 +17,9 @@ _KEYS = (
 )
 _VALUE = r"[A-Za-z0-9_+/=.~!@#%^&*$?:-]"
 _QUOTES = r"(?:\\?[\"'`]){0,3}"
-# name = "value", "name": "value", name := value, String name = value, setProperty("NAME", "value"), <name>value
-_SIGN = r"(?:[ \t]{1,2}(?i:string|str|char\*?))?[ \t]{0,8}(?:=>|[:.?|+~]{0,2}=|\|\|:|:|,|>)[ \t]{0,8}\n?[ \t]{0,8}"
+# name = "value", "name": "value", name := value, String name = value, set("NAME", "value"), <name>value
+_GAP = r"[ \t]{0,8}"
+_SIGN = rf"(?:[ \t]{{1,2}}(?i:string|str|char\*?))?{_GAP}(?:=>|[:.?|+~]{{0,2}}=|\|\|:|:|,|>){_GAP}\n?{_GAP}"
 _ASSIGNED = rf"(?i:{_KEYS})[A-Za-z0-9_.-]{{0,20}}[\"'\]`]{{0,2}}{_SIGN}{_QUOTES}({_VALUE}{{8,}})"
 # A name with nothing but a blank or a dash: TOKEN 5us4r..., secret-123e...
 _BESIDE = rf"(?i:{_KEYS})[A-Za-z_]{{0,8}}[ \t_-]{{1,2}}{_QUOTES}([A-Za-z0-9_=-]{{16,}})"

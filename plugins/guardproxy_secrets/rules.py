@@ -31,7 +31,7 @@ class Rule:
 
 
 def exact(category: str, prefix: str, length: int, alphabet: str = WORD, pattern: str = "") -> Rule:
-    """A key of one length: `prefix` is the literal that begins it, `pattern` what it looks like if it varies."""
+    """A key of one length: `prefix` is the literal that begins it, `pattern` its form where it varies."""
     return Rule(category, prefix, pattern or _literal(prefix), alphabet, length, length)
 
 

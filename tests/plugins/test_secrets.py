@@ -76,16 +76,16 @@ def test_every_rule_finds_its_example(rule: Rule, around: str) -> None:
 def test_placeholders_are_no_keys(rule: Rule) -> None:
     length = rule.most if rule.most is not None else rule.least + 7
     letter = next(c for c in "xX0aA2" if re.match(rule.alphabet, c))
-    assert [m.category for m in Tokens_scan(prefix(rule.prefix, 1) + letter * length)] == []
+    assert [m.category for m in tokens_in(prefix(rule.prefix, 1) + letter * length)] == []
 
 
-def Tokens_scan(text: str) -> list[Match]:  # noqa: N802
-    return DETECTORS[0].scan([text])[0]  # type: ignore[index]
+def tokens_in(text: str) -> list[Match]:
+    return DETECTORS[0].scan([text])[0]
 
 
 @pytest.mark.parametrize("rule", [r for r in RULES if r.most and r.random and r.most > 8], ids=name)
 def test_a_longer_run_is_another_thing(rule: Rule) -> None:
-    found = Tokens_scan(example(rule) + body(rule.alphabet, 9, 3))
+    found = tokens_in(example(rule) + body(rule.alphabet, 9, 3))
     assert rule.category not in {m.category for m in found}
 
 
@@ -138,7 +138,7 @@ def test_private_keys(kind: str, around: str) -> None:
     text = around.format(pem(kind=kind))
     if "{" in around[0:2] and around != "{}":
         text = text.replace("\n", "\\n")
-    (found,) = DETECTORS[2].scan([text])[0]  # type: ignore[misc]
+    (found,) = DETECTORS[2].scan([text])[0]
     assert text[found.start : found.end].startswith("-----BEGIN")
     assert text[found.start : found.end].endswith("-----")
     assert not found.open
@@ -147,7 +147,7 @@ def test_private_keys(kind: str, around: str) -> None:
 def test_an_unfinished_private_key_is_open_up_to_its_end() -> None:
     text = "x " + pem()
     for end in range(text.index("KEY-----") + 8, len(text)):
-        (found,) = DETECTORS[2].scan([text[:end]])[0]  # type: ignore[misc]
+        (found,) = DETECTORS[2].scan([text[:end]])[0]
         assert (found.start, found.end, found.open) == (2, end, True)
 
 
