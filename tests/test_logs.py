@@ -135,7 +135,7 @@ def test_exceptions_in_events_lose_their_text(output: Output) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["uvicorn.error", "litestar", "aiohttp.client", "presidio-analyzer", "asyncio"]
+    "name", ["uvicorn.error", "litestar", "aiohttp.client", "httpx", "asyncio"]
 )
 @pytest.mark.parametrize("format_", ["json", "console"])
 def test_libraries_leave_no_text(name: str, format_: str) -> None:
