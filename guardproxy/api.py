@@ -14,7 +14,8 @@ from guardproxy.errors import (
     NotFound,
     NotImplementedYet,
 )
-from guardproxy.pipeline import Incoming, Pipeline
+from guardproxy.messages import Incoming
+from guardproxy.pipeline import Pipeline
 from guardproxy.profiles import PROFILES, Profile
 
 Scope = dict[str, Any]

@@ -2,11 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Protocol
-from urllib.parse import parse_qsl
 
 from guardproxy import encodings, facts, inputs, outputs, policy, report, sse
 from guardproxy.auth import Credentials, check_model
@@ -15,7 +12,6 @@ from guardproxy.errors import (
     GuardFailed,
     GuardProxyError,
     InternalError,
-    InvalidRequest,
     NotImplementedYet,
     Overloaded,
     UnsupportedMedia,
@@ -23,53 +19,25 @@ from guardproxy.errors import (
     Violation,
 )
 from guardproxy.exchange import Exchange
-from guardproxy.headers import Raw, lower_headers, request_headers, response_headers
+from guardproxy.headers import lower_headers, request_headers, response_headers
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure
+from guardproxy.messages import Incoming, LocalAnswer, Reply, check_query, reporter_of
 from guardproxy.profiles import Profile
-from guardproxy.report import Form, Reporter
+from guardproxy.report import Reporter
 from guardproxy.scanning import Scanner
 from guardproxy.settings import ClientKey, Settings
 from guardproxy.shapes import GRAMMAR
 from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
-from guardproxy.types import Guard, LocalReply, Outcome, Path, Policy, Stage, Step, StepKind
+from guardproxy.types import Guard, Outcome, Path, Policy, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 
-REPORT_HEADER = "x-opper-guard-report"
-# The API's own; another name could carry a text past the guards.
-QUERY_NAMES = frozenset(("include", "include[]", "stream", "starting_after", "api-version"))
 # What an answer's headers say of a body that was changed.
 _OF_BODY = frozenset(
     ("content-length", "content-encoding", "etag", "content-md5", "digest", "content-digest")
 )
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A client's request: the raw head, and a way to read the body."""
-
-    method: str
-    path: str
-    query: bytes
-    headers: Raw
-    body: Callable[[], Awaitable[bytes]]
-
-
-class Reply(Protocol):
-    """Where the response is written."""
-
-    started: bool
-
-    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head."""
-
-    async def write(self, data: bytes) -> None:
-        """Send a piece of the body; waits while the client does not read."""
-
-    async def end(self, data: bytes = b"") -> None:
-        """Send the last piece."""
 
 
 class Pipeline:
@@ -133,9 +101,9 @@ class Pipeline:
         name = exchange.headers.get("x-opper-name", "")
         exchange.name = name if GRAMMAR.fullmatch(name) else None
         exchange.policy = self._policy(exchange, key)
-        reporter = _reporter(exchange, profile)
+        reporter = reporter_of(exchange, profile)
         if not exchange.policy.empty:
-            _check_query(incoming.query)
+            check_query(incoming.query)
 
         body = await incoming.body()
         forwarded = await self._input(exchange, step, key, body)
@@ -143,7 +111,7 @@ class Pipeline:
 
         local = await self._hooks.before_forward(exchange)
         if local is not None:
-            await self._output(exchange, step, _LocalAnswer(local), forwarded.echoes, reporter, reply)
+            await self._output(exchange, step, LocalAnswer(local), forwarded.echoes, reporter, reply)
             return
         call = Step(StepKind.CALL, exchange.model or "", step)
         with self._hooks.step(exchange, call):
@@ -222,7 +190,7 @@ class Pipeline:
         self,
         exchange: Exchange,
         step: Step,
-        answer: "Answer | _LocalAnswer",
+        answer: "Answer | LocalAnswer",
         echoes: Mapping[Path, str],
         reporter: Reporter,
         reply: Reply,
@@ -257,7 +225,7 @@ class Pipeline:
                 )
                 await reply.end(body)
 
-    async def _raw(self, exchange: Exchange, answer: "Answer | _LocalAnswer", reply: Reply) -> None:
+    async def _raw(self, exchange: Exchange, answer: "Answer | LocalAnswer", reply: Reply) -> None:
         exchange.status = answer.status
         await reply.start(answer.status, self._response_headers(exchange, answer.headers, ()))
         tail = bytearray()
@@ -276,7 +244,7 @@ class Pipeline:
     async def _stream(
         self,
         exchange: Exchange,
-        answer: "Answer | _LocalAnswer",
+        answer: "Answer | LocalAnswer",
         encoding: str,
         stream: GuardedStream,
         reply: Reply,
@@ -311,7 +279,7 @@ class Pipeline:
         await reply.end()
         await stream.settle_shadow()
 
-    async def _frames(self, answer: "Answer | _LocalAnswer", encoding: str) -> AsyncIterator[list[sse.Frame]]:
+    async def _frames(self, answer: "Answer | LocalAnswer", encoding: str) -> AsyncIterator[list[sse.Frame]]:
         """The events of `answer`, as many at a time as have arrived."""
         limit = self._settings.max_body
         undo = encodings.Decoder(encoding, limit, UpstreamError, "The upstream's stream")
@@ -376,48 +344,6 @@ class Pipeline:
         headers = self._response_headers(exchange, [], (), {**error.headers, **length})
         await reply.start(error.status, headers)
         await reply.end(body)
-
-
-class _LocalAnswer:
-    """A LocalReply in the place of the upstream's answer."""
-
-    def __init__(self, local: LocalReply) -> None:
-        self.status = local.status
-        self._body = dumps(local.body).encode()
-        headers = {"content-type": "application/json", **{k.lower(): v for k, v in local.headers.items()}}
-        headers["content-length"] = str(len(self._body))
-        self.headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body."""
-        yield self._body
-
-    async def read(self, limit: int) -> bytes:
-        """The body."""
-        return self._body
-
-
-def _reporter(exchange: Exchange, profile: Profile) -> Reporter:
-    word = exchange.headers.get(REPORT_HEADER, "").strip().lower()
-    if not word:
-        return Reporter(exchange, profile.form)
-    if word not in set(Form):
-        raise InvalidRequest(
-            f"X-Opper-Guard-Report: unknown form. Forms: {', '.join(Form)}.",
-            param="X-Opper-Guard-Report",
-            code="unknown_report",
-        )
-    return Reporter(exchange, Form(word), asked=True)
-
-
-def _check_query(query: bytes) -> None:
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        if name not in QUERY_NAMES or (value and not GRAMMAR.fullmatch(value)):
-            raise InvalidRequest(
-                "The query holds what cannot be inspected; with a guard on, its names are "
-                f"{', '.join(sorted(QUERY_NAMES))}, and its values are names.",
-                code="uninspectable",
-            )
 
 
 def _holds(whole: Policy, stage: Stage) -> bool:

@@ -25,14 +25,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Another form of a text; `starts[i]` is where its character i stands in the text."""
+    """Another form of a text of `length`; `starts[i]` is where its character i stands in the text."""
 
     text: str
     starts: tuple[int, ...]
+    length: int
 
     def back(self, match: Match) -> Match:
         """`match` with the offsets of the text that was read."""
         start, end = self.starts[match.start], self.starts[match.end - 1] + 1
+        if match.open and match.end == len(self.text):
+            end = self.length  # invisible characters at the end must not seem to close it
         return Match(start, end, match.category, match.score, match.validated, match.open)
 
 
@@ -59,7 +62,7 @@ def fold(text: str) -> Reading | None:
         pieces.append(piece)
         starts.extend([index] * len(piece))
     folded = "".join(pieces)
-    return None if folded == text else Reading(folded, tuple(starts))
+    return None if folded == text else Reading(folded, tuple(starts), len(text))
 
 
 def back_from(text: str, position: int, count: int) -> int:

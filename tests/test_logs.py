@@ -134,9 +134,7 @@ def test_exceptions_in_events_lose_their_text(output: Output) -> None:
     assert CANARY not in output.getvalue()
 
 
-@pytest.mark.parametrize(
-    "name", ["uvicorn.error", "litestar", "aiohttp.client", "httpx", "asyncio"]
-)
+@pytest.mark.parametrize("name", ["uvicorn.error", "litestar", "aiohttp.client", "httpx", "asyncio"])
 @pytest.mark.parametrize("format_", ["json", "console"])
 def test_libraries_leave_no_text(name: str, format_: str) -> None:
     noisy = logging.getLogger(name)

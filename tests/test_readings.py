@@ -50,3 +50,10 @@ def test_visible_characters_are_counted(text: str, position: int, count: int) ->
 
 def test_lone_surrogates_keep_their_place() -> None:
     assert clean("a\ud800b") == "a\ufffdb"
+
+
+def test_an_open_match_goes_on_over_invisible_characters() -> None:
+    reading = fold("｛｛\u200b")
+    assert reading is not None
+    back = reading.back(Match(0, 2, "X", open=True))
+    assert (back.start, back.end, back.open) == (0, 3, True)

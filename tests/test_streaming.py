@@ -25,7 +25,7 @@ from tests.samples import guards
 SCANNER = Scanner(guards(), Settings())
 NAMES = ("tags", "braces", "names", "pairs")
 PIECES = st.sampled_from(
-    ["TAG-1234", "TAG-1", "234", "xyx", "{{", "}}", "Zorp", " ", "word. ", "7", "\n\n", "é", "\u200b"]
+    ["TAG-1234", "TAG-1", "234", "xyx", "{{", "}}", "Zorp", " ", "word. ", "7", "\n\n", "é", "\u200b", "｛｛"]
 )
 TEXTS = st.lists(PIECES, min_size=1, max_size=12).map("".join)
 

@@ -33,6 +33,7 @@ WORDS = st.sampled_from(
         "\n\n",
         "\u200b",
         "ＴＡＧ-4321",
+        "｛｛",
         "word " * 30,
         "Some sentence. " * 8,
         "7",

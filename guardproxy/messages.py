@@ -1,0 +1,97 @@
+"""What a pipeline is given and gives: a request, a reply to write to, and an answer of a plugin's."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from guardproxy.document import dumps
+from guardproxy.errors import InvalidRequest
+from guardproxy.exchange import Exchange
+from guardproxy.headers import Raw
+from guardproxy.profiles import Profile
+from guardproxy.report import Form, Reporter
+from guardproxy.shapes import GRAMMAR
+from guardproxy.types import LocalReply
+
+REPORT_HEADER = "x-opper-guard-report"
+# The API's own; another name could carry a text past the guards.
+QUERY_NAMES = frozenset(("include", "include[]", "stream", "starting_after", "api-version"))
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A client's request: the raw head, and a way to read the body."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Raw
+    body: Callable[[], Awaitable[bytes]]
+
+
+class Reply(Protocol):
+    """Where the response is written."""
+
+    started: bool
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body; waits while the client does not read."""
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+
+
+class LocalAnswer:
+    """A LocalReply in the place of the upstream's answer."""
+
+    def __init__(self, local: LocalReply) -> None:
+        self.status = local.status
+        self._body = dumps(local.body).encode()
+        headers = {"content-type": "application/json", **{k.lower(): v for k, v in local.headers.items()}}
+        headers["content-length"] = str(len(self._body))
+        self.headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body."""
+        yield self._body
+
+    async def read(self, limit: int) -> bytes:
+        """The body."""
+        return self._body
+
+
+def reporter_of(exchange: Exchange, profile: Profile) -> Reporter:
+    """How this exchange reports: as its front door does, or as the request asks.
+
+    Raises:
+        InvalidRequest: an unknown form.
+    """
+    word = exchange.headers.get(REPORT_HEADER, "").strip().lower()
+    if not word:
+        return Reporter(exchange, profile.form)
+    if word not in set(Form):
+        raise InvalidRequest(
+            f"X-Opper-Guard-Report: unknown form. Forms: {', '.join(Form)}.",
+            param="X-Opper-Guard-Report",
+            code="unknown_report",
+        )
+    return Reporter(exchange, Form(word), asked=True)
+
+
+def check_query(query: bytes) -> None:
+    """Refuse a query that could carry a text past the guards.
+
+    Raises:
+        InvalidRequest: a name that is not the API's, or a value that is no name.
+    """
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name not in QUERY_NAMES or (value and not GRAMMAR.fullmatch(value)):
+            raise InvalidRequest(
+                "The query holds what cannot be inspected; with a guard on, its names are "
+                f"{', '.join(sorted(QUERY_NAMES))}, and its values are names.",
+                code="uninspectable",
+            )
