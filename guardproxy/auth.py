@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
+from guardproxy import document
 from guardproxy.errors import InvalidRequest, Unauthorized
 from guardproxy.settings import ClientKey, Settings
 
@@ -44,13 +45,16 @@ class Credentials:
         return None
 
 
-def check_model(key: ClientKey | None, model: str | None) -> None:
+def check_model(key: ClientKey | None, model: str | None, body: bytes) -> None:
     """Refuse a model that the key may not use.
 
     Raises:
-        InvalidRequest: names the models that it may use.
+        InvalidRequest: names the models that it may use; or the body could name two models.
     """
-    if key is not None and key.allowed_models and model not in key.allowed_models:
+    if key is None or not key.allowed_models:
+        return
+    document.parse(document.decode(body))  # a `model` that occurs twice would be whichever one likes
+    if model not in key.allowed_models:
         raise InvalidRequest(
             f"The key '{key.name}' may not use this model. Allowed: {', '.join(key.allowed_models)}.",
             param="model",

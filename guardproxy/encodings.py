@@ -58,6 +58,16 @@ class Decoder:
         if self._undo is not None and not self._undo.eof:
             raise self._problem(f"{self._what} is incomplete in its content encoding.")
 
+    def whole(self, data: bytes) -> bytes:
+        """The decoded bytes of a body that is here as a whole.
+
+        Raises:
+            GuardProxyError: (`problem`) as `feed` and `end`.
+        """
+        out = self.feed(data)
+        self.end()
+        return out
+
 
 def decoded(data: bytes, encoding: str, limit: int, problem: type[GuardProxyError], what: str) -> bytes:
     """The whole body `data` without its content encoding.
@@ -65,7 +75,4 @@ def decoded(data: bytes, encoding: str, limit: int, problem: type[GuardProxyErro
     Raises:
         GuardProxyError: (`problem`) it cannot be decoded.
     """
-    decoder = Decoder(encoding, limit, problem, what)
-    out = decoder.feed(data)
-    decoder.end()
-    return out
+    return Decoder(encoding, limit, problem, what).whole(data)

@@ -16,10 +16,11 @@ _NOT_ECHOED = ("input", "messages")
 
 
 class Forwarded(NamedTuple):
-    """The body to forward, and the texts in it that the response may repeat, by their path there."""
+    """The body to forward, the texts in it that the response may repeat, and whether the body changed."""
 
     body: bytes
     echoes: Mapping[Path, str]
+    changed: bool
 
 
 class _Read(NamedTuple):
@@ -64,7 +65,7 @@ async def inspect(run: StageRun | None, body: bytes, unscannable: Mapping[str, s
             texts = edits.texts
     echoes = {p.path: texts.get(p.path, p.text) for p in parts if p.path and p.path[0] not in _NOT_ECHOED}
     changed = read.changed or new is not read.text
-    return Forwarded(new.encode() if changed else body, echoes)
+    return Forwarded(new.encode() if changed else body, echoes, changed)
 
 
 async def clean_label(run: StageRun, name: str, value: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 from guardproxy import encodings, facts, inputs, outputs, policy, report, sse
@@ -37,6 +37,7 @@ from guardproxy.upstream import Answer, Upstream
 _OF_BODY = frozenset(
     ("content-length", "content-encoding", "etag", "content-md5", "digest", "content-digest")
 )
+_STREAM = "text/event-stream"
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
 
 
@@ -102,12 +103,45 @@ class Pipeline:
         exchange.name = name if GRAMMAR.fullmatch(name) else None
         exchange.policy = self._policy(exchange, key)
         reporter = reporter_of(exchange, profile)
-        if not exchange.policy.empty:
+        if exchange.policy.enforced():
             check_query(incoming.query)
 
         body = await incoming.body()
         forwarded = await self._input(exchange, step, key, body)
         exchange.request = forwarded.body
+        watching = self._watch_input(exchange, step, body)
+        try:
+            await self._answer(exchange, step, incoming, profile, reporter, forwarded, reply)
+            if watching is not None:
+                await watching
+        finally:
+            if watching is not None:
+                watching.cancel()
+
+    def _watch_input(self, exchange: Exchange, step: Step, body: bytes) -> "asyncio.Task[None] | None":
+        """Guards that only run in shadow look at the input while it is on its way."""
+        if not exchange.policy.input or exchange.policy.enforced(Stage.INPUT):
+            return None
+
+        async def watch() -> None:
+            async with self._stage(exchange, Stage.INPUT, step) as run:
+                try:
+                    await inputs.inspect(run, self._plain(exchange, body), {})
+                except GuardProxyError as error:
+                    run.problem = error.error_code
+
+        return asyncio.create_task(watch())
+
+    async def _answer(
+        self,
+        exchange: Exchange,
+        step: Step,
+        incoming: Incoming,
+        profile: Profile,
+        reporter: Reporter,
+        forwarded: inputs.Forwarded,
+        reply: Reply,
+    ) -> None:
 
         local = await self._hooks.before_forward(exchange)
         if local is not None:
@@ -117,7 +151,7 @@ class Pipeline:
         with self._hooks.step(exchange, call):
             attempt = Step(StepKind.ATTEMPT, "POST", call)
             with self._hooks.step(exchange, attempt):
-                answer = await self._forward(exchange, incoming, profile, attempt, body)
+                answer = await self._forward(exchange, incoming, profile, attempt, forwarded)
                 try:
                     await self._output(exchange, step, answer, forwarded.echoes, reporter, reply)
                 finally:
@@ -136,22 +170,21 @@ class Pipeline:
     async def _input(
         self, exchange: Exchange, step: Step, key: ClientKey | None, body: bytes
     ) -> inputs.Forwarded:
-        if exchange.policy.empty:
+        if not exchange.policy.enforced():
             facts.of_request(exchange, body)
-            check_model(key, exchange.model)
-            return inputs.Forwarded(inputs.stripped(body), {})
-        encoding = exchange.headers.get("content-encoding", "")
-        limit = self._settings.max_body
-        plain = encodings.decoded(body, encoding, limit, UnsupportedMedia, "The request's body")
+            check_model(key, exchange.model, body)
+            stripped = inputs.stripped(body)
+            return inputs.Forwarded(stripped, {}, stripped is not body)
+        plain = self._plain(exchange, body)
         background = facts.of_request(exchange, plain)
-        check_model(key, exchange.model)
+        check_model(key, exchange.model, plain)
         if background and any(_holds(exchange.policy, stage) for stage in Stage):
             raise NotImplementedYet(
                 "A response in the background cannot be inspected yet; leave out 'background', or the guards "
                 "that block or redact.",
                 param="background",
             )
-        if not exchange.policy.input:
+        if not exchange.policy.enforced(Stage.INPUT):
             forwarded = await inputs.inspect(None, plain, {})
         else:
             async with self._stage(exchange, Stage.INPUT, step) as run:
@@ -160,16 +193,27 @@ class Pipeline:
                 if run.blocked:
                     exchange.verdicts[Stage.INPUT] = run.verdict()
                     raise report.violation(exchange, Stage.INPUT)
-        return forwarded._replace(body=body) if forwarded.body is plain else forwarded
+        return forwarded if forwarded.changed else forwarded._replace(body=body)
+
+    def _plain(self, exchange: Exchange, body: bytes) -> bytes:
+        encoding = exchange.headers.get("content-encoding", "")
+        return encodings.decoded(
+            body, encoding, self._settings.max_body, UnsupportedMedia, "The request's body"
+        )
 
     async def _forward(
-        self, exchange: Exchange, incoming: Incoming, profile: Profile, attempt: Step, body: bytes
+        self,
+        exchange: Exchange,
+        incoming: Incoming,
+        profile: Profile,
+        attempt: Step,
+        forwarded: inputs.Forwarded,
     ) -> Answer:
         extra = dict(attempt.request_headers)
-        if not exchange.policy.empty:
+        if exchange.policy.enforced():
             extra["accept-encoding"] = "identity"
         headers = self._request_headers(incoming, extra)
-        if exchange.request is not body:
+        if forwarded.changed:
             headers = [pair for pair in headers if pair[0] != b"content-encoding"]
         try:
             answer = await self._upstream.send(
@@ -196,13 +240,12 @@ class Pipeline:
         reply: Reply,
     ) -> None:
         exchange.status = answer.status
-        if exchange.policy.empty:
+        if not exchange.policy.enforced() and not exchange.policy.output:
             await self._raw(exchange, answer, reply)
             return
         async with self._stage(exchange, Stage.OUTPUT, step) as run:
-            headers = lower_headers(answer.headers)
-            encoding = headers.get("content-encoding", "")
-            if headers.get("content-type", "").strip().lower().startswith("text/event-stream"):
+            stream = None
+            if lower_headers(answer.headers).get("content-type", "").strip().lower().startswith(_STREAM):
                 stream = GuardedStream(
                     run,
                     reporter,
@@ -210,20 +253,67 @@ class Pipeline:
                     self._settings.unscannable,
                     lambda response: facts.of_response(exchange, response),
                 )
-                await self._stream(exchange, answer, encoding, stream, reply)
+            if not exchange.policy.enforced():
+                await self._watched(exchange, answer, run, stream, reporter, reply)
+            elif stream is not None:
+                await self._stream(exchange, answer, stream, reply)
             else:
-                limit = self._settings.max_body
-                body = encodings.decoded(
-                    await answer.read(limit), encoding, limit, UpstreamError, "The upstream's answer"
-                )
-                facts.of_answer(exchange, body)
-                if body:
-                    body = await outputs.inspect(run, body, echoes, self._settings.unscannable, reporter)
-                length = {"content-length": str(len(body))}
-                await reply.start(
-                    answer.status, self._response_headers(exchange, answer.headers, _OF_BODY, length)
-                )
-                await reply.end(body)
+                await self._whole(exchange, answer, run, echoes, reporter, reply)
+
+    async def _whole(
+        self,
+        exchange: Exchange,
+        answer: "Answer | LocalAnswer",
+        run: StageRun,
+        echoes: Mapping[Path, str],
+        reporter: Reporter,
+        reply: Reply,
+    ) -> None:
+        received = await answer.read(self._settings.max_body)
+        plain = self._decoder(answer).whole(received)
+        facts.of_answer(exchange, plain)
+        body = plain
+        if plain:
+            body = await outputs.inspect(run, plain, echoes, self._settings.unscannable, reporter)
+        drop = ("content-length",) if body is received else _OF_BODY
+        length = {"content-length": str(len(body))}
+        await reply.start(answer.status, self._response_headers(exchange, answer.headers, drop, length))
+        await reply.end(body)
+
+    async def _watched(
+        self,
+        exchange: Exchange,
+        answer: "Answer | LocalAnswer",
+        run: StageRun,
+        stream: GuardedStream | None,
+        reporter: Reporter,
+        reply: Reply,
+    ) -> None:
+        """All guards run in shadow: the answer passes as it came, and is looked at on its way."""
+        decoder, events = self._decoder(answer), sse.Decoder()
+        body = bytearray()
+        await reply.start(answer.status, self._response_headers(exchange, answer.headers, ()))
+        async for chunk in answer.chunks():
+            await reply.write(chunk)
+            try:
+                plain = decoder.feed(chunk) if run.problem is None else b""
+                if stream is None:
+                    body += plain
+                else:
+                    for frame in events.feed(plain):
+                        await stream.feed(frame)
+            except (GuardProxyError, ValueError):
+                run.problem = "uninspectable"
+        await reply.end()
+        try:
+            if stream is not None:
+                await stream.end()
+                await stream.settle_shadow()
+            elif body and run.problem is None:
+                facts.of_answer(exchange, bytes(body))
+                await outputs.inspect(run, bytes(body), {}, {}, reporter)
+        except GuardProxyError as error:
+            run.problem = error.error_code
 
     async def _raw(self, exchange: Exchange, answer: "Answer | LocalAnswer", reply: Reply) -> None:
         exchange.status = answer.status
@@ -245,7 +335,6 @@ class Pipeline:
         self,
         exchange: Exchange,
         answer: "Answer | LocalAnswer",
-        encoding: str,
         stream: GuardedStream,
         reply: Reply,
     ) -> None:
@@ -259,7 +348,7 @@ class Pipeline:
 
         pieces: list[bytes] = []
         try:
-            async for frames in self._frames(answer, encoding):
+            async for frames in self._frames(answer):
                 for frame in frames:
                     exchange.events += 1
                     pieces += await stream.feed(frame)
@@ -279,11 +368,9 @@ class Pipeline:
         await reply.end()
         await stream.settle_shadow()
 
-    async def _frames(self, answer: "Answer | LocalAnswer", encoding: str) -> AsyncIterator[list[sse.Frame]]:
+    async def _frames(self, answer: "Answer | LocalAnswer") -> AsyncIterator[list[sse.Frame]]:
         """The events of `answer`, as many at a time as have arrived."""
-        limit = self._settings.max_body
-        undo = encodings.Decoder(encoding, limit, UpstreamError, "The upstream's stream")
-        decoder = sse.Decoder()
+        undo, decoder = self._decoder(answer), sse.Decoder()
         async for chunk in answer.chunks():
             try:
                 frames = decoder.feed(undo.feed(chunk))
@@ -293,6 +380,10 @@ class Pipeline:
                 yield frames
         if (rest := decoder.close()) is not None:
             yield [rest]
+
+    def _decoder(self, answer: "Answer | LocalAnswer") -> encodings.Decoder:
+        encoding = lower_headers(answer.headers).get("content-encoding", "")
+        return encodings.Decoder(encoding, self._settings.max_body, UpstreamError, "The upstream's answer")
 
     @asynccontextmanager
     async def _stage(self, exchange: Exchange, stage: Stage, parent: Step) -> AsyncIterator[StageRun]:
@@ -326,7 +417,7 @@ class Pipeline:
         self,
         exchange: Exchange,
         headers: list[tuple[bytes, bytes]],
-        drop: "frozenset[str] | tuple[()]",
+        drop: Container[str],
         more: Mapping[str, str] | None = None,
     ) -> list[tuple[bytes, bytes]]:
         ours = {**exchange.response_headers, **report.headers(exchange), **(more or {})}

@@ -91,6 +91,7 @@ class StageRun:
         self.skipped: dict[str, int] = {}
         self.parts = 0
         self.flagged = False  # something that cannot be inspected is to be told of
+        self.problem: str | None = None  # the code of an error that the stage could not raise any more
         self.blocked = False  # a blocking guard found something
         self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place
         self._noted = 0
@@ -250,6 +251,7 @@ class StageRun:
         """The last verdict; closes the steps. Later calls return the same verdict."""
         if self._finished is None:
             verdict = self.verdict()
+            error_type = error_type or self.problem
             if error_type is not None and not self.blocked:
                 verdict = replace(verdict, outcome=Outcome.FAILED)
             for guard in self.guards:

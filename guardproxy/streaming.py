@@ -139,6 +139,7 @@ class GuardedStream:
         """The end of a stream that has begun: an error event, `response.failed` and `[DONE]`."""
         self.cancel()
         self._queue.clear()
+        self._run.problem = error.error_code
         finished, self._finished = self._finished, True
         return [*([] if finished else self._ending.failed(error)), DONE.raw]
 

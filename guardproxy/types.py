@@ -190,6 +190,10 @@ class Policy:
         """No guard runs at all."""
         return not self.input and not self.output
 
+    def enforced(self, *stages: Stage) -> bool:
+        """Whether a guard that is no shadow runs at one of `stages` (at any, when none is named)."""
+        return any(not rule.shadow for s in stages or Stage for rule in self.stage(s).values())
+
 
 def _join(left: Mapping[str, Rule], right: Mapping[str, Rule]) -> Mapping[str, Rule]:
     joined = dict(left)

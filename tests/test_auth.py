@@ -46,9 +46,11 @@ def test_what_is_no_key_is_refused(value: str) -> None:
 
 
 def test_models_of_a_key() -> None:
-    check_model(KEY, "small")
-    check_model(None, "any")
+    check_model(KEY, "small", b"{}")
+    check_model(None, "any", b"")
     with pytest.raises(InvalidRequest, match="Allowed: small"):
-        check_model(KEY, "large")
+        check_model(KEY, "large", b"{}")
     with pytest.raises(InvalidRequest):
-        check_model(KEY, None)
+        check_model(KEY, None, b"{}")
+    with pytest.raises(InvalidRequest, match="occurs twice"):
+        check_model(KEY, "small", b'{"model": "large", "model": "small"}')

@@ -517,3 +517,34 @@ async def test_a_label_is_a_text_like_any_other() -> None:
         got = await client.post({"input": "hi"}, IN | {"x-opper-name": "TAG-1234"})
         assert [exchange.name for exchange in client.recorder.exchanges] == ["job-1", None]
     assert got.json["guards"][0]["findings"][0]["path"] == "/X-Opper-Name"
+
+
+SHADOW = Policy(
+    output={"tags": Rule(Action.BLOCK, shadow=True)}, input={"tags": Rule(Action.BLOCK, shadow=True)}
+)
+
+
+async def test_shadow_alone_leaves_even_odd_traffic_as_it_is() -> None:
+    odd = b'{"input": "TAG-1234", "input": 1}'
+    answer = b": note\n\ndata: {}\n\ndata: no json\n\n"
+    async with proxy(streaming(answer, 7), floor=SHADOW) as client:
+        got = await client.post(odd, {"accept-encoding": "br"}, query="any=thing")
+        assert client.requests[0].content == odd
+        assert client.requests[0].headers["accept-encoding"] == "br"
+        assert {v.stage: v.outcome for v in client.recorder.verdicts}["input"] is Outcome.FAILED
+    assert got.body == answer
+
+
+async def test_shadow_sees_a_whole_answer() -> None:
+    async with proxy(whole(message("TAG-1234")), floor=SHADOW) as client:
+        got = await client.post({"input": "hi"})
+        assert {v.stage: len(v.shadowed) for v in client.recorder.verdicts} == {"input": 0, "output": 1}
+    assert got.json["output"][0]["content"][0]["text"] == "TAG-1234"
+
+
+async def test_a_guard_that_fails_in_mid_stream_is_seen_in_the_verdict() -> None:
+    body = sse(text_events("calm. " * 100 + "boom", 5))
+    async with proxy(streaming(body, 200)) as client:
+        await client.post({"input": "hi"}, {"x-opper-guard-output": "raises=redact"})
+        assert client.recorder.verdicts[-1].outcome is Outcome.FAILED
+        assert client.recorder.exchanges[-1].outcome == "failed"
