@@ -173,10 +173,12 @@ def test_padding_is_passed_over_and_tokens_are_not() -> None:
 def test_spans_are_those_of_the_values(value: Any, indent: int | None, ascii_only: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     for path, start, end in spans(text):
-        found = value
-        for step in path:
-            if step is not PathMark.KEY:
-                found = found[step] if path[-1] is not PathMark.KEY or step is not path[-2] else step
+        found: Any = value
+        if path[-1:] == (PathMark.KEY,):
+            found = path[-2]
+        else:
+            for step in path:
+                found = found[step]
         if not isinstance(found, dict | list):
             assert json.loads(text[start:end]) == found
 
