@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from guardproxy.errors import Uninspectable
-from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, Mark, Opaque, Place, Shape
+from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, VOCABULARY, Mark, Opaque, Place, Shape
 from guardproxy.types import Path, PathMark, TextPart, pointer
 
 MAX_DEPTH = 500
@@ -123,7 +123,7 @@ class _Walker:
 
     def key(self, key: str, path: Path) -> None:
         # An ordinary word as a key is structure; a card number or a sentence is not.
-        if len(key) >= LONG_NUMBER:
+        if len(key) >= LONG_NUMBER and not VOCABULARY.fullmatch(key):
             self.parts.append(TextPart((*path, key, PathMark.KEY), key, bool(GRAMMAR.fullmatch(key))))
 
     def string(self, value: str, path: Path, place: Place, depth: int) -> None:
@@ -137,7 +137,7 @@ class _Walker:
             if place.reason:
                 self.skipped[place.reason] = self.skipped.get(place.reason, 0) + 1
         elif place is Mark.NAME and GRAMMAR.fullmatch(value):
-            if len(value) >= LONG_NUMBER:
+            if len(value) >= LONG_NUMBER and not VOCABULARY.fullmatch(value):
                 self.parts.append(TextPart(path, value, structural=True))
         elif place is Mark.PARSED:
             self.parsed(value, path, depth)

@@ -5,7 +5,6 @@ from typing import Any
 
 from guardproxy.document import Edits, dumps, member, with_members
 from guardproxy.errors import GuardProxyError
-from guardproxy.places import Located
 from guardproxy.report import Reporter
 from guardproxy.sse import frame
 
@@ -21,9 +20,8 @@ class Ending:
         self._items: dict[int, bytes] = {}  # output_item.done events by index
         self.begun = False
 
-    def number(self, event: dict[str, Any], edits: Edits) -> None:
-        """Number the event when its upstream does not, or when events of ours come between."""
-        given = event.get("sequence_number")
+    def number(self, given: str | None, edits: Edits) -> None:
+        """Number an event where its upstream did not (`given`), or where events of ours come between."""
         if self._renumber is None:
             self._renumber = self._reporter.reserved > 0 or given is None
         if self._renumber:
@@ -32,13 +30,13 @@ class Ending:
         elif isinstance(given, str) and given.isdigit() and len(given) < 16:
             self._number = int(given) + 1
 
-    def saw(self, kind: str, data: bytes, located: Located) -> None:
-        """Note a delivered event."""
+    def saw(self, kind: str, data: bytes, item: int | None) -> None:
+        """Note a delivered event; `item` is the index of its output item."""
         self.begun = True
         if kind in ("response.created", "response.in_progress", "response.queued"):
             self._response = data
-        elif kind == "response.output_item.done" and located.item is not None:
-            self._items[located.item] = data
+        elif kind == "response.output_item.done" and item is not None:
+            self._items[item] = data
 
     def reported(self, event: dict[str, Any], edits: Edits) -> list[bytes]:
         """Put the report into the terminal `event`; the events that go before it."""

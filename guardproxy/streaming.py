@@ -8,45 +8,26 @@ safe; an event that needs no change leaves as the bytes that it came as.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from guardproxy import document
 from guardproxy.agreement import follow, move_annotation
 from guardproxy.channels import Channel, FlowingText, Watched, WholeText
-from guardproxy.document import Edits, Number, dumps
+from guardproxy.document import Edits, dumps
 from guardproxy.endings import Ending
 from guardproxy.errors import GuardProxyError, Uninspectable, UpstreamError
-from guardproxy.places import WHOLE, Located, Places
+from guardproxy.places import WHOLE, Places
 from guardproxy.report import Reporter
-from guardproxy.shapes import EVENT, FREE, Opaque
+from guardproxy.shapes import EVENT
 from guardproxy.sse import DONE, Frame
 from guardproxy.stage import GuardRun, StageRun
-from guardproxy.types import Path, PathMark, TextPart
+from guardproxy.types import Path, TextPart
+from guardproxy.waiting import Event, Waiting, leaves_of
 
 TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed", "response.cancelled"))
 MOST_QUEUED = 8 * 1024 * 1024  # bytes of events that wait
 MOST_REMEMBERED = 4096
-
-Leaf = tuple[Channel, Path, int, int]  # a delta's text: its channel, its place in the event, its range
-
-
-@dataclass(slots=True)
-class Event:
-    """One event on its way: what it came as, and what changes."""
-
-    frame: Frame
-    text: str
-    kind: str
-    value: dict[str, Any]
-    located: Located
-    edits: Edits = field(default_factory=Edits)
-    leaves: list[Leaf] = field(default_factory=list)
-
-    @property
-    def safe(self) -> bool:
-        """Whether all of its text may be delivered."""
-        return all(channel.safe >= end for channel, _, _, end in self.leaves)
 
 
 @dataclass(slots=True)
@@ -84,7 +65,7 @@ class GuardedStream:
         self._places = Places(reporter.reserved)
         self._ending = Ending(reporter)
         self._flows: dict[tuple[Path, Path], _Flow] = {}
-        self._queue: deque[Event] = deque()
+        self._queue: deque[Waiting] = deque()
         self._queued = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._shadow_tasks: set[asyncio.Task[None]] = set()
@@ -111,8 +92,9 @@ class GuardedStream:
         event = await self._inspect(frame)
         if event is None:
             return [frame.raw]
-        self._queue.append(event)
-        self._queued += len(event.frame.raw)
+        waiting = Waiting.of(event)
+        self._queue.append(waiting)
+        self._queued += waiting.size
         out = self._release()
         if self._queued > MOST_QUEUED:
             raise Uninspectable("Too much of the stream waits for the end of one text.")
@@ -192,7 +174,7 @@ class GuardedStream:
         self._watch([part], lambda path: path)
 
     async def _deltas(self, event: Event) -> None:
-        for path, text in _leaves(event.kind, event.value):
+        for path, text in leaves_of(event.kind, event.value):
             key = (event.located.channel, path)
             flow = self._flows.get(key)
             if flow is None:
@@ -234,7 +216,7 @@ class GuardedStream:
     async def _texts(self, event: Event) -> None:
         """Inspect the event's other texts."""
         value = event.value
-        if deltas := {path[0] for path, _ in _leaves(event.kind, value) if len(path) == 1}:
+        if deltas := {path[0] for path, _ in leaves_of(event.kind, value) if len(path) == 1}:
             value = {key: member for key, member in value.items() if key not in deltas}
         walked = document.walk(value, EVENT)
         place = event.located.path
@@ -323,46 +305,28 @@ class GuardedStream:
     def _release(self) -> list[bytes]:
         out: list[bytes] = []
         while self._queue and self._queue[0].safe:
-            event = self._queue.popleft()
-            self._queued -= len(event.frame.raw)
-            out += self._deliver(event)
+            waiting = self._queue.popleft()
+            self._queued -= waiting.size
+            out += self._deliver(waiting)
         return out
 
-    def _deliver(self, event: Event) -> list[bytes]:
-        edits = event.edits
-        for channel, path, start, end in event.leaves:
+    def _deliver(self, waiting: Waiting) -> list[bytes]:
+        edits = waiting.edits or Edits()
+        for channel, path, start, end in waiting.leaves:
             channel.waiting -= 1
             if (new := channel.take(start, end)) is not None:
                 edits.texts[path] = new
-                if event.value.get("logprobs"):
+                if waiting.logprobs:
                     edits.raw[("logprobs",)] = "[]"
-        if event.kind == "response.output_text.annotation.added":
-            ranges = self._run.ranges_at(event.located.path(("text",)))
-            annotation = event.value.get("annotation")
-            move_annotation(annotation, ("annotation",), edits, ranges, self._run.placeholder)
         before: list[bytes] = []
-        if event.kind in TERMINAL:
-            before = self._ending.reported(event.value, edits)
-        self._ending.number(event.value, edits)
-        frame = event.frame.with_data(edits.apply(event.text).encode()) if edits else event.frame
-        self._ending.saw(event.kind, frame.data, event.located)
-        return [*before, frame.plain(event.kind)]
-
-
-def _leaves(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """The texts of a delta event that join those before them."""
-    if not kind.endswith(".delta"):
-        return []
-    found: list[tuple[Path, str]] = []
-    for key in ("delta", "arguments"):
-        value = event.get(key)
-        if isinstance(value, str) and not isinstance(value, Number):
-            if not isinstance(EVENT.by_type.get(kind, {}).get(key), Opaque):
-                found.append(((key,), value))
-        elif isinstance(value, dict | list):
-            found += [
-                ((key, *part.path), part.text)
-                for part in document.walk(value, FREE).parts
-                if part.path[-1] is not PathMark.KEY and not part.structural
-            ]
-    return found
+        if (event := waiting.whole) is not None:
+            if event.kind == "response.output_text.annotation.added":
+                ranges = self._run.ranges_at(event.located.path(("text",)))
+                annotation = event.value.get("annotation")
+                move_annotation(annotation, ("annotation",), edits, ranges, self._run.placeholder)
+            elif event.kind in TERMINAL:
+                before = self._ending.reported(event.value, edits)
+        self._ending.number(waiting.sequence, edits)
+        data, raw = waiting.render(edits)
+        self._ending.saw(waiting.kind, data, event.located.item if event else None)
+        return [*before, raw]

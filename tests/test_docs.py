@@ -61,10 +61,10 @@ def test_python_in_the_docs_compiles(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    (
+    [
         *("exchange", "upstream", "guard", "detector", "stage", "text part", "reading", "match", "finding"),
         *("action", "policy", "verdict", "local reply", "receipt", "profile", "step"),
-    ),
+    ],
 )
 def test_words_are_explained(word: str) -> None:
     assert f"\n| {word} | " in (ROOT / "docs/glossary.md").read_text("utf-8")

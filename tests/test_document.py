@@ -115,9 +115,9 @@ def test_a_name_that_does_not_look_like_one_is_text() -> None:
 
 def test_structure_is_looked_at_for_validated_matches() -> None:
     (part,) = walk(
-        parse('{"input": [{"type": "function_call_output", "call_id": "ghp_abcdefg"}]}'), REQUEST
-    ).parts[1:]
-    assert (part.text, part.structural) == ("ghp_abcdefg", True)
+        parse('{"input": [{"type": "function_call_output", "call_id": "ghp_abcdefg1"}]}'), REQUEST
+    ).parts
+    assert (part.text, part.structural) == ("ghp_abcdefg1", True)
 
 
 def test_long_numbers_and_keys_are_text() -> None:

@@ -1,0 +1,98 @@
+"""A stream's events on their way: what each came as, what changes, and what is kept of it while it waits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from guardproxy import document
+from guardproxy.channels import Channel
+from guardproxy.document import Edits, Number
+from guardproxy.places import Located
+from guardproxy.shapes import EVENT, FREE, Opaque
+from guardproxy.sse import Frame
+from guardproxy.types import Path, PathMark
+
+Leaf = tuple[Channel, Path, int, int]  # a delta's text: its channel, its place in the event, its range
+
+
+@dataclass(slots=True)
+class Event:
+    """One event on its way: what it came as, and what changes."""
+
+    frame: Frame
+    text: str
+    kind: str
+    value: dict[str, Any]
+    located: Located
+    edits: Edits = field(default_factory=Edits)
+    leaves: list[Leaf] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An event in the queue. Of a delta no more is kept than its delivery needs: there may be many."""
+
+    kind: str
+    data: bytes
+    name: bytes
+    raw: bytes | None  # its bytes, where a frame of its data would not be the same
+    sequence: str | None
+    logprobs: bool
+    leaves: list[Leaf]
+    edits: Edits | None
+    whole: Event | None
+
+    @classmethod
+    def of(cls, event: Event) -> "Waiting":
+        """What must be kept of `event`."""
+        frame, kind = event.frame, event.kind
+        plain = frame.plain(kind)
+        name = kind.encode() if plain.startswith(b"event:") else b""
+        same = Frame(b"", b"", name).with_data(frame.data).raw == plain
+        return cls(
+            kind,
+            frame.data,
+            name,
+            None if same else plain,
+            event.value.get("sequence_number"),
+            bool(event.value.get("logprobs")),
+            event.leaves,
+            event.edits or None,
+            None if event.leaves else event,
+        )
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes."""
+        return len(self.data) + 200
+
+    @property
+    def safe(self) -> bool:
+        """Whether all of its text may be delivered."""
+        return all(channel.safe >= end for channel, _, _, end in self.leaves)
+
+    def render(self, edits: Edits) -> tuple[bytes, bytes]:
+        """Its data with `edits`, and its bytes."""
+        if not edits and self.raw is not None:
+            return self.data, self.raw
+        data = edits.apply(self.data.decode()).encode() if edits else self.data
+        return data, Frame(b"", b"", self.name).with_data(data).raw
+
+
+def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """The texts of a delta event that join those before them."""
+    if not kind.endswith(".delta"):
+        return []
+    found: list[tuple[Path, str]] = []
+    for key in ("delta", "arguments"):
+        value = event.get(key)
+        if isinstance(value, str) and not isinstance(value, Number):
+            if not isinstance(EVENT.by_type.get(kind, {}).get(key), Opaque):
+                found.append(((key,), value))
+        elif isinstance(value, dict | list):
+            found += [
+                ((key, *part.path), part.text)
+                for part in document.walk(value, FREE).parts
+                if part.path[-1] is not PathMark.KEY and not part.structural
+            ]
+    return found
