@@ -20,15 +20,15 @@ class Ending:
         self._items: dict[int, bytes] = {}  # output_item.done events by index
         self.begun = False
 
-    def number(self, given: str | None, edits: Edits) -> None:
+    def number(self, given: int | str | None, edits: Edits) -> None:
         """Number an event where its upstream did not (`given`), or where events of ours come between."""
         if self._renumber is None:
             self._renumber = self._reporter.reserved > 0 or given is None
         if self._renumber:
             edits.put((), "sequence_number", str(self._number), given is not None)
             self._number += 1
-        elif isinstance(given, str) and given.isdigit() and len(given) < 16:
-            self._number = int(given) + 1
+        elif isinstance(given, int):
+            self._number = given + 1
 
     def saw(self, kind: str, data: bytes, item: int | None) -> None:
         """Note a delivered event; `item` is the index of its output item."""

@@ -352,6 +352,7 @@ class Pipeline:
                 for frame in frames:
                     exchange.events += 1
                     pieces += await stream.feed(frame)
+                frames.clear()  # or they would be kept until the next ones come
                 await write(pieces)
                 pieces = []
             pieces += await stream.end()

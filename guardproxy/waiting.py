@@ -1,5 +1,6 @@
 """A stream's events on their way: what each came as, what changes, and what is kept of it while it waits."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,10 +34,10 @@ class Waiting:
     """An event in the queue. Of a delta no more is kept than its delivery needs: there may be many."""
 
     kind: str
+    named: bool
     data: bytes
-    name: bytes
     raw: bytes | None  # its bytes, where a frame of its data would not be the same
-    sequence: str | None
+    sequence: int | str | None
     logprobs: bool
     leaves: list[Leaf]
     edits: Edits | None
@@ -45,16 +46,17 @@ class Waiting:
     @classmethod
     def of(cls, event: Event) -> "Waiting":
         """What must be kept of `event`."""
-        frame, kind = event.frame, event.kind
+        frame, kind = event.frame, sys.intern(event.kind)
         plain = frame.plain(kind)
-        name = kind.encode() if plain.startswith(b"event:") else b""
-        same = Frame(b"", b"", name).with_data(frame.data).raw == plain
+        named = plain.startswith(b"event:")
+        same = Frame(b"", b"", kind.encode() if named else b"").with_data(frame.data).raw == plain
+        given = event.value.get("sequence_number")
         return cls(
             kind,
+            named,
             frame.data,
-            name,
             None if same else plain,
-            event.value.get("sequence_number"),
+            int(given) if isinstance(given, Number) and given.isdigit() and len(given) < 16 else given,
             bool(event.value.get("logprobs")),
             event.leaves,
             event.edits or None,
@@ -76,7 +78,7 @@ class Waiting:
         if not edits and self.raw is not None:
             return self.data, self.raw
         data = edits.apply(self.data.decode()).encode() if edits else self.data
-        return data, Frame(b"", b"", self.name).with_data(data).raw
+        return data, Frame(b"", b"", self.kind.encode() if self.named else b"").with_data(data).raw
 
 
 def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:

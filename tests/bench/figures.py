@@ -227,7 +227,7 @@ async def streams(port: int, pid: int | None, headers: Head, pace: float) -> tup
 
 async def memory(port: int, pid: int) -> float:
     """KB a stream at 500 streams that are in their middle, redacting with `secrets`."""
-    body = json.dumps({"input": "hi", "stream": True, "pace": 0, "hold": 6}).encode()
+    body = json.dumps({"input": "hi", "stream": True, "pace": 0.01, "hold": 7}).encode()
 
     async def one() -> None:
         async with Client(port, SECRETS) as client:
