@@ -100,11 +100,10 @@ class Api:
         if problem := _misdirected(scope, method, path):
             await reply.error(problem)
             return
-        body = Body(receive, scope["headers"], self._max_body)
-        incoming = Incoming(scope["method"], path, scope["query_string"], scope["headers"], body.read)
         task = asyncio.current_task()
         assert task is not None
-        left = asyncio.create_task(body.left(task))
+        body = Body(receive, scope["headers"], self._max_body, task)
+        incoming = Incoming(scope["method"], path, scope["query_string"], scope["headers"], body.read)
         try:
             await run(incoming, reply)
         except ClientGone:
@@ -115,17 +114,20 @@ class Api:
                 raise
             task.uncancel()
         finally:
-            left.cancel()
+            body.close()
 
 
 class Body:
-    """A request's body, read once within a limit; then watches for the client to leave."""
+    """A request's body, read once within a limit; then `task` is cancelled when the client leaves."""
 
-    def __init__(self, receive: Receive, headers: list[tuple[bytes, bytes]], limit: int) -> None:
+    def __init__(
+        self, receive: Receive, headers: list[tuple[bytes, bytes]], limit: int, task: "asyncio.Task[Any]"
+    ) -> None:
         self._receive = receive
         self._length = next((value for name, value in headers if name == b"content-length"), b"0")
         self._limit = limit
-        self._complete = asyncio.Event()
+        self._task = task
+        self._watch: asyncio.Task[None] | None = None
         self.gone = False
 
     async def read(self) -> bytes:
@@ -149,19 +151,22 @@ class Body:
                 raise self._too_large()
             pieces.append(piece)
             if not message.get("more_body", False):
-                self._complete.set()
+                self._watch = asyncio.create_task(self._left())
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body is larger than {self._limit} bytes (max_body); send less.")
 
-    async def left(self, task: "asyncio.Task[Any]") -> None:
-        """Cancel `task` when the client leaves."""
-        await self._complete.wait()
+    async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        task.cancel()
+        self._task.cancel()
+
+    def close(self) -> None:
+        """The exchange is over: whether the client leaves is no matter any more."""
+        if self._watch is not None:
+            self._watch.cancel()
 
 
 def _misdirected(scope: Scope, method: str, path: str) -> GuardProxyError | None:

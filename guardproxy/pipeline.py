@@ -377,6 +377,7 @@ class Pipeline:
                 frames = decoder.feed(undo.feed(chunk))
             except ValueError as error:
                 raise UpstreamError(f"The upstream's stream cannot be read: {error}.") from None
+            chunk = b""
             if frames:
                 yield frames
         if (rest := decoder.close()) is not None:

@@ -1,7 +1,7 @@
 """One stage of one exchange: run its guards over text parts, and gather findings, receipt and verdict."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from guardproxy import policy
@@ -79,14 +79,14 @@ class StageRun:
         self.scanner = scanner
         self.placeholder = placeholder
         self.step = Step(StepKind.STAGE, stage.value, parent, stage)
-        self._steps = ExitStack()
-        self._steps.enter_context(open_step(self.step))
+        self._open: list[AbstractContextManager[object]] = []
+        self._enter(open_step(self.step))
         self.guards = [
             GuardRun(name, rule, Step(StepKind.GUARD, name, self.step, stage, rule))
             for name, rule in rules.items()
         ]
         for guard in self.guards:
-            self._steps.enter_context(open_step(guard.step))
+            self._enter(open_step(guard.step))
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, int] = {}
         self.parts = 0
@@ -96,6 +96,10 @@ class StageRun:
         self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place
         self._noted = 0
         self._finished: Verdict | None = None
+
+    def _enter(self, manager: AbstractContextManager[object]) -> None:
+        manager.__enter__()
+        self._open.append(manager)
 
     @property
     def holds(self) -> bool:
@@ -263,5 +267,6 @@ class StageRun:
                 step.score = max(step.score or 0.0, finding.score)
             self.step.verdict = self._finished = verdict
             self.step.error_type = error_type
-            self._steps.close()
+            for manager in reversed(self._open):
+                manager.__exit__(None, None, None)
         return self._finished

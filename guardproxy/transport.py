@@ -343,6 +343,7 @@ class _Body(httpx.AsyncByteStream):
                 if not self._ended:
                     self._connection.resume()
                 yield data
+                data = b""  # or a stream would keep its last bytes while it waits for the next
             elif self._error is not None:
                 raise self._error
             elif self._ended:

@@ -62,6 +62,7 @@ class Answer:
                 raise UpstreamError(f"The upstream {self._origin} broke off its answer: {error}.") from None
             if chunk:
                 yield chunk
+                chunk = b""
 
     async def read(self, limit: int) -> bytes:
         """The whole body, and the call is closed.
