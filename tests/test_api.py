@@ -1,0 +1,35 @@
+"""The HTTP surface: exact paths, methods, bodies and errors of the framework's own."""
+
+import pytest
+
+from tests.harness import proxy, whole
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "code"),
+    [
+        ("GET", "/v1/responses", {}, 405, "method_not_allowed"),
+        ("DELETE", "/v1/models", {}, 405, "method_not_allowed"),
+        ("GET", "/v1/responses", {"upgrade": "websocket"}, 501, "not_implemented"),
+        ("GET", "/v1/models/../responses", {}, 404, "not_found"),
+        ("GET", "/v1/models/a//b", {}, 404, "not_found"),
+        ("GET", "/v1/modelsandmore", {}, 404, "not_found"),
+        ("POST", "/v1//responses", {}, 404, "not_found"),
+        ("POST", "/v1/responses/resp_1", {}, 404, "not_found"),
+        ("GET", "/", {}, 404, "not_found"),
+    ],
+)
+async def test_what_is_not_served(
+    method: str, path: str, headers: dict[str, str], status: int, code: str
+) -> None:
+    async with proxy(whole()) as client:
+        got = await client.post(b"", headers, path=path, method=method)
+        assert client.requests == []
+    assert (got.status, got.json["error"]["code"]) == (status, code)
+    assert set(got.json["error"]) == {"message", "type", "code", "param"}
+
+
+async def test_a_content_length_over_the_cap_is_refused_before_it_is_read() -> None:
+    async with proxy(whole(), max_body=10) as client:
+        got = await client.post(b"", {"content-length": "11"})
+    assert (got.status, got.json["error"]["code"]) == (413, "body_too_large")

@@ -1,0 +1,85 @@
+"""The composition root: health, plugins' routes, and a startup that fails."""
+
+from typing import Any
+
+import pluggy
+import pytest
+from litestar import get
+
+from guardproxy import Detector, Guard, Match, hookimpl, hookspecs
+from guardproxy.app import create_app
+from guardproxy.errors import ConfigError
+from guardproxy.plugins import PROJECT
+from guardproxy.settings import Settings
+from guardproxy.types import Policy, Rule
+from tests.harness import proxy, whole
+
+
+async def test_health_needs_no_key() -> None:
+    async with proxy(whole()) as client:
+        for path in ("/livez", "/readyz"):
+            got = await client.post(b"", {"authorization": ""}, path=path, method="GET")
+            assert (got.status, got.body) == (200, b"ok")
+        client.app.state.draining = True
+        got = await client.post(b"", path="/readyz", method="GET")
+        assert (got.status, got.body) == (503, b"draining")
+        assert (await client.post(b"", path="/livez", method="GET")).status == 200
+
+
+async def test_readyz_before_the_models_are_warm() -> None:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    app = create_app(Settings(), plugins=manager)
+    assert app.state.ready is False
+
+
+class Routes:
+    @hookimpl
+    def guardproxy_register_routes(self) -> list[Any]:
+        @get("/hello", sync_to_thread=False)
+        def hello() -> str:
+            return "hello"
+
+        return [hello]
+
+
+async def test_routes_of_plugins() -> None:
+    async with proxy(whole(), plugins=[Routes()]) as client:
+        got = await client.post(b"", path="/hello", method="GET")
+    assert (got.status, got.body) == (200, b"hello")
+
+
+class Broken(Detector):
+    name = "broken"
+
+    def load(self) -> None:
+        raise OSError("a path that nobody should see")
+
+    def scan(self, texts: Any) -> list[list[Match]]:
+        return [[] for _ in texts]
+
+
+class BrokenGuard:
+    @hookimpl
+    def guardproxy_register_guards(self) -> list[Guard]:
+        return [Guard("broken", (Broken(),))]
+
+
+async def test_a_model_that_does_not_load_stops_the_startup() -> None:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(BrokenGuard(), "broken")
+    app = create_app(Settings(), plugins=manager)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with app.lifespan():
+            raise AssertionError("it started")
+    assert caught.group_contains(ConfigError)
+    assert "broken" in app.state.problem
+    assert "nobody should see" not in app.state.problem
+
+
+def test_a_floor_with_an_unknown_guard_is_refused() -> None:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    with pytest.raises(ConfigError, match="unknown guard 'pi'"):
+        create_app(Settings(floor=Policy(input={"pi": Rule()})), plugins=manager)
