@@ -190,16 +190,22 @@ class StageRun:
         """
         edits = Edits()
         keys: dict[Path, str] = {}
+        taken: dict[tuple[Path, str], int] = {}
         for part, of_part in zip(parts, hits, strict=True):
             if not of_part:
                 continue
             ranges = self.ranges(of_part)
-            if ranges:
-                edits.texts[part.path] = splice(part.text, ranges, self.placeholder)
+            new = splice(part.text, ranges, self.placeholder)
             if part.path[-1:] == (PathMark.KEY,):
                 # A path must not show what was found in a key, whatever the action.
-                every = merge(hit.match for hit in of_part)
-                keys[place(part.path)] = splice(part.text, every, self.placeholder)
+                shown_key = splice(part.text, merge(hit.match for hit in of_part), self.placeholder)
+                sibling = (part.path[:-2], shown_key)
+                taken[sibling] = count = taken.get(sibling, 0) + 1
+                suffix = f"_{count}" if count > 1 else ""
+                keys[place(part.path)] = shown_key + suffix
+                new += suffix  # two keys must not become one
+            if ranges:
+                edits.texts[part.path] = new
         for part, of_part in zip(parts, hits, strict=True):
             if of_part:
                 self.note(shown(place(part.path), keys), of_part)

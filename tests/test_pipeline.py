@@ -216,6 +216,19 @@ async def test_own_items_are_stripped_from_the_input_with_and_without_guards() -
         assert [json.loads(r.content)["input"] for r in client.requests] == [[items[1]]] * 2
 
 
+async def test_own_items_with_an_escaped_type_are_stripped_too() -> None:
+    body = b'{"input":[{"type":"\\u006fpper:guard"},{"type":"message","role":"user","content":"x"}]}'
+    async with proxy(whole()) as client:
+        await client.post(body)
+        assert len(json.loads(client.requests[0].content)["input"]) == 1
+
+
+async def test_redacted_keys_that_would_be_one_stay_two() -> None:
+    async with proxy(whole()) as client:
+        await client.post({"input": "x", "metadata": {"TAG-1234": "a", "TAG-5678": "b"}}, IN | REDACT)
+        assert json.loads(client.requests[0].content)["metadata"] == {"[TAG]": "a", "[TAG]_2": "b"}
+
+
 async def test_echoes_are_not_judged_again() -> None:
     body = {
         "instructions": "never say TAG-1234",
