@@ -1,25 +1,21 @@
 """One exchange, top to bottom. The only caller of the hooks; the order of things is written down here."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
-from guardproxy import encodings, facts, inputs, outputs, policy, report, sse
+from guardproxy import encodings, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_model
+from guardproxy.delivery import Delivery, note_error, response_head
 from guardproxy.document import dumps
 from guardproxy.errors import (
-    GuardFailed,
     GuardProxyError,
     InternalError,
     NotImplementedYet,
-    Overloaded,
     UnsupportedMedia,
-    UpstreamError,
-    Violation,
 )
 from guardproxy.exchange import Exchange
-from guardproxy.headers import lower_headers, request_headers, response_headers
+from guardproxy.headers import lower_headers, request_headers
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure
 from guardproxy.messages import Incoming, LocalAnswer, Reply, check_query, reporter_of
@@ -33,10 +29,6 @@ from guardproxy.streaming import GuardedStream
 from guardproxy.types import Guard, Outcome, Path, Policy, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 
-# What an answer's headers say of a body that was changed.
-_OF_BODY = frozenset(
-    ("content-length", "content-encoding", "etag", "content-md5", "digest", "content-digest")
-)
 _STREAM = "text/event-stream"
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
 
@@ -58,6 +50,7 @@ class Pipeline:
         self._upstream = upstream
         self._hooks = hooks
         self._credentials = Credentials(settings)
+        self._delivery = Delivery(settings)
 
     async def pass_on(self, incoming: Incoming, target: str, reply: Reply) -> None:
         """A request that is no exchange, such as a list of models: forwarded as it is, with a credential."""
@@ -67,7 +60,7 @@ class Pipeline:
             headers = self._request_headers(incoming, {})
             answer = await self._upstream.send(incoming.method, target, incoming.query, headers, None)
             try:
-                await self._raw(exchange, answer, reply)
+                await self._delivery.raw(exchange, answer, reply)
             finally:
                 await answer.aclose()
         except GuardProxyError as error:
@@ -241,7 +234,7 @@ class Pipeline:
     ) -> None:
         exchange.status = answer.status
         if not exchange.policy.enforced() and not exchange.policy.output:
-            await self._raw(exchange, answer, reply)
+            await self._delivery.raw(exchange, answer, reply)
             return
         async with self._stage(exchange, Stage.OUTPUT, step) as run:
             stream = None
@@ -254,138 +247,11 @@ class Pipeline:
                     lambda response: facts.of_response(exchange, response),
                 )
             if not exchange.policy.enforced():
-                await self._watched(exchange, answer, run, stream, reporter, reply)
+                await self._delivery.watched(exchange, answer, run, stream, reporter, reply)
             elif stream is not None:
-                await self._stream(exchange, answer, stream, reply)
+                await self._delivery.stream(exchange, answer, stream, reply)
             else:
-                await self._whole(exchange, answer, run, echoes, reporter, reply)
-
-    async def _whole(
-        self,
-        exchange: Exchange,
-        answer: "Answer | LocalAnswer",
-        run: StageRun,
-        echoes: Mapping[Path, str],
-        reporter: Reporter,
-        reply: Reply,
-    ) -> None:
-        received = await answer.read(self._settings.max_body)
-        plain = self._decoder(answer).whole(received)
-        facts.of_answer(exchange, plain)
-        body = plain
-        if plain:
-            body = await outputs.inspect(run, plain, echoes, self._settings.unscannable, reporter)
-        drop = ("content-length",) if body is received else _OF_BODY
-        length = {"content-length": str(len(body))}
-        await reply.start(answer.status, self._response_headers(exchange, answer.headers, drop, length))
-        await reply.end(body)
-
-    async def _watched(
-        self,
-        exchange: Exchange,
-        answer: "Answer | LocalAnswer",
-        run: StageRun,
-        stream: GuardedStream | None,
-        reporter: Reporter,
-        reply: Reply,
-    ) -> None:
-        """All guards run in shadow: the answer passes as it came, and is looked at on its way."""
-        decoder, events = self._decoder(answer), sse.Decoder()
-        body = bytearray()
-        await reply.start(answer.status, self._response_headers(exchange, answer.headers, ()))
-        async for chunk in answer.chunks():
-            await reply.write(chunk)
-            try:
-                plain = decoder.feed(chunk) if run.problem is None else b""
-                if stream is None:
-                    body += plain
-                else:
-                    for frame in events.feed(plain):
-                        await stream.feed(frame)
-            except (GuardProxyError, ValueError):
-                run.problem = "uninspectable"
-        await reply.end()
-        try:
-            if stream is not None:
-                await stream.end()
-                await stream.settle_shadow()
-            elif body and run.problem is None:
-                facts.of_answer(exchange, bytes(body))
-                await outputs.inspect(run, bytes(body), {}, {}, reporter)
-        except GuardProxyError as error:
-            run.problem = error.error_code
-
-    async def _raw(self, exchange: Exchange, answer: "Answer | LocalAnswer", reply: Reply) -> None:
-        exchange.status = answer.status
-        await reply.start(answer.status, self._response_headers(exchange, answer.headers, ()))
-        tail = bytearray()
-        keeps = True
-        async for chunk in answer.chunks():
-            if exchange.first_event_seconds is None:
-                exchange.first_event_seconds = _elapsed(exchange)
-            await reply.write(chunk)
-            keeps = keeps and len(tail) + len(chunk) <= facts.MOST_READ
-            if keeps:
-                tail += chunk
-        await reply.end()
-        if keeps:
-            facts.of_answer(exchange, bytes(tail))
-
-    async def _stream(
-        self,
-        exchange: Exchange,
-        answer: "Answer | LocalAnswer",
-        stream: GuardedStream,
-        reply: Reply,
-    ) -> None:
-        async def write(pieces: list[bytes]) -> None:
-            if not pieces:
-                return
-            if not reply.started:
-                exchange.first_event_seconds = _elapsed(exchange)
-                await reply.start(answer.status, self._response_headers(exchange, answer.headers, _OF_BODY))
-            await reply.write(b"".join(pieces))
-
-        pieces: list[bytes] = []
-        try:
-            async for frames in self._frames(answer):
-                for frame in frames:
-                    exchange.events += 1
-                    pieces += await stream.feed(frame)
-                frames.clear()  # or they would be kept until the next ones come
-                await write(pieces)
-                pieces = []
-            pieces += await stream.end()
-            await write(pieces)
-        except GuardProxyError as error:
-            await write(pieces)
-            if not reply.started:
-                raise
-            _note(exchange, error)
-            await write(stream.fail(error))
-        except BaseException:
-            stream.cancel()
-            raise
-        await reply.end()
-        await stream.settle_shadow()
-
-    async def _frames(self, answer: "Answer | LocalAnswer") -> AsyncIterator[list[sse.Frame]]:
-        """The events of `answer`, as many at a time as have arrived."""
-        undo, decoder = self._decoder(answer), sse.Decoder()
-        async for chunk in answer.chunks():
-            try:
-                frames = decoder.feed(undo.feed(chunk))
-            except ValueError as error:
-                raise UpstreamError(f"The upstream's stream cannot be read: {error}.") from None
-            chunk = b""
-            if frames:
-                yield frames
-        if (rest := decoder.close()) is not None:
-            yield [rest]
-
-    def _decoder(self, answer: "Answer | LocalAnswer") -> encodings.Decoder:
-        encoding = lower_headers(answer.headers).get("content-encoding", "")
-        return encodings.Decoder(encoding, self._settings.max_body, UpstreamError, "The upstream's answer")
+                await self._delivery.whole(exchange, answer, run, echoes, reporter, reply)
 
     @asynccontextmanager
     async def _stage(self, exchange: Exchange, stage: Stage, parent: Step) -> AsyncIterator[StageRun]:
@@ -415,26 +281,14 @@ class Pipeline:
                 exchange.verdicts[stage] = verdict
                 await self._hooks.verdict(exchange, verdict)
 
-    def _response_headers(
-        self,
-        exchange: Exchange,
-        headers: list[tuple[bytes, bytes]],
-        drop: Container[str],
-        more: Mapping[str, str] | None = None,
-    ) -> list[tuple[bytes, bytes]]:
-        ours = {**exchange.response_headers, **report.headers(exchange), **(more or {})}
-        if not any(name.lower() == b"x-request-id" for name, _ in headers):
-            ours["x-request-id"] = exchange.id
-        return response_headers(headers, ours, drop=drop)
-
     async def _fail(self, exchange: Exchange, error: GuardProxyError, reply: Reply) -> None:
-        _note(exchange, error)
+        note_error(exchange, error)
         if reply.started:
             return  # the connection is closed without an end, so the client knows
         body = dumps(error.envelope).encode()
         exchange.status = error.status
         length = {"content-type": "application/json", "content-length": str(len(body))}
-        headers = self._response_headers(exchange, [], (), {**error.headers, **length})
+        headers = response_head(exchange, [], (), {**error.headers, **length})
         await reply.start(error.status, headers)
         await reply.end(body)
 
@@ -446,18 +300,6 @@ def _holds(whole: Policy, stage: Stage) -> bool:
 def _unseen(_: Step) -> AbstractContextManager[object]:
     """A stage without guards is no step of the exchange."""
     return nullcontext()
-
-
-def _elapsed(exchange: Exchange) -> float:
-    return time.perf_counter() - exchange.started
-
-
-def _note(exchange: Exchange, error: GuardProxyError) -> None:
-    exchange.error_code = error.error_code
-    if isinstance(error, Violation) or error.error_code == Violation.code:
-        exchange.outcome = "blocked"
-    else:
-        exchange.outcome = "failed" if isinstance(error, GuardFailed | Overloaded) else "error"
 
 
 def _conclude(exchange: Exchange) -> None:
