@@ -1,0 +1,103 @@
+"""One stage at work: failures, shadows, findings and steps."""
+
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from guardproxy.errors import GuardFailed, Uninspectable
+from guardproxy.scanning import Scanner
+from guardproxy.settings import Settings
+from guardproxy.stage import StageRun
+from guardproxy.types import Action, OnError, Outcome, Rule, Stage, Step, TextPart
+from tests.samples import guards
+
+SCANNER = Scanner(guards(), Settings())
+
+
+def stage(stage: Stage = Stage.INPUT, **rules: Rule) -> tuple[StageRun, list[Step]]:
+    steps: list[Step] = []
+
+    @contextmanager
+    def opened(step: Step) -> Any:
+        yield
+        steps.append(step)
+
+    return StageRun(stage, rules, SCANNER, "[{category}]", opened), steps
+
+
+async def look(run: StageRun, *texts: str) -> None:
+    parts = [TextPart(("input", index), text) for index, text in enumerate(texts)]
+    run.apply(parts, await run.hits(parts, run.guards))
+
+
+async def test_steps_close_with_their_facts_in_reverse() -> None:
+    run, steps = stage(tags=Rule(), pairs=Rule(shadow=True))
+    await look(run, "TAG-1234 xyx TAG-1234")
+    verdict = run.finish()
+    assert run.finish() is verdict
+    assert [step.name for step in steps] == ["pairs", "tags", "input"]
+    assert [step.findings for step in steps] == [{"XY": 1}, {"TAG": 2}, {}]
+    assert (len(verdict.findings), len(verdict.shadowed)) == (2, 1)
+
+
+async def test_a_failure_that_is_tolerated_is_told_of() -> None:
+    run, steps = stage(raises=Rule(on_error=OnError.FLAG), tags=Rule())
+    await look(run, "boom TAG-1234")
+    verdict = run.finish()
+    assert (verdict.failed, verdict.outcome) == (("raises",), Outcome.FLAGGED)
+    assert {step.name: step.error_type for step in steps}["raises"] == "guardrail_failed"
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+async def test_a_failure_stops_the_exchange_unless_it_is_a_shadow(shadow: bool) -> None:
+    run, _ = stage(raises=Rule(shadow=shadow))
+    if shadow:
+        await look(run, "boom")
+    else:
+        with pytest.raises(GuardFailed):
+            await look(run, "boom")
+
+
+async def test_the_same_hit_in_another_copy_counts_once() -> None:
+    run, _ = stage(Stage.OUTPUT, tags=Rule(Action.REDACT))
+    for _ in range(3):
+        await look(run, "TAG-1234")
+    assert len(run.verdict().findings) == 1
+
+
+async def test_output_offsets_are_those_of_the_delivered_text() -> None:
+    run, _ = stage(Stage.OUTPUT, tags=Rule(Action.REDACT), names=Rule(Action.FLAG))
+    await look(run, "TAG-12345 met Zorp")
+    text = "[TAG] met Zorp"
+    assert [text[f.start : f.end] for f in run.verdict().findings] == ["[TAG]", "Zorp"]
+
+
+async def test_too_much_new_text() -> None:
+    text = "many words here. " * 70_000
+    holding, _ = stage(names=Rule(Action.BLOCK))
+    with pytest.raises(Uninspectable, match="inspects at most"):
+        await look(holding, text)
+    flagging, _ = stage(names=Rule(Action.FLAG))
+    await look(flagging, text)
+    assert flagging.verdict().receipt.skipped == {"too_large": 1}
+
+
+@pytest.mark.parametrize(
+    ("action", "word", "outcome"),
+    [
+        (Action.FLAG, "block", Outcome.FLAGGED),
+        (Action.REDACT, "flag", Outcome.FLAGGED),
+        (Action.REDACT, "pass", Outcome.CLEAN),
+    ],
+)
+def test_what_cannot_be_scanned(action: Action, word: str, outcome: Outcome) -> None:
+    run, _ = stage(tags=Rule(action))
+    run.unscannable({"image": 1}, {"image": word})
+    assert run.verdict().outcome is outcome
+
+
+def test_what_cannot_be_scanned_blocks_where_it_should() -> None:
+    run, _ = stage(tags=Rule(Action.REDACT))
+    with pytest.raises(Uninspectable, match="cannot be inspected here: image"):
+        run.unscannable({"image": 1}, {"image": "block"})
