@@ -1,18 +1,46 @@
 """The docs say what is there."""
 
+import importlib
 import inspect
+import json
 import re
 import tomllib
+import types
 from pathlib import Path
 
+import pluggy
 import pytest
 
-from guardproxy import hookspecs
+from guardproxy import Guard, Policy, errors, hookspecs
+from guardproxy.errors import GuardProxyError
+from guardproxy.plugins import load_plugins, settings_types
+from guardproxy.settings import UNSCANNABLE_REASONS, load_settings
+from guardproxy.testing.locality import check_locality
+from tests.harness import message, proxy, whole
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/*.md"))]
 HOOKS = [name for name in vars(hookspecs) if name.startswith("guardproxy_")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+README = (ROOT / "README.md").read_text("utf-8")
+HOOKS_PAGE = (ROOT / "docs/hooks.md").read_text("utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def section(heading: str) -> str:
+    """What docs/hooks.md says under a heading that begins so."""
+    return HOOKS_PAGE.split(f"\n## {heading}", 1)[1].split("\n## ", 1)[0]
+
+
+def module(code: str) -> types.ModuleType:
+    """An example as a plugin."""
+    made = types.ModuleType("example")
+    exec(compile(code, "docs/hooks.md", "exec"), made.__dict__)
+    return made
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -54,9 +82,119 @@ def test_links_resolve(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_python_in_the_docs_compiles(page: Path) -> None:
-    for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+def test_code_in_the_docs_is_code(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for code in blocks(text, "python"):
         compile(code, str(page), "exec")
+    for code in blocks(text, "toml"):
+        tomllib.loads(code)
+    for code in blocks(text, "json"):
+        json.loads(code)
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_docs_are_about_no_machine_of_ours(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert not re.search(r"(?<![\w.}])/(?:work|tmp|root|home|opt|Users|mnt)\b", text)
+    assert not re.search(
+        r"pypi\.org|pythonhosted|npmjs|anaconda|ghcr\.io|docker\.io|quay\.io|index-url", text, re.IGNORECASE
+    )
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_example_of_a_hook_is_one(hook: str) -> None:
+    (code,) = blocks(section(f"{hook}("), "python")
+    manager = pluggy.PluginManager("guardproxy")
+    manager.add_hookspecs(hookspecs)
+    manager.register(module(code), "example")
+    manager.check_pending()
+    assert getattr(manager.hook, hook).get_hookimpls()
+
+
+async def test_examples_do_what_they_say() -> None:
+    verdicts, forward, after, steps = (
+        module(blocks(section(f"guardproxy_{hook}("), "python")[0])
+        for hook in ("verdict", "before_forward", "after_forward", "step")
+    )
+    plugins = (verdicts, forward, after, steps)
+    async with proxy(whole(message("hello")), plugins=plugins) as client:
+        retired = await client.post({"model": "retired-model", "input": "hi"})
+        await client.post({"model": "m", "input": "TAG-1234"}, {"x-opper-guard-input": "tags"})
+    assert (retired.status, retired.json["error"]["message"]) == (400, "Use new-model.")
+    assert len(client.requests) == 1
+    assert verdicts.found == {"TAG": 1}
+    assert after.outcomes == {"allowed": 1, "flagged": 1}
+    assert list(steps.seconds) == ["tags"]
+
+
+def test_examples_of_the_policy_and_of_settings() -> None:
+    policy = module(blocks(section("guardproxy_resolve_policy("), "python")[0])
+    assert policy.guardproxy_resolve_policy({}) is None
+    asked = policy.guardproxy_resolve_policy({"x-tenant": "bank"})
+    assert isinstance(asked, Policy)
+    assert asked.input["pii"].action.word == "block"
+    acme = module(blocks(section("guardproxy_register_settings("), "python")[0]).Acme(prefix="T")
+    settings = types.SimpleNamespace(plugins={"acme": acme})
+    guards = module(blocks(section("guardproxy_register_guards("), "python")[0])
+    (guard,) = guards.guardproxy_register_guards(settings)
+    assert isinstance(guard, Guard)
+    check_locality(guard.detectors[0], ["T-123456", "T-1234567"])
+
+
+async def test_the_complete_plugin_redacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = blocks(section("A complete plugin"), "python")[0]
+    (tmp_path / "acme_guardproxy.py").write_text(code, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = importlib.import_module("acme_guardproxy")
+    check_locality(plugin.Tickets(), ["see TKT-123456 today", "TKT-1234567", "XTKT-123456"])
+    async with proxy(whole(message("TKT-123456")), plugins=(plugin,)) as client:
+        headers = {"x-opper-guard-input": "tickets=redact", "x-opper-guard-output": "tickets=redact"}
+        got = await client.post({"input": "see TKT-123456, not TKT-1234567"}, headers)
+    assert json.loads(client.requests[0].content)["input"] == "see [TICKET_ID], not TKT-1234567"
+    assert got.json["output"][0]["content"][0]["text"] == "[TICKET_ID]"
+
+
+def test_the_readme_is_short_and_its_settings_work(tmp_path: Path) -> None:
+    assert len(README.splitlines()) <= 180
+    (code,) = blocks(README, "toml")
+    file = tmp_path / "guardproxy.toml"
+    file.write_text(code, "utf-8")
+    environment = {"OPENAI_API_KEY": "provider", "TEAM_A_SHA256": "a" * 64}
+    settings = load_settings(file, environment, {}, settings_types(load_plugins()))
+    assert settings.floor.output["toxicity"].shadow
+    assert settings.keys[0].policy.input["pii"].action.word == "block"
+
+
+def test_no_example_is_a_key_that_opens_anything() -> None:
+    # An example's digest is copied: it must come from the reader, or be one that no key has.
+    for page in DOCS:
+        for digest in re.findall(r'sha256 = "([^"]*)"', page.read_text("utf-8")):
+            assert re.fullmatch(r"\$\{env:\w+\}|(?:0123456789abcdef){4}", digest), page
+
+
+def error_classes() -> list[type[GuardProxyError]]:
+    return [
+        found
+        for found in vars(errors).values()
+        if isinstance(found, type) and issubclass(found, GuardProxyError) and "code" in vars(found)
+    ]
+
+
+@pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.__name__)
+def test_an_error_has_its_row(error: type[GuardProxyError]) -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "docs/wire.md").read_text("utf-8").splitlines()
+        if re.match(r"\| \d{3} \|", line)
+    ]
+    (row,) = (row for row in rows if f"`{error.code}`" in row[2] and "without `guards`" not in row[3])
+    retry = "yes" if error.final else ""
+    assert [row[0], row[1], row[4]] == [str(error.status), f"`{error.type}`", retry]
+
+
+@pytest.mark.parametrize("reason", UNSCANNABLE_REASONS)
+def test_a_reason_is_documented(reason: str) -> None:
+    assert f"`{reason}`" in (ROOT / "docs/coverage.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +208,8 @@ def test_words_are_explained(word: str) -> None:
     assert f"\n| {word} | " in (ROOT / "docs/glossary.md").read_text("utf-8")
 
 
-def test_error_codes_are_documented() -> None:
-    codes = set(re.findall(r'code = "(\w+)"', (ROOT / "guardproxy/errors.py").read_text("utf-8")))
+def test_codes_made_elsewhere_are_documented() -> None:
     text = (ROOT / "docs/wire.md").read_text("utf-8")
-    assert {code for code in codes if f"`{code}`" not in text} == set()
+    for page in (ROOT / "guardproxy").glob("*.py"):
+        for code in re.findall(r'\bcode="(\w+)"', page.read_text("utf-8")):
+            assert f"`{code}`" in text, page.name

@@ -176,6 +176,12 @@ async def test_an_unknown_event_is_text_where_its_type_does_not_say_otherwise() 
     assert {f.path for f in run.stage.verdict().findings} == {"/note", "/more/[TAG]"}
 
 
+async def test_a_type_that_is_redacted_does_not_leave_as_the_name_of_its_event() -> None:
+    run = Run("tags")
+    await run.feed({"type": "vendor.TAG-1234", "text": "x"})
+    assert b"1234" not in b"".join(run.out)
+
+
 async def test_an_unknown_delta_is_held_like_any_other() -> None:
     run = Run("tags")
     events = [{"type": "vendor.thought.delta", "delta": c} for c in "a TAG-1234 b"]
