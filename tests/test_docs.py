@@ -146,7 +146,7 @@ async def test_the_complete_plugin_redacts(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "acme_guardproxy.py").write_text(code, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     plugin = importlib.import_module("acme_guardproxy")
-    check_locality(plugin.Tickets(), ["see TKT-123456 today", "TKT-1234567", "XTKT-123456"])
+    check_locality(plugin.Tickets(), ["see TKT-123456 today", "TKT-1234567", "XTKT-123456"], 2000)
     async with proxy(whole(message("TKT-123456")), plugins=(plugin,)) as client:
         headers = {"x-opper-guard-input": "tickets=redact", "x-opper-guard-output": "tickets=redact"}
         got = await client.post({"input": "see TKT-123456, not TKT-1234567"}, headers)
