@@ -285,6 +285,8 @@ class Pipeline:
         note_error(exchange, error)
         if reply.started:
             return  # the connection is closed without an end, so the client knows
+        if exchange.status is not None:
+            error.headers["x-should-retry"] = "false"  # the upstream has answered, and that was paid for
         body = dumps(error.envelope).encode()
         exchange.status = error.status
         length = {"content-type": "application/json", "content-length": str(len(body))}

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from guardproxy import LocalReply, Policy, Rule, hookimpl
+from guardproxy import Detector, Guard, LocalReply, Policy, Rule, hookimpl
 from guardproxy.types import Action, Outcome
 from tests.harness import Chunks, message, proxy, response, sse, streaming, text_events, whole
 
@@ -561,3 +561,19 @@ async def test_a_guard_that_fails_in_mid_stream_is_seen_in_the_verdict() -> None
         await client.post({"input": "hi"}, {"x-opper-guard-output": "raises=redact"})
         assert client.recorder.verdicts[-1].outcome is Outcome.FAILED
         assert client.recorder.exchanges[-1].outcome == "failed"
+
+
+class Overwhelmed(Detector):
+    name = "overwhelmed"
+    inline_below = 10_000
+
+    async def scan(self, texts: Any) -> Any:
+        raise RuntimeError
+
+
+async def test_an_error_after_the_upstream_answered_is_not_to_be_retried() -> None:
+    made = {"late": Guard("late", (Overwhelmed(),))}
+    async with proxy(whole(message("hi")), made=made) as client:
+        got = await client.post({"input": "hi"}, {"x-opper-guard-output": "late"})
+        assert len(client.requests) == 1
+    assert (got.status, got.headers["x-should-retry"]) == (500, "false")
