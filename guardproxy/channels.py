@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from guardproxy.document import Edits, walk
-from guardproxy.errors import GuardFailed
+from guardproxy.errors import GuardFailed, Uninspectable
 from guardproxy.shapes import PARSED, TEXT, Shape
 from guardproxy.stage import GuardRun, Hit, StageRun
 from guardproxy.types import Path, TextPart, pointer
@@ -115,16 +115,16 @@ class WholeText(Channel):
 
     def take(self, start: int, end: int) -> str | None:
         """The first delta carries the whole new text, the others nothing; None when nothing changed."""
-        if self._new is None:
-            return None
-        return self._new if start == 0 else ""
+        new = self._new
+        if new:
+            self._new = ""  # several deltas begin at 0 when the first is empty
+        return new
 
 
 async def inspect_whole(run: StageRun, guards: Iterable[GuardRun], whole: str, path: Path) -> Edits:
-    """Inspect tool arguments (JSON, or a text where they are none); the edits of `{path[-1]: whole}`."""
-    name = path[-1]
-    shape = Shape({str(name): PARSED if name == "arguments" else TEXT})
-    parts: list[TextPart] = walk({name: whole}, shape).parts
+    """Inspect tool arguments (JSON, or a text where they are none); the edits of `{"text": whole}`."""
+    shape = Shape({"text": PARSED if path[-1] == "arguments" else TEXT})
+    parts: list[TextPart] = walk({"text": whole}, shape).parts
     return run.apply(parts, await run.hits(parts, guards), lambda inner: (*path, *inner[1:]))
 
 
@@ -144,6 +144,7 @@ class Watched:
         self._whole = whole
         self._window = Window(run, guards)
         self._pieces: list[str] = []
+        self._lost = False
         self._task: asyncio.Task[None] | None = None
 
     def push(self, text: str) -> None:
@@ -157,8 +158,18 @@ class Watched:
         while self._pieces:
             text = "".join(self._pieces)
             self._pieces.clear()
-            self._run.note(pointer(self._path), await self._window.push(text))
+            if self._lost:
+                continue
+            try:
+                self._run.note(pointer(self._path), await self._window.push(text))
+            except Uninspectable:
+                self._lose()
             self._window.forget(self._window.end)
+
+    def _lose(self) -> None:
+        """It cannot be inspected; what nobody holds back passes all the same, and the receipt tells."""
+        self._lost = True
+        self._run.count((), {"too_large": 1})
 
     def _reraise(self) -> None:
         if self._task is not None and (error := self._task.exception()) is not None:
@@ -173,10 +184,14 @@ class Watched:
         if self._task is not None:
             await self._task
         if self._whole:
-            await inspect_whole(self._run, self._guards, "".join(self._pieces), self._path)
+            try:
+                await inspect_whole(self._run, self._guards, "".join(self._pieces), self._path)
+            except Uninspectable:
+                self._lose()
             return
         await self._drain()
-        self._run.note(pointer(self._path), await self._window.close())
+        if not self._lost:
+            self._run.note(pointer(self._path), await self._window.close())
 
     def cancel(self) -> None:
         """The exchange is over: what is not inspected yet will not be."""

@@ -16,6 +16,9 @@ from guardproxy.types import Path, PathMark, TextPart, pointer
 MAX_DEPTH = 500
 LARGE = 128 * 1024  # characters; whoever parses more on the event loop holds up everybody else
 LONG_NUMBER = 7  # digits; a shorter number is no card, phone or id
+# Ids, and bytes in base64: what an opaque place may hold. Anything else there is a text.
+_SEALED = re.compile(r"[A-Za-z0-9._:/@+=\s-]*")
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Number(str):
@@ -40,7 +43,7 @@ def parse(text: str) -> Any:
     try:
         return _DECODER.decode(text)
     except RecursionError:
-        raise Uninspectable(f"The JSON is nested deeper than {MAX_DEPTH} levels.") from None
+        raise _too_deep() from None
     except json.JSONDecodeError as error:
         raise Uninspectable(
             f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
@@ -83,7 +86,10 @@ def walk(document: Any, shape: Shape) -> Walked:
         Uninspectable: depth over 500.
     """
     walker = _Walker()
-    walker.value(document, (), shape, 0)
+    try:
+        walker.value(document, (), shape, 0)
+    except RecursionError:  # objects need two frames a level, and whoever calls has some already
+        raise _too_deep() from None
     return Walked(walker.parts, walker.skipped)
 
 
@@ -133,18 +139,18 @@ class _Walker:
                 self.parts.append(TextPart(path, str(value), place is Mark.NAME or not integer))
         elif not value:
             return
-        elif isinstance(place, Opaque):
+        elif isinstance(place, Opaque) and _SEALED.fullmatch(value):
             if place.reason:
-                self.skipped[place.reason] = self.skipped.get(place.reason, 0) + 1
+                self.skip(place.reason)
         elif place is Mark.NAME and GRAMMAR.fullmatch(value):
             if len(value) >= LONG_NUMBER and not VOCABULARY.fullmatch(value):
                 self.parts.append(TextPart(path, value, structural=True))
         elif place is Mark.PARSED:
             self.parsed(value, path, depth)
-        elif place is Mark.MEDIA and value.startswith("data:"):
+        elif place in (Mark.MEDIA, Mark.FILE_DATA) and value[:5].lower() == "data:":
             self.media(value, path)
         elif place is Mark.FILE_DATA:
-            self.media(value, path) if value.startswith("data:") else self.file_data(value, path)
+            self.file_data(value, path)
         else:
             self.parts.append(TextPart(path, value))
 
@@ -152,23 +158,38 @@ class _Walker:
         try:
             inner = parse(value)
         except Uninspectable:
-            self.parts.append(TextPart(path, value))  # not JSON: a text like any other
+            self.loose(value, path)
             return
         self.value(inner, (*path, PathMark.PARSED), FREE, depth + 1)
 
+    def loose(self, value: str, path: Path) -> None:
+        """Arguments that are no JSON, or not quite: a lenient reader undoes their escapes all the same."""
+        pieces = _loose(value)
+        if len(pieces) == 1:
+            self.parts.append(TextPart(path, value))  # nothing escaped: a text like any other
+            return
+        for index, piece in enumerate(pieces):
+            if text := _unescaped(piece) if index % 2 else piece:
+                self.parts.append(TextPart((*path, PathMark.DATA, index), text))
+
+    def skip(self, reason: str) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+
     def media(self, value: str, path: Path) -> None:
         head, _, data = value.partition(",")
-        kind = head[5:].split("/", 1)[0].split(";", 1)[0]
-        if kind in ("image", "audio", "video"):
-            self.skipped[kind] = self.skipped.get(kind, 0) + 1
-        elif head.endswith(";base64"):
+        kind, _, rest = head[5:].strip().lower().partition("/")
+        packed = rest.endswith(";base64")
+        if kind in ("image", "audio", "video") and packed and "xml" not in rest and _SEALED.fullmatch(data):
+            self.skip(kind)
+        elif packed or head.lower().endswith(";base64"):
             self.file_data(data, path)
         else:
             self.inner(unquote_to_bytes(data), path)
 
     def file_data(self, value: str, path: Path) -> None:
+        packed = "".join(value.split()).translate(_URL_SAFE).rstrip("=")
         try:
-            data = base64.b64decode(value, validate=True)
+            data = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
         except (binascii.Error, ValueError):
             self.parts.append(TextPart(path, value))
             return
@@ -178,17 +199,21 @@ class _Walker:
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError:
-            self.skipped["file"] = self.skipped.get("file", 0) + 1
+            self.skip("file")
             return
         if "\0" in text:
-            self.skipped["file"] = self.skipped.get("file", 0) + 1
-        elif text:
+            self.skip("file")  # more than a text; what is text in it is looked at all the same
+        if text:
             self.parts.append(TextPart((*path, PathMark.DATA), text))
 
 
 def _check_depth(depth: int) -> None:
     if depth >= MAX_DEPTH:
-        raise Uninspectable(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+        raise _too_deep()
+
+
+def _too_deep() -> Uninspectable:
+    return Uninspectable(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
 
 
 # One token of a JSON text: a string, a bracket, a separator or a scalar. Possessive: linear time.
@@ -324,6 +349,8 @@ class Edits:
         inside = {p[len(path) :]: new for p, new in self.texts.items() if p[: len(path)] == path}
         if (data := inside.get((PathMark.DATA,))) is not None:
             return _encode_data(old, data)
+        if any(p[0] is PathMark.DATA for p in inside):
+            return _reescaped(old, {p[1]: new for p, new in inside.items()})
         return Edits({p[1:]: new for p, new in inside.items()}).apply(old)
 
 
@@ -341,6 +368,37 @@ def _encode_data(old: str, new: str) -> str:
         return data
     head = old.partition(",")[0]
     return f"{head if head.endswith(';base64') else head + ';base64'},{data}"
+
+
+# What stands between the quotes of JSON that may be broken or cut off.
+_RUN = re.compile(r'(?:[^"\\]++|\\.|\\$)++', re.DOTALL)
+_ESCAPE = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
+_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def _loose(value: str) -> list[str]:
+    """`value` in pieces; every second one is a run between quotes that has escapes in it."""
+    pieces = [""]
+    done = 0
+    for run in _RUN.finditer(value) if "\\" in value else ():
+        if "\\" in run[0]:
+            pieces[-1] = value[done : run.start()]
+            pieces += (run[0], "")
+            done = run.end()
+    pieces[-1] = value[done:]
+    return pieces
+
+
+def _unescaped(run: str) -> str:
+    text = _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else _CONTROLS.get(m[2], m[2]), run)
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _reescaped(old: str, texts: Mapping[Any, str]) -> str:
+    pieces = _loose(old)
+    for index, text in texts.items():
+        pieces[index] = quote(text)[1:-1] if index % 2 else text
+    return "".join(pieces)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

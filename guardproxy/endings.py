@@ -20,15 +20,18 @@ class Ending:
         self._items: dict[int, bytes] = {}  # output_item.done events by index
         self.begun = False
 
-    def number(self, given: int | str | None, edits: Edits) -> None:
-        """Number an event where its upstream did not (`given`), or where events of ours come between."""
+    def number(self, given: int | None, present: bool, edits: Edits) -> None:
+        """Number an event where its upstream did not (`given`), or where events of ours come between.
+
+        `present`: the event has the member, whatever its value.
+        """
         if self._renumber is None:
             self._renumber = self._reporter.reserved > 0 or given is None
-        if self._renumber:
-            edits.put((), "sequence_number", str(self._number), given is not None)
-            self._number += 1
-        elif isinstance(given, int):
-            self._number = given + 1
+        if self._renumber or given is None:
+            edits.put((), "sequence_number", str(self._number), present)
+        else:
+            self._number = given
+        self._number += 1
 
     def saw(self, kind: str, data: bytes, item: int | None) -> None:
         """Note a delivered event; `item` is the index of its output item."""
@@ -38,29 +41,32 @@ class Ending:
         elif kind == "response.output_item.done" and item is not None:
             self._items[item] = data
 
-    def reported(self, event: dict[str, Any], edits: Edits) -> list[bytes]:
-        """Put the report into the terminal `event`; the events that go before it."""
+    def reported(self, kind: str, event: dict[str, Any], edits: Edits) -> list[bytes]:
+        """Put the report into the terminal `event`, or the response that it lacks; the events before it."""
         response = event.get("response")
-        response = response if isinstance(response, dict) else {}
+        if not isinstance(response, dict):
+            edits.put((), "response", self._final(kind.rpartition(".")[2]), "response" in event)
+            return self._items_told()
         if (report := self._reporter.field()) is not None:
             edits.put(("response",), "guards", dumps(report), "guards" in response)
-        items = self._reporter.items()
-        told = ",".join(dumps(item) for item in items)
+        told = ",".join(dumps(item) for item in self._reporter.items())
         if not isinstance(response.get("output"), list):
             edits.put(("response",), "output", f"[{told}]", "output" in response)
-        elif items:
+        elif told:
             edits.add(("response", "output"), told)
-        return [
-            self._event(kind, {"output_index": str(index), "item": dumps(item)})
-            for index, item in enumerate(items)
-            for kind in ("response.output_item.added", "response.output_item.done")
-        ]
+        return self._items_told()
 
     def completed(self) -> list[bytes]:
         """The terminal event that the upstream left out."""
-        edits = Edits()
-        before = self.reported({}, edits)
+        before = self._items_told()
         return [*before, self._event("response.completed", {"response": self._final("completed")})]
+
+    def _items_told(self) -> list[bytes]:
+        return [
+            self._event(kind, {"output_index": str(index), "item": dumps(item)})
+            for index, item in enumerate(self._reporter.items())
+            for kind in ("response.output_item.added", "response.output_item.done")
+        ]
 
     def failed(self, error: GuardProxyError) -> list[bytes]:
         """An error event (nested: every SDK raises on it) and `response.failed`."""

@@ -55,7 +55,9 @@ def of_response(exchange: Exchange, response: Mapping[str, Any]) -> None:
     if isinstance(usage, dict):
         for name in _USAGE:
             value = usage.get(name)
-            if isinstance(value, int) or (isinstance(value, str) and value.isdigit() and len(value) < 16):
+            if isinstance(value, int) or (
+                isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16
+            ):
                 exchange.usage[name] = int(value)
 
 

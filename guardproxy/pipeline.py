@@ -210,7 +210,7 @@ class Pipeline:
             headers = [pair for pair in headers if pair[0] != b"content-encoding"]
         try:
             answer = await self._upstream.send(
-                incoming.method, profile.target, incoming.query, headers, exchange.request
+                incoming.method, profile.target, incoming.query, headers, forwarded.body
             )
         except GuardProxyError as error:
             attempt.error_type = error.error_code

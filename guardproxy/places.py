@@ -157,4 +157,8 @@ class Places:
 
 def _number(value: Any) -> int | None:
     """The small whole number that `value` (a number literal) is."""
-    return int(value) if isinstance(value, str) and value.isdigit() and len(value) < 7 else None
+    return (
+        int(value)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 7
+        else None
+    )

@@ -39,13 +39,16 @@ class Frame:
         guard has seen.
         """
         if self.event in (b"", kind.encode("utf-8", "replace")):
-            if self.raw == self.with_data(self.data).raw or not _OTHER_FIELD.search(self.raw):
+            if self.raw == self.with_data(self.data).raw:
+                return self.raw
+            if not _OTHER_FIELD.search(self.raw) and len(_EVENT_FIELD.findall(self.raw)) < 2:
                 return self.raw
             return self.with_data(self.data).raw
         return Frame(b"", b"", kind.encode() if _NAME.fullmatch(kind) else b"").with_data(self.data).raw
 
 
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_EVENT_FIELD = re.compile(rb"(?:^|[\r\n])event")
 _OTHER_FIELD = re.compile(rb"(?:^|[\r\n])(?!data:|event:|[\r\n])[^\r\n]")
 
 DONE = Frame(b"data: [DONE]\n\n", b"[DONE]")

@@ -7,14 +7,14 @@ safe; an event that needs no change leaves as the bytes that it came as.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from guardproxy import document
 from guardproxy.agreement import follow, move_annotation
 from guardproxy.channels import Channel, FlowingText, Watched, WholeText
-from guardproxy.document import Edits, dumps
+from guardproxy.document import Edits, Walked, dumps
 from guardproxy.endings import Ending
 from guardproxy.errors import GuardProxyError, Uninspectable, UpstreamError
 from guardproxy.places import WHOLE, Places
@@ -23,7 +23,7 @@ from guardproxy.shapes import EVENT
 from guardproxy.sse import DONE, Frame
 from guardproxy.stage import GuardRun, StageRun
 from guardproxy.types import Path, TextPart
-from guardproxy.waiting import Event, Waiting, leaves_of
+from guardproxy.waiting import Event, Waiting, kind_of, leaves_of
 
 TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed", "response.cancelled"))
 MOST_QUEUED = 8 * 1024 * 1024  # bytes of events that wait
@@ -146,19 +146,24 @@ class GuardedStream:
         if not isinstance(value, dict):
             self._unknown(frame)
             return None
-        kind = value.get("type")
-        kind = kind if isinstance(kind, str) else ""
+        kind = kind_of(frame, value)
         located = self._places.locate(kind, value)
         event = Event(frame, text, kind, value, located)
         self._erred |= kind == "error"
+        try:
+            leaves = leaves_of(kind, value)
+            await self._deltas(event, leaves)
+            if kind.endswith(".done"):
+                await self._close(located.covers)
+            elif kind in TERMINAL:
+                await self._close(lambda _: True)
+            walked = self._walk(event, {path for path, _ in leaves})
+        except Uninspectable as error:
+            self._deny(error.message)
+        else:
+            await self._texts(event, walked)
         if isinstance(response := value.get("response"), dict):
-            self._observe(response)
-        await self._deltas(event)
-        if kind.endswith(".done"):
-            await self._close(located.covers)
-        elif kind in TERMINAL:
-            await self._close(lambda _: True)
-        await self._texts(event)
+            self._observe({k: v for k, v in response.items() if ("response", k) not in event.edits.texts})
         self._repair(event)
         if kind in TERMINAL:
             await self._settle()
@@ -169,12 +174,18 @@ class GuardedStream:
     def _unknown(self, frame: Frame) -> None:
         """An event that is no JSON object: nothing that holds text back can let it pass."""
         if self._holding:
-            raise UpstreamError("The upstream sent an event that cannot be inspected: it is no JSON object.")
+            self._deny("It is no JSON object.")
         part = TextPart(("event",), frame.data.decode("utf-8", "replace"))
         self._watch([part], lambda path: path)
 
-    async def _deltas(self, event: Event) -> None:
-        for path, text in leaves_of(event.kind, event.value):
+    def _deny(self, why: str) -> None:
+        """An event that cannot be inspected passes only where nothing would be held back of it."""
+        if self._holding:
+            raise UpstreamError(f"The upstream sent an event that cannot be inspected. {why}")
+        self._run.count((), {"too_large": 1})
+
+    async def _deltas(self, event: Event, leaves: Iterable[tuple[Path, str]]) -> None:
+        for path, text in leaves:
             key = (event.located.channel, path)
             flow = self._flows.get(key)
             if flow is None:
@@ -213,12 +224,13 @@ class GuardedStream:
                 flow.flagging = flow.shadowing = None
                 await flow.held.close()
 
-    async def _texts(self, event: Event) -> None:
-        """Inspect the event's other texts."""
-        value = event.value
-        if deltas := {path[0] for path, _ in leaves_of(event.kind, value) if len(path) == 1}:
-            value = {key: member for key, member in value.items() if key not in deltas}
+    def _walk(self, event: Event, leaves: Container[Path]) -> Walked:
+        """The event's other texts: not the deltas, which are inspected with those before them."""
+        value = {key: member for key, member in event.value.items() if (key,) not in leaves}
         walked = document.walk(value, EVENT)
+        return walked._replace(parts=[part for part in walked.parts if part.path not in leaves])
+
+    async def _texts(self, event: Event, walked: Walked) -> None:
         place = event.located.path
         for reason, number in walked.skipped.items():
             self._run.skipped[reason] = max(number, self._run.skipped.get(reason, 0))
@@ -230,7 +242,7 @@ class GuardedStream:
             hits = await self._run.hits(parts, self._holding)
             event.edits = self._run.apply(parts, hits, place)
             dropped = follow(
-                value, event.edits, lambda p: self._run.ranges_at(place(p)), self._run.placeholder
+                event.value, event.edits, lambda p: self._run.ranges_at(place(p)), self._run.placeholder
             )
             if dropped:
                 self._run.count((), {"encrypted_dropped": dropped})
@@ -325,8 +337,8 @@ class GuardedStream:
                 annotation = event.value.get("annotation")
                 move_annotation(annotation, ("annotation",), edits, ranges, self._run.placeholder)
             elif event.kind in TERMINAL:
-                before = self._ending.reported(event.value, edits)
-        self._ending.number(waiting.sequence, edits)
+                before = self._ending.reported(event.kind, event.value, edits)
+        self._ending.number(waiting.sequence, waiting.numbered, edits)
         data, raw = waiting.render(edits)
         self._ending.saw(waiting.kind, data, event.located.item if event else None)
         return [*before, raw]

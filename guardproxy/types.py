@@ -103,7 +103,7 @@ class Detector(abc.ABC):
 
     `reach` makes it *local*: whether a range is a match depends on at most `reach` characters,
     match and context together, and every candidate is reported, overlapping ones too. Prove it
-    with `guardproxy.testing.check_locality`. `reach = None` makes it *blockwise*: it sees
+    with `guardproxy.testing.locality.check_locality`. `reach = None` makes it *blockwise*: it sees
     overlapping blocks of up to 2,200 characters, cut by the core; a match over the whole of a
     block stands for the block.
 

@@ -9,7 +9,7 @@ from guardproxy import document
 from guardproxy.channels import Channel
 from guardproxy.document import Edits, Number
 from guardproxy.places import Located
-from guardproxy.shapes import EVENT, FREE, Opaque
+from guardproxy.shapes import EVENT, FREE, VOCABULARY, Opaque
 from guardproxy.sse import Frame
 from guardproxy.types import Path, PathMark
 
@@ -37,7 +37,8 @@ class Waiting:
     named: bool
     data: bytes
     raw: bytes | None  # its bytes, where a frame of its data would not be the same
-    sequence: int | str | None
+    sequence: int | None  # its number, where it has a proper one
+    numbered: bool  # whether it has any
     logprobs: bool
     leaves: list[Leaf]
     edits: Edits | None
@@ -50,14 +51,20 @@ class Waiting:
         plain = frame.plain(kind)
         # The name is a copy of the type: where that was redacted, the event has none.
         named = plain.startswith(b"event:") and ("type",) not in event.edits.texts
-        same = Frame(b"", b"", kind.encode() if named else b"").with_data(frame.data).raw == plain
+        same = (
+            Frame(b"", b"", kind.encode("utf-8", "replace") if named else b"").with_data(frame.data).raw
+            == plain
+        )
         given = event.value.get("sequence_number")
+        if not (isinstance(given, Number) and given.isascii() and given.isdecimal() and len(given) < 16):
+            given = None
         return cls(
             kind,
             named,
             frame.data,
             None if same else plain,
-            int(given) if isinstance(given, Number) and given.isdigit() and len(given) < 16 else given,
+            None if given is None else int(given),
+            "sequence_number" in event.value,
             bool(event.value.get("logprobs")),
             event.leaves,
             event.edits or None,
@@ -79,12 +86,22 @@ class Waiting:
         if not edits and self.raw is not None:
             return self.data, self.raw
         data = edits.apply(self.data.decode()).encode() if edits else self.data
-        return data, Frame(b"", b"", self.kind.encode() if self.named else b"").with_data(data).raw
+        return data, Frame(b"", b"", self.kind.encode("utf-8", "replace") if self.named else b"").with_data(
+            data
+        ).raw
+
+
+def kind_of(frame: Frame, event: Mapping[str, Any]) -> str:
+    """The event's type; where it has none, its name, as far as that is a word of the API's."""
+    kind = event.get("type", frame.event.decode("utf-8", "replace"))
+    if "type" not in event and not VOCABULARY.fullmatch(kind):
+        return ""
+    return kind if isinstance(kind, str) else ""
 
 
 def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
     """The texts of a delta event that join those before them."""
-    if not kind.endswith(".delta"):
+    if not kind.endswith(".delta") and "delta" not in event:
         return []
     found: list[tuple[Path, str]] = []
     for key in ("delta", "arguments"):

@@ -577,3 +577,15 @@ async def test_an_error_after_the_upstream_answered_is_not_to_be_retried() -> No
         got = await client.post({"input": "hi"}, {"x-opper-guard-output": "late"})
         assert len(client.requests) == 1
     assert (got.status, got.headers["x-should-retry"]) == (500, "false")
+
+
+class Rewrites:
+    @hookimpl
+    def guardproxy_before_forward(self, exchange: Any) -> None:
+        exchange.request = b'{"input":"TAG-1234"}'
+
+
+async def test_a_plugin_cannot_forward_what_no_guard_has_seen() -> None:
+    async with proxy(whole(), plugins=[Rewrites()]) as client:
+        await client.post({"input": "hi"}, IN | REDACT)
+        assert json.loads(client.requests[0].content) == {"input": "hi"}

@@ -305,3 +305,173 @@ async def test_a_flood_behind_one_held_event_is_bounded() -> None:
     await run.feed(held)
     with pytest.raises(GuardProxyError, match="waits for the end of one text"):
         await run.feed(*[noise] * 20)
+
+
+def calls(kind: str, deltas: list[Any], whole: str, **item: Any) -> list[dict[str, Any]]:
+    """The events of a stream with one function call whose arguments come in `deltas`."""
+    place = {"item_id": "fc_1", "output_index": 0}
+    made = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": whole, **item}
+    return [
+        {"type": "response.created", "response": response()},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**made, "arguments": ""}},
+        *({"type": f"{kind}.delta", **place, "delta": delta} for delta in deltas),
+        {"type": f"{kind}.done", **place, "arguments": whole},
+        {"type": "response.output_item.done", "output_index": 0, "item": made},
+        {"type": "response.completed", "response": response(made)},
+    ]
+
+
+@pytest.mark.parametrize("deltas", [["", '{"a":"TAG-1234"}'], ["", "", '{"a":"TAG', '-1234"}', ""]])
+async def test_rewritten_arguments_are_said_once(deltas: list[str]) -> None:
+    got = await Run("tags").all(calls("response.function_call_arguments", deltas, '{"a":"TAG-1234"}'))
+    assert "".join(e.get("delta", "") for e in got[:-1]) == '{"a":"[TAG]"}'
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        r'{"a":"\u0054AG-1234","a":1}',
+        r'{"a":NaN,"b":"\u0054AG-1234"}',
+        r'{"a":"x\nTAG-1234","b":"cut off',
+        r'{"a":"cut off \u0054AG-1234',
+        r'{"a":"bad \x escape \u0054AG-1234"}',
+    ],
+)
+async def test_arguments_that_are_no_json_hide_nothing(whole: str) -> None:
+    got = await Run("tags").all(calls("response.function_call_arguments", [whole], whole))
+    said = "".join(e.get("delta", "") for e in got[:-1])
+    assert "[TAG]" in said
+    assert "1234" not in json.dumps(got)
+    assert {e["arguments"] for e in got[:-1] if "arguments" in e} == {said}
+    assert got[-2]["response"]["output"][0]["arguments"] == said
+
+
+async def test_a_delta_of_arguments_that_is_a_list() -> None:
+    events = calls("response.mcp_call_arguments", [["TAG-12"], ["34 x"]], "{}")
+    got = await Run("tags").all(events)
+    assert "".join("".join(e["delta"]) for e in got[:-1] if "delta" in e) == "[TAG] x"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "event: TAG-1234\nevent: vendor.note\n",
+        "event: TAG-1234\nevent:\n",
+        "event:TAG-1234\r\nevent: vendor.note\r\n",
+    ],
+)
+async def test_a_second_name_of_an_event_does_not_leave(lines: str) -> None:
+    (frame,) = Decoder().feed(f'{lines}data: {{"type":"vendor.note","sequence_number":0}}\n\n'.encode())
+    assert b"TAG-1234" not in b"".join(await Run("tags").stream.feed(frame))
+
+
+async def test_a_redacted_type_is_no_name_either() -> None:
+    run = Run("tags")
+    await run.feed({"type": "TAG-1234", "sequence_number": 0})
+    assert b"1234" not in b"".join(run.out)
+
+
+async def test_a_type_that_cannot_be_encoded() -> None:
+    (frame,) = Decoder().feed(b'event: a?\ndata: {"type":"a\\ud800","sequence_number":0}\n\n')
+    (out,) = await Run("tags").stream.feed(frame)
+    assert decoded(out)[0]["type"] == "a\ud800"
+
+
+async def test_events_that_have_their_type_in_the_name_alone() -> None:
+    run = Run("tags")
+    decoder = Decoder()
+    for index, delta in enumerate(["a TAG", "-1234 b"]):
+        data = json.dumps({"delta": delta, "output_index": 0, "content_index": 0, "sequence_number": index})
+        for frame in decoder.feed(f"event: response.output_text.delta\ndata: {data}\n\n".encode()):
+            run.out += await run.stream.feed(frame)
+    for frame in decoder.feed(b'event: response.output_text.done\ndata: {"output_index":0,"text":""}\n\n'):
+        run.out += await run.stream.feed(frame)
+    assert "".join(e.get("delta", "") for e in decoded(b"".join(run.out))) == "a [TAG] b"
+
+
+@pytest.mark.parametrize("kind", ["vendor.chunk", "delta", ""])
+async def test_a_delta_is_held_whatever_the_type(kind: str) -> None:
+    run = Run("tags")
+    events = [{"type": kind, "delta": c} for c in "a TAG-1234 b"]
+    await run.feed(*events)
+    await run.stream._close(lambda _: True)
+    run.out += run.stream._release()
+    assert "".join(e.get("delta", "") for e in decoded(b"".join(run.out))) == "a [TAG] b"
+
+
+@pytest.mark.parametrize("number", [None, "x", 1.5, "²"])
+async def test_numbers_that_are_none(number: Any) -> None:
+    events = text_events("hello", 2)
+    for event in events[2:4]:
+        event["sequence_number"] = number
+        event["output_index"] = number
+    run = Run("tags")
+    got = await run.all(events)
+    assert b"".join(run.out).count(b'"sequence_number"') == len(events)
+    assert [e["sequence_number"] for e in got[:-1]] == list(range(len(events)))
+    assert {e["output_index"] for e in got[1:-2]} == {0}
+
+
+@pytest.mark.parametrize("more", [{}, {"response": None}, {"response": "gone"}])
+async def test_a_terminal_event_without_its_response_gets_one(more: Any) -> None:
+    events = [*text_events("a TAG-1234")[:-1], {"type": "response.completed", **more}]
+    got = await Run("tags").all(events)
+    assert got[-2]["response"]["id"] == "resp_1"
+    assert got[-2]["response"]["guards"][0]["flagged"] is True
+    assert got[-2]["response"]["output"][0]["content"][0]["text"] == "a [TAG]"
+
+
+async def test_findings_of_a_delta_that_is_an_object_count_once() -> None:
+    run = Run("tags")
+    events = [{"type": "vendor.delta", "delta": {"text": c}} for c in ("see ", "TAG-1234 now")]
+    await run.feed(*events, {"type": "vendor.done"})
+    (found,) = run.stage.verdict().findings
+    assert (found.start, found.end) == (4, 9)
+
+
+DEEP: Any = "x"
+for _ in range(600):
+    DEEP = [DEEP]
+HIDDEN = "\u200b" * 70_000
+
+
+@pytest.mark.parametrize("shadow", [True, False])
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "vendor.note", "deep": DEEP},
+        {"type": "vendor.delta", "delta": {"deep": DEEP}},
+        {"type": "vendor.delta", "delta": "a" + HIDDEN + "b"},
+    ],
+)
+async def test_what_cannot_be_inspected_passes_where_nothing_is_held(event: Any, shadow: bool) -> None:
+    run = Run("tags", action=Action.FLAG, shadow=shadow)
+    await run.feed({"type": "response.created", "response": response()})
+    for _ in range(3):
+        await run.feed(event)
+        for _ in range(30):
+            await asyncio.sleep(0)
+    got = await run.all([{"type": "response.completed", "response": response()}])
+    assert [e["type"] for e in got[:-1]] == ["response.created", *[event["type"]] * 3, "response.completed"]
+
+
+@pytest.mark.parametrize(
+    "event", [{"type": "vendor.note", "deep": DEEP}, {"type": "vendor.delta", "delta": {"deep": DEEP}}]
+)
+async def test_what_cannot_be_inspected_is_an_error_of_the_upstream_where_text_is_held(event: Any) -> None:
+    with pytest.raises(UpstreamError, match="cannot be inspected"):
+        await Run("tags").feed(event)
+
+
+async def test_a_secret_for_an_id_does_not_come_back_in_ours() -> None:
+    run = Run("tags", form=Form.ITEMS)
+    seen: list[Any] = []
+    run.stream._observe = seen.append
+    got = await run.all(
+        [
+            {"type": "response.created", "response": response(id="TAG-1234")},
+            {"type": "response.completed", "response": response(id="TAG-1234")},
+        ]
+    )
+    assert "1234" not in json.dumps(got)
+    assert "TAG-1234" not in json.dumps(seen)
