@@ -12,7 +12,7 @@ MATCH_BYTES = 260
 
 
 class MatchCache:
-    """Matches by detector index and digest of a text. It never sees a text."""
+    """Matches by slot (which detectors looked, and at what) and digest of a text. It never sees a text."""
 
     def __init__(self, size: int) -> None:
         """Hold at most about `size` bytes; 0 holds nothing."""
@@ -23,18 +23,18 @@ class MatchCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, index: int, digest: bytes) -> list[Match] | None:
-        """The matches, as a list of the caller's own; None when they are not known."""
-        key = (index, digest)
+    def get(self, slot: int, digest: bytes) -> tuple[Match, ...] | None:
+        """The matches; None when they are not known."""
+        key = (slot, digest)
         matches = self._entries.get(key)
         if matches is None:
             return None
         self._entries.move_to_end(key)
-        return list(matches)
+        return matches
 
-    def put(self, index: int, digest: bytes, matches: Sequence[Match]) -> None:
+    def put(self, slot: int, digest: bytes, matches: Sequence[Match]) -> None:
         """Remember `matches`; what was used longest ago is forgotten to make room."""
-        key = (index, digest)
+        key = (slot, digest)
         before = self._entries.pop(key, None)
         if before is not None:
             self.used -= _cost(before)

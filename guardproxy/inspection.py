@@ -15,29 +15,41 @@ PIECE = 8192  # characters of a text that a local detector sees at a time, besid
 
 async def find(
     scanner: Scanner,
-    ref: DetectorRef,
+    guard: str,
     texts: Sequence[str],
     digests: Sequence[bytes],
     meter: Meter | None = None,
-) -> list[list[Match]]:
-    """The matches of one detector in each of `texts`, with offsets of the text as it is.
+    *,
+    local: bool = False,
+) -> list[Sequence[Match]]:
+    """The matches of a guard in each of `texts`, with offsets of the text as it is.
 
-    `digests` are the scanner's of each text: made once for all detectors.
+    `digests` are the scanner's of each text: made once for all guards. `local` leaves out the
+    blockwise detectors.
     """
-    get = scanner.cache.get
-    found = [get(ref.index, digest) for digest in digests]
+    get, slot = scanner.cache.get, scanner.slot(guard, local=local)
+    found = [get(slot, digest) for digest in digests]
     missing: dict[bytes, list[int]] = {}
     for index, matches in enumerate(found):
         if matches is None:
             missing.setdefault(digests[index], []).append(index)
     if missing:
         news = [texts[indexes[0]] for indexes in missing.values()]
-        results = await (_local if ref.reach is not None else _blockwise)(scanner, ref, news, meter)
-        for (digest, indexes), matches in zip(missing.items(), results, strict=True):
-            scanner.cache.put(ref.index, digest, matches)
+        results: list[list[Match]] = [[] for _ in news]
+        for ref in scanner.refs(guard):
+            if ref.reach is not None:
+                fresh = await _local(scanner, ref, news, meter)
+            elif not local:
+                fresh = await _blockwise(scanner, ref, news, meter)
+            else:
+                continue
+            for result, more in zip(results, fresh, strict=True):
+                result += more
+        for (digest, indexes), result in zip(missing.items(), results, strict=True):
+            scanner.cache.put(slot, digest, result)
             for index in indexes:
-                found[index] = matches
-    return [matches or [] for matches in found]
+                found[index] = tuple(result)
+    return [matches or () for matches in found]
 
 
 async def _local(

@@ -69,6 +69,7 @@ class Scanner:
                 refs.append(DetectorRef(len(self._detectors), guard.name, name, detector.reach))
                 self._detectors.append(detector)
             self._refs[guard.name] = tuple(refs)
+        self._numbers = {guard: number for number, guard in enumerate(self._refs)}
         self._remote = [inspect.iscoroutinefunction(detector.scan) for detector in self._detectors]
         self._pool: Pool | None = None
         self._started = False
@@ -120,6 +121,10 @@ class Scanner:
         data = text.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(data, digest_size=16, key=self._key).digest()
 
+    def slot(self, guard: str, *, local: bool) -> int:
+        """Where the cache keeps what a guard found in whole texts; `local`: its local detectors alone."""
+        return 2 * self._numbers[guard] + local
+
     def scan_now(self, ref: DetectorRef, text: str) -> list[Match] | None:
         """The matches in `text` when the detector may scan it on the event loop, else None.
 
@@ -157,7 +162,9 @@ class Scanner:
     async def _scan(self, ref: DetectorRef, texts: Sequence[str], meter: Meter) -> Outcome:
         slot = ~ref.index  # what inspection.py remembers of whole texts is something else
         digests = [self._digest_of_slice(ref, text) for text in texts]
-        found = [None if digest is None else self.cache.get(slot, digest) for digest in digests]
+        found: list[Sequence[Match] | None] = [
+            None if digest is None else self.cache.get(slot, digest) for digest in digests
+        ]
         missing = [index for index, matches in enumerate(found) if matches is None]
         if missing:
 
@@ -169,7 +176,7 @@ class Scanner:
 
             if fault := await self._scan_missing(ref, texts, missing, keep, meter):
                 return fault
-        return [matches or [] for matches in found]
+        return [list(matches or ()) for matches in found]
 
     def _digest_of_slice(self, ref: DetectorRef, text: str) -> bytes | None:
         if ref.reach is not None and len(text) < LOCAL_CACHED:

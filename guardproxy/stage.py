@@ -9,7 +9,7 @@ from guardproxy.document import Edits, shown
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
 from guardproxy.redaction import Range, merge, moved, order, splice
-from guardproxy.scanning import DetectorRef, Meter, Scanner
+from guardproxy.scanning import Meter, Scanner
 from guardproxy.types import (
     Action,
     Finding,
@@ -132,35 +132,34 @@ class StageRun:
         """
         found: list[list[Hit]] = [[] for _ in parts]
         digests = [self.scanner.digest(part.text) for part in parts]
-        plain = [index for index, part in enumerate(parts) if not part.structural]
-        every = range(len(parts))
+        # A blockwise detector's matches are never validated: names and ids are not for it.
+        kinds = {local: [i for i, p in enumerate(parts) if p.structural is local] for local in (False, True)}
         for guard in guards:
             if guard.name in self.failed:
                 continue
             try:
-                for ref in self.scanner.refs(guard.name):
-                    # A blockwise detector's matches are never validated: structure is not for it.
-                    indexes = plain if ref.reach is None else every
+                for structural, indexes in kinds.items():
                     texts = [parts[index].text for index in indexes]
-                    of_texts = digests if indexes is every else [digests[index] for index in indexes]
-                    if ref.reach is None and self._too_much(guard, ref, texts, of_texts):
-                        continue
-                    matches = await find(self.scanner, ref, texts, of_texts, guard.meter)
+                    of_texts = [digests[index] for index in indexes]
+                    local = structural or self._too_much(guard, texts, of_texts)
+                    matches = await find(self.scanner, guard.name, texts, of_texts, guard.meter, local=local)
                     for index, of_part in zip(indexes, matches, strict=True):
                         if of_part:
-                            strict = parts[index].structural
-                            found[index] += [Hit(guard.name, m) for m in of_part if m.validated or not strict]
+                            found[index] += [
+                                Hit(guard.name, m) for m in of_part if m.validated or not structural
+                            ]
             except (GuardFailed, Overloaded) as error:
                 self.fail(guard, error)
         return found
 
-    def _too_much(
-        self, guard: GuardRun, ref: DetectorRef, texts: Sequence[str], digests: Sequence[bytes]
-    ) -> bool:
-        if sum(map(len, texts)) <= MOST_NEW:
+    def _too_much(self, guard: GuardRun, texts: Sequence[str], digests: Sequence[bytes]) -> bool:
+        """Whether there is more new text than the guard's blockwise detectors look at."""
+        if sum(map(len, texts)) <= MOST_NEW or all(
+            ref.reach is not None for ref in self.scanner.refs(guard.name)
+        ):
             return False
-        get = self.scanner.cache.get
-        new = sum(len(t) for t, digest in zip(texts, digests, strict=True) if get(ref.index, digest) is None)
+        get, slot = self.scanner.cache.get, self.scanner.slot(guard.name, local=False)
+        new = sum(len(t) for t, digest in zip(texts, digests, strict=True) if get(slot, digest) is None)
         if new <= MOST_NEW:
             return False
         if guard.holds:

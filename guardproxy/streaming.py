@@ -196,7 +196,7 @@ class GuardedStream:
                 start = channel.end
                 await channel.push(text)
                 channel.waiting += 1
-                event.leaves.append((channel, path, start, channel.end))
+                event.leaves += ((channel, path, start, channel.end),)
 
     def _flow(self, event: Event, path: Path) -> _Flow:
         place = event.located.path(path)
@@ -254,11 +254,11 @@ class GuardedStream:
             self._clean.update(part.text for part in clean if part.structural)
 
     def _known(self, part: TextPart, place: Path) -> bool:
+        if part.structural:
+            return part.text in self._clean
         if place not in self._counted:
             self._counted.add(place)
             self._run.count([part], {})
-        if part.structural:
-            return part.text in self._clean
         return self._echoes.get(place) == part.text
 
     def _watch(self, parts: list[TextPart], place: Callable[[Path], Path]) -> None:

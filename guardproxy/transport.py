@@ -167,8 +167,7 @@ class _Connection(asyncio.Protocol):
         self._until_closed = False
         self._head_size = 0
         self._paused = False
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._full: asyncio.Future[None] | None = None  # an Event would take 700 bytes of each stream
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -190,7 +189,8 @@ class _Connection(asyncio.Protocol):
         self._uploading = True
         self.transport.write(head)
         for start in range(0, len(body), _SLICE):
-            await self._writable.wait()
+            if self._full is not None:
+                await self._full
             if answer.done():
                 return
             self.transport.write(body[start : start + _SLICE])
@@ -217,10 +217,12 @@ class _Connection(asyncio.Protocol):
     # asyncio calls these
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._full = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        full, self._full = self._full, None
+        if full is not None and not full.done():
+            full.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -247,7 +249,7 @@ class _Connection(asyncio.Protocol):
         self._everyone.discard(self)
         if self in self._idle:
             self._idle.remove(self)
-        self._writable.set()
+        self.resume_writing()
         if (answer := self._answer) is None:
             return
         if self._until_closed and exc is None:
@@ -278,7 +280,7 @@ class _Connection(asyncio.Protocol):
         framed = b"content-length" in names or b"transfer-encoding" in names
         self._until_closed = not framed and answer.status not in _NO_BODY
         answer.head.set_result(None)
-        self._writable.set()
+        self.resume_writing()
         if self._without_body:
             self._answer = None
             answer.end(None)

@@ -13,6 +13,8 @@ from guardproxy.shapes import EVENT, FREE, VOCABULARY, Opaque
 from guardproxy.sse import Frame
 from guardproxy.types import Path, PathMark
 
+_DELTAS = (("delta",), ("arguments",))
+
 Leaf = tuple[Channel, Path, int, int]  # a delta's text: its channel, its place in the event, its range
 
 
@@ -26,7 +28,7 @@ class Event:
     value: dict[str, Any]
     located: Located
     edits: Edits = field(default_factory=Edits)
-    leaves: list[Leaf] = field(default_factory=list)
+    leaves: tuple[Leaf, ...] = ()
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class Waiting:
     sequence: int | None  # its number, where it has a proper one
     numbered: bool  # whether it has any
     logprobs: bool
-    leaves: list[Leaf]
+    leaves: tuple[Leaf, ...]
     edits: Edits | None
     whole: Event | None
 
@@ -104,14 +106,15 @@ def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
     if not kind.endswith(".delta") and "delta" not in event:
         return []
     found: list[tuple[Path, str]] = []
-    for key in ("delta", "arguments"):
+    for path in _DELTAS:
+        (key,) = path
         value = event.get(key)
         if isinstance(value, str) and not isinstance(value, Number):
             if not isinstance(EVENT.by_type.get(kind, {}).get(key), Opaque):
-                found.append(((key,), value))
+                found.append((path, value))  # the path itself: thousands may wait
         elif isinstance(value, dict | list):
             found += [
-                ((key, *part.path), part.text)
+                ((*path, *part.path), part.text)
                 for part in document.walk(value, FREE).parts
                 if part.path[-1] is not PathMark.KEY and not part.structural
             ]

@@ -249,7 +249,10 @@ async def test_what_was_found_in_slices_is_not_taken_for_whole_texts() -> None:
     async with scanner_of(Blockwise()) as scanner:
         ref = first(scanner)
         await scanner.scan(ref, ["text"])
-        assert scanner.cache.get(ref.index, scanner.digest("text")) is None
+        assert all(
+            scanner.cache.get(scanner.slot(ref.guard, local=local), scanner.digest("text")) is None
+            for local in (False, True)
+        )
 
 
 def test_digests_are_of_use_in_one_process_only() -> None:
