@@ -3,14 +3,16 @@
 The same text gives the same matches here and in a stream (streaming.py uses the same pieces).
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 
 from guardproxy.blocks import blocks
-from guardproxy.readings import Reading, back_from, clean, fold, on_from
+from guardproxy.readings import Reading, back_from, clean, on_from, plain, readings, squeezed
 from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import Match
 
 PIECE = 8192  # characters of a text that a local detector sees at a time, beside its reach
+GROUP = 32  # pieces that are read before they are scanned
 
 
 async def find(
@@ -36,15 +38,11 @@ async def find(
     if missing:
         news = [texts[indexes[0]] for indexes in missing.values()]
         results: list[list[Match]] = [[] for _ in news]
-        for ref in scanner.refs(guard):
-            if ref.reach is not None:
-                fresh = await _local(scanner, ref, news, meter)
-            elif not local:
-                fresh = await _blockwise(scanner, ref, news, meter)
-            else:
-                continue
-            for result, more in zip(results, fresh, strict=True):
-                result += more
+        refs = scanner.refs(guard)
+        await _local(scanner, [ref for ref in refs if ref.reach is not None], news, results, meter)
+        for ref in refs:
+            if ref.reach is None and not local:
+                await _blockwise(scanner, ref, news, results, meter)
         for (digest, indexes), result in zip(missing.items(), results, strict=True):
             scanner.cache.put(slot, digest, result)
             for index in indexes:
@@ -53,27 +51,42 @@ async def find(
 
 
 async def _local(
-    scanner: Scanner, ref: DetectorRef, texts: Sequence[str], meter: Meter | None
-) -> list[list[Match]]:
+    scanner: Scanner,
+    refs: Sequence[DetectorRef],
+    texts: Sequence[str],
+    found: Sequence[list[Match]],
+    meter: Meter | None,
+) -> None:
+    reach = reach_of(refs)
+    forms = [squeezed(text) for text in texts]
+    texts = [form.text for form in forms]
     cuts = [
         (index, start, min(start + PIECE, len(text)))
         for index, text in enumerate(texts)
         for start in range(0, max(1, len(text)), PIECE)
     ]
-    slices = [local_slice(ref, texts[index], start, end) for index, start, end in cuts]
-    results = await seen(scanner, ref, [text for text, _ in slices], meter)
-    found: list[list[Match]] = [[] for _ in texts]
-    for (index, start, end), (_, offset), matches in zip(cuts, slices, results, strict=True):
-        last = end == len(texts[index])
-        for match in matches:
-            at = match.start + offset
-            if not (start <= at and (at < end or last)):
-                continue
-            whole = shifted(match, offset)
-            if match.open and whole.end < len(texts[index]):
-                whole = await _closed(scanner, ref, texts[index], whole, meter)
-            found[index].append(whole)
-    return found
+    for group in (cuts[i : i + GROUP] for i in range(0, len(cuts), GROUP)):
+        slices = [local_slice(reach, texts[index], start, end) for index, start, end in group]
+        read = [readings(clean(text)) for text, _ in slices]
+        for ref in refs:
+            results = await seen(scanner, ref, read, meter)
+            for (index, start, end), (_, offset), matches in zip(group, slices, results, strict=True):
+                last = end == len(texts[index])
+                for match in matches:
+                    at = match.start + offset
+                    if not (start <= at and (at < end or last)):
+                        continue
+                    whole = shifted(match, offset)
+                    if match.open and whole.end < len(texts[index]):
+                        whole = await _closed(scanner, ref, texts[index], whole, meter)
+                    found[index].append(forms[index].back(whole))
+        if len(cuts) > GROUP:
+            await asyncio.sleep(0)  # the others on the loop have their turn
+
+
+def reach_of(refs: Iterable[DetectorRef]) -> int:
+    """The longest reach of the local ones among `refs`: all see the same slices, which are read once."""
+    return max((ref.reach for ref in refs if ref.reach is not None), default=0)
 
 
 async def _closed(scanner: Scanner, ref: DetectorRef, text: str, match: Match, meter: Meter | None) -> Match:
@@ -82,7 +95,7 @@ async def _closed(scanner: Scanner, ref: DetectorRef, text: str, match: Match, m
     end = match.end
     while match.open and end < len(text):
         end = min(len(text), 2 * end - first)
-        for candidate in (await seen(scanner, ref, [text[first:end]], meter))[0]:
+        for candidate in (await seen(scanner, ref, [readings(clean(text[first:end]))], meter))[0]:
             if candidate.start + first == match.start and candidate.category == match.category:
                 match = shifted(candidate, first)
                 break
@@ -92,21 +105,22 @@ async def _closed(scanner: Scanner, ref: DetectorRef, text: str, match: Match, m
 
 
 async def _blockwise(
-    scanner: Scanner, ref: DetectorRef, texts: Sequence[str], meter: Meter | None
-) -> list[list[Match]]:
+    scanner: Scanner,
+    ref: DetectorRef,
+    texts: Sequence[str],
+    found: Sequence[list[Match]],
+    meter: Meter | None,
+) -> None:
     cuts = [(index, block) for index, text in enumerate(texts) for block in blocks(text)]
-    results = await seen(scanner, ref, [texts[index][b.seen : b.end] for index, b in cuts], meter)
-    found: list[list[Match]] = [[] for _ in texts]
-    for (index, block), matches in zip(cuts, results, strict=True):
-        found[index] += block.own(matches)
-    return found
+    read = [plain(clean(texts[index][b.seen : b.end])) for index, b in cuts]
+    for (index, block), matches in zip(cuts, await seen(scanner, ref, read, meter), strict=True):
+        found[index].extend(block.own(matches))
 
 
-def local_slice(ref: DetectorRef, text: str, start: int, end: int) -> tuple[str, int]:
+def local_slice(reach: int, text: str, start: int, end: int) -> tuple[str, int]:
     """What a local detector must see to know all matches that start in [start, end), and its offset."""
-    assert ref.reach is not None
-    first = back_from(text, start, ref.reach)
-    return text[first : on_from(text, end, ref.reach)], first
+    first = back_from(text, start, reach) if start else 0
+    return text[first : on_from(text, end, reach)], first
 
 
 def shifted(match: Match, offset: int) -> Match:
@@ -124,18 +138,20 @@ def shifted(match: Match, offset: int) -> Match:
 
 
 async def seen(
-    scanner: Scanner, ref: DetectorRef, slices: Sequence[str], meter: Meter | None = None
+    scanner: Scanner, ref: DetectorRef, read: Sequence[Sequence[Reading]], meter: Meter | None = None
 ) -> list[list[Match]]:
-    """The matches in each slice: in the text itself, and in its reading where it has another form."""
-    texts = [clean(text) for text in slices]
-    readings: list[tuple[int, Reading]] = []
-    for index, text in enumerate(texts):
-        if not text.isascii() and (reading := fold(text)) is not None:
-            readings.append((index, reading))
-    results = await scanner.scan(ref, [*texts, *(reading.text for _, reading in readings)], meter)
-    found = results[: len(texts)]
-    if readings:
-        found = [list(matches) for matches in found]
-        for (index, reading), matches in zip(readings, results[len(texts) :], strict=True):
-            found[index] += [back for m in matches if (back := reading.back(m)) not in found[index]]
+    """The matches in each slice, by its readings; of a derived reading only the validated ones."""
+    texts = [reading.text for of_slice in read for reading in of_slice]
+    results = iter(await scanner.scan(ref, texts, meter))
+    found: list[list[Match]] = []
+    for of_slice in read:
+        matches = next(results)
+        if len(of_slice) > 1:
+            every = dict.fromkeys(matches)
+            for reading in of_slice[1:]:
+                every |= dict.fromkeys(
+                    reading.back(m) for m in next(results) if m.validated or not reading.derived
+                )
+            matches = list(every)
+        found.append(matches)
     return found

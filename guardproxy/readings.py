@@ -1,42 +1,109 @@
-"""Normalised readings of a text, with offsets back to it. Pure.
+"""The readings of a text: other forms in which it says something, with offsets back to it. Pure.
 
-One reading today: every character in its compatibility form (NFKC, character by character) and
-without the invisible ones. It is a mapping of single characters, so the reading of a slice is a
-slice of the reading: a stream and a whole text are read alike. Detectors see the text itself too:
-a footnote mark behind a card number must not turn it into a longer number.
+Detectors see a text as it is, and its compatibility form: NFKC, character by character, without the
+invisible ones. Local detectors also see *derived* readings, in which only validated matches count: look-alike
+letters as ASCII, escapes undone, base64 and hex unpacked, characters set apart joined; nested to a
+depth of three.
+
+Each reading depends on a few characters at a time, so a slice of a text reads as the text itself
+does, and a stream as the whole: `back_from` and `on_from` say how far a slice must reach.
 """
 
+import bisect
 import re
 import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from guardproxy.decodings import (
+    Change,
+    complete,
+    escapes,
+    may_be_apart,
+    packed,
+    run_end,
+    run_start,
+    set_apart,
+)
+from guardproxy.lookalikes import MARKS, lookalike, marks
 from guardproxy.types import Match
 
 # Characters without a picture of their own: format characters (zero width, bidi, soft hyphen, tags),
-# variation selectors, combining grapheme joiner, Hangul fillers.
+# variation selectors, combining grapheme joiner, Hangul fillers, blank patterns, controls.
 INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff]"
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+_FOLDABLE = re.compile("[^\t-\r -~\x85]")
+_UNSEEN = f"[{INVISIBLE.pattern[1:-1]}{MARKS.pattern[1:-2]}]"
+_FLOOD = re.compile(f"(?<={_UNSEEN}{{64}}){_UNSEEN}+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED = re.compile(r"%[0-9A-Fa-f]|&[#A-Za-z]|\\[uxnrtbf\"'/\\]")
+DEPTH = 3  # decodings inside of each other
+# A character of a reading may take eight of a packing text (hex in hex in hex).
+_WIDEST = 8
+_SLACK = 48  # characters of an escape that a slice's beginning may have cut
+
+Span = Callable[[int], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Another form of a text of `length`; `starts[i]` is where its character i stands in the text."""
+    """One form of a text of `length` characters; `span` tells where a character of it stands there."""
 
     text: str
-    starts: tuple[int, ...]
     length: int
+    span: Span | None = None  # None: the text as it is
+    derived: bool = False  # only validated matches count
+    grows: bool = True  # it goes on when the text does
 
     def back(self, match: Match) -> Match:
         """`match` with the offsets of the text that was read."""
-        start, end = self.starts[match.start], self.starts[match.end - 1] + 1
-        if match.open and match.end == len(self.text):
+        if self.span is None:
+            return match
+        start, end = self.span(match.start)[0], self.span(match.end - 1)[1]
+        if match.open and self.grows and match.end == len(self.text):
             end = self.length  # invisible characters at the end must not seem to close it
-        return Match(start, end, match.category, match.score, match.validated, match.open)
+        return Match(start, end, match.category, match.score, match.validated, match.open and self.grows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Where the characters of a changed text stood before."""
+
+    at: list[int]  # where each change begins in the new text
+    end: list[int]  # and ends there
+    source: list[tuple[int, int]]  # the range that it replaced
+
+    def __call__(self, index: int) -> tuple[int, int]:
+        number = bisect.bisect_right(self.at, index) - 1
+        if number < 0:
+            return index, index + 1
+        if index < self.end[number]:
+            return self.source[number]
+        start = self.source[number][1] + index - self.end[number]
+        return start, start + 1
+
+
+def _changed(text: str, changes: Iterable[Change]) -> tuple[str, Span] | None:
+    """`text` with `changes`, and where its characters stood; None when nothing changes."""
+    span = _Changed([], [], [])
+    pieces: list[str] = []
+    done = length = 0
+    for start, end, new in changes:
+        pieces += (text[done:start], new)
+        length += start - done
+        span.at.append(length)
+        length += len(new)
+        span.end.append(length)
+        span.source.append((start, end))
+        done = end
+    if not pieces:
+        return None
+    return "".join((*pieces, text[done:])), span
 
 
 def clean(text: str) -> str:
@@ -49,41 +116,162 @@ def _fold(character: str) -> str:
     return "" if INVISIBLE.match(character) else unicodedata.normalize("NFKC", character)
 
 
+def _folds(text: str) -> Iterator[Change]:
+    for found in _FOLDABLE.finditer(text):
+        character = found[0]
+        if (new := _fold(character)) != character:
+            yield found.start(), found.end(), new
+
+
 def fold(text: str) -> Reading | None:
     """The reading of `text` in compatibility form without invisible characters; None when it is `text`."""
     if text.isascii():
+        if not _CONTROL.search(text):
+            return None
+    elif unicodedata.is_normalized("NFKC", text) and not INVISIBLE.search(text):
         return None
-    if unicodedata.is_normalized("NFKC", text) and not INVISIBLE.search(text):
-        return None
-    pieces: list[str] = []
-    starts: list[int] = []
-    for index, character in enumerate(text):
-        piece = character if character < "\x80" else _fold(character)
-        pieces.append(piece)
-        starts.extend([index] * len(piece))
-    folded = "".join(pieces)
-    return None if folded == text else Reading(folded, tuple(starts), len(text))
+    made = _changed(text, _folds(text))
+    return None if made is None else Reading(made[0], len(text), made[1])
+
+
+def squeezed(text: str) -> Reading:
+    """`text` with its floods of invisible characters cut down to what a slice may have around it."""
+    made = None
+    if not text.isascii() or _CONTROL.search(text):
+        made = _changed(text, ((m.start(), m.end(), "") for m in _FLOOD.finditer(text)))
+    return Reading(text, len(text)) if made is None else Reading(made[0], len(text), made[1])
+
+
+def plain(text: str) -> list[Reading]:
+    """The readings for blockwise detectors: `text` itself, and its compatibility form if that is another."""
+    folded = fold(text)
+    whole = Reading(text, len(text))
+    return [whole] if folded is None else [whole, folded]
+
+
+def readings(text: str) -> list[Reading]:
+    """All readings of `text`, for local detectors; itself first."""
+    found = plain(text)
+    _derive(found[-1], DEPTH, found)
+    return found
+
+
+def _derive(reading: Reading, depth: int, found: list[Reading]) -> None:
+    forms = [reading]
+    if not reading.text.isascii():
+        forms += _rewritten(reading, marks(reading.text))
+        if (ascii_form := lookalike(forms[-1].text)) is not None:
+            last = forms[-1]
+            forms.append(Reading(ascii_form, last.length, last.span or _same, True, last.grows))
+        found += forms[1:]
+    for form in forms:
+        for changes in set_apart(form.text):
+            found += _rewritten(form, changes)
+    if not depth:
+        return
+    inner: list[Reading] = []
+    for form in forms:
+        inner += _unpacked(form)
+    if _ESCAPED.search(forms[-1].text):
+        for form in (forms[0], forms[-1]) if len(forms) > 1 else forms:
+            inner += _rewritten(form, escapes(form.text))
+    for new in inner:
+        found.append(new)
+        folded = _rewritten(new, _folds(new.text))
+        found += folded
+        _derive((folded or [new])[0], depth - 1, found)
+
+
+def _rewritten(reading: Reading, changes: Iterable[Change]) -> list[Reading]:
+    made = _changed(reading.text, changes)
+    if made is None:
+        return []
+    return [Reading(made[0], reading.length, _through(made[1], reading.span), True, reading.grows)]
+
+
+def _unpacked(reading: Reading) -> list[Reading]:
+    return [
+        Reading(
+            inner.text, reading.length, _through(inner.span, reading.span), True, reading.grows and inner.ends
+        )
+        for inner in packed(reading.text)
+    ]
+
+
+def _same(index: int) -> tuple[int, int]:
+    return index, index + 1
+
+
+def _through(inner: Span, outer: Span | None) -> Span:
+    """Where a character stands in the outermost text, when `inner` tells it for the text in between."""
+    if outer is None:
+        return inner
+
+    def span(index: int) -> tuple[int, int]:
+        start, end = inner(index)
+        return outer(start)[0], outer(end - 1)[1]
+
+    return span
+
+
+def _least(text: str) -> int:
+    """The number of characters in the shortest of the readings of `text` that go along with it."""
+    least = len(text)
+    for change in (_folds, marks, *[escapes] * DEPTH):
+        if (made := _changed(text, change(text))) is not None:
+            text = made[0]
+            least = min(least, len(text))
+        elif change is escapes:
+            break
+    for changes in set_apart(text):
+        least = min(least, len(text) - sum(end - start - len(new) for start, end, new in changes))
+    return least
+
+
+def _is_odd(text: str) -> bool:
+    """Whether a reading of `text` may have fewer characters than it has."""
+    return bool(not text.isascii() or _CONTROL.search(text) or _ESCAPED.search(text) or may_be_apart(text))
 
 
 def back_from(text: str, position: int, count: int) -> int:
-    """The position that has `count` visible characters between itself and `position`, or 0."""
+    """The position that has `count` characters of every reading between itself and `position`, or 0.
+
+    At the end of a `text` that goes on, matches which begin before that position are certain.
+    """
+    position = complete(text, position)
     start = max(0, position - count)
-    if text.isascii() or not (hidden := len(INVISIBLE.findall(text, start, position))):
-        return start
-    while hidden and start:
-        earlier = max(0, start - hidden)
-        hidden = len(INVISIBLE.findall(text, earlier, start))
-        start = earlier
+    odd = start and _is_odd(text[start:position])
+    if odd:
+        needed = count + (_SLACK if _ESCAPED.search(text, start, position) else 0)
+        while start and (have := _least(text[start:position])) < needed:
+            start = max(0, start - max(needed - have, (position - start) // 2))
+    most = _WIDEST * (count + _SLACK)
+    if (run := run_start(text, position, most)) < start:
+        start = run
+    elif odd and (inner := _escaped_run(text[max(0, position - most) : position])):
+        start = min(start, max(0, position - inner))
     return start
 
 
+def _escaped_run(text: str) -> int:
+    """How many characters at the end of `text` are escapes of a run that may be base64 or hex."""
+    found = [Reading(text, len(text))]
+    for _ in range(DEPTH):
+        found = _rewritten(found[0], escapes(found[0].text))
+        if not found:
+            break
+        run = run_start(found[0].text, len(found[0].text), len(text))
+        if run < len(found[0].text) and found[0].span is not None:
+            return len(text) - found[0].span(run)[0]
+    return 0
+
+
 def on_from(text: str, position: int, count: int) -> int:
-    """The position that is `count` visible characters after `position`, or the end of `text`."""
+    """The position that has `count` characters of every reading between `position` and itself, or the end."""
     end = min(len(text), position + count)
-    if text.isascii() or not (hidden := len(INVISIBLE.findall(text, position, end))):
-        return end
-    while hidden and end < len(text):
-        later = min(len(text), end + hidden)
-        hidden = len(INVISIBLE.findall(text, end, later))
-        end = later
-    return end
+    most = _WIDEST * (count + _SLACK)
+    if end < len(text) and _is_odd(text[position:end]):
+        needed = most if _escaped_run(text[max(0, position - _SLACK) : position]) else count + _SLACK
+        while end < len(text) and (have := _least(text[position:end])) < needed:
+            end = min(len(text), end + max(needed - have, (end - position) // 2))
+    return max(end, run_end(text, position, most))

@@ -8,12 +8,13 @@ and not inside of a range that reaches beyond it, is final.
 """
 
 import abc
+import re
 from collections.abc import Iterable
 
 from guardproxy.blocks import MARGIN, Block, next_cut
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
-from guardproxy.inspection import seen, shifted
-from guardproxy.readings import back_from
+from guardproxy.inspection import reach_of, seen, shifted
+from guardproxy.readings import Reading, back_from, clean, plain, readings
 from guardproxy.redaction import Range, merge
 from guardproxy.scanning import DetectorRef
 from guardproxy.stage import GuardRun, Hit, StageRun
@@ -22,6 +23,7 @@ from guardproxy.types import Match
 LONGEST_OPEN = 16 * 1024  # characters of an open match that are held; then the action is applied
 MOST_HELD = 64 * 1024  # characters that are held at all; only a flood of invisible ones gets there
 ENDLESS = 1 << 62
+_UNPACKED = re.compile(r"[^A-Za-z0-9+/_=%&#;\\\r\n-]")  # no character of an encoding that we read
 
 
 class Tail:
@@ -30,6 +32,7 @@ class Tail:
     def __init__(self) -> None:
         self.text = ""
         self.start = 0
+        self._read: tuple[int, int, list[Reading]] = (-1, -1, [])
 
     @property
     def end(self) -> int:
@@ -39,6 +42,12 @@ class Tail:
     def piece(self, start: int, end: int) -> str:
         """The characters [start, end)."""
         return self.text[max(0, start - self.start) : max(0, end - self.start)]
+
+    def readings(self, start: int) -> list[Reading]:
+        """The readings of the characters from `start` on; the same for all lanes that ask for the same."""
+        if self._read[:2] != (start, self.end):
+            self._read = (start, self.end, readings(clean(self.piece(start, self.end))))
+        return self._read[2]
 
     def back(self, position: int, count: int) -> int:
         """`count` visible characters before `position`."""
@@ -72,14 +81,15 @@ class Lane(abc.ABC):
 class LocalLane(Lane):
     """A detector with a reach."""
 
-    def __init__(self, guard: GuardRun, ref: DetectorRef) -> None:
+    def __init__(self, guard: GuardRun, ref: DetectorRef, reach: int) -> None:
         super().__init__(guard, ref)
-        self.reach = ref.reach or 0
+        self.reach = reach
         self._needs = 0
         # Scanning for each single character would cost more than holding a few more of them.
         self._step = max(8, self.reach // 4)
         self._next = 0
         self._swallowing: tuple[Match, str] | None = None
+        self._packed = False  # what is swallowed was found in a decoded reading
 
     @property
     def needs(self) -> int:
@@ -94,25 +104,23 @@ class LocalLane(Lane):
             return await self._swallow(run, tail, final)
         end = tail.end if final else tail.back(tail.end, self.reach)
         if end <= self.known and not final:
-            self._next = self.known + self.reach + self._step
+            # To look again at each event at what is held for long would take time without bound.
+            held = tail.end - self.known
+            self._next = max(self.known + self.reach + self._step, tail.end + held // 8)
             return []
-        first = tail.back(self.known, self.reach)
-        found = [
-            shifted(match, first)
-            for match in (await seen(run.scanner, self.ref, [tail.piece(first, tail.end)], self.guard.meter))[
-                0
-            ]
-        ]
+        first = self._needs
+        (matches,) = await seen(run.scanner, self.ref, [tail.readings(first)], self.guard.meter)
+        found = [shifted(match, first) for match in matches]
         certain = [m for m in found if self.known <= m.start and (m.start < end or final)]
         growing = [m for m in certain if m.open and m.end == tail.end and not final]
         if growing:
-            return self._grow(tail, min(growing, key=lambda m: m.start), certain)
+            return await self._grow(run, tail, min(growing, key=lambda m: m.start), certain)
         self.known = end
         self._needs = tail.back(end, self.reach)
         self._next = tail.end + self._step
         return certain
 
-    def _grow(self, tail: Tail, growing: Match, certain: list[Match]) -> list[Match]:
+    async def _grow(self, run: StageRun, tail: Tail, growing: Match, certain: list[Match]) -> list[Match]:
         """An open match at the end: wait for more of it, or when it is too long, apply the action now."""
         self.known = growing.start
         self._needs = tail.back(growing.start, self.reach)
@@ -123,6 +131,10 @@ class LocalLane(Lane):
             return before
         endless = Match(growing.start, ENDLESS, growing.category, growing.score, growing.validated, True)
         self._swallowing = (endless, tail.piece(growing.start, growing.start + self.reach))
+        plainly = await seen(
+            run.scanner, self.ref, [plain(clean(tail.piece(growing.start, tail.end)))], self.guard.meter
+        )
+        self._packed = all(m.start for m in plainly[0] if m.category == growing.category)
         self._seen_up_to(tail)
         return [*before, endless]
 
@@ -135,17 +147,27 @@ class LocalLane(Lane):
         """Does the construct close in what arrived? Its opening and its last characters tell."""
         assert self._swallowing is not None
         endless, opening = self._swallowing
+        if self._packed:
+            found = _UNPACKED.search(tail.piece(self.known, tail.end))
+            if found is None and not final:
+                self._seen_up_to(tail)
+                return []
+            return await self._closed(run, tail, self.known + found.start() if found else tail.end, final)
         latest = tail.piece(self._needs, tail.end)
-        results = await seen(run.scanner, self.ref, [opening + latest], self.guard.meter)
+        results = await seen(run.scanner, self.ref, [readings(clean(opening + latest))], self.guard.meter)
         whole = [m for m in results[0] if m.start == 0 and m.category == endless.category]
         end = max((m.end for m in whole), default=0)
         if end == len(opening) + len(latest) and any(m.open for m in whole) and not final:
             self._seen_up_to(tail)
             return []
+        return await self._closed(run, tail, self._needs + max(0, end - len(opening)), final)
+
+    async def _closed(self, run: StageRun, tail: Tail, close: int, final: bool) -> list[Match]:
+        assert self._swallowing is not None
+        endless, _ = self._swallowing
         self._swallowing = None
-        close = self._needs + max(0, end - len(opening))
         self.known = close
-        self._needs = max(tail.start, close - self.reach)
+        self._needs = tail.back(close, self.reach)
         self._next = 0
         closed = Match(endless.start, close, endless.category, endless.score, endless.validated)
         return [closed, *await self.advance(run, tail, final)]
@@ -177,8 +199,8 @@ class BlockLane(Lane):
             cut = tail.end
         if not ready and not final:
             return []
-        texts = [tail.piece(block.seen, block.end) for block in ready]
-        results = await seen(run.scanner, self.ref, texts, self.guard.meter) if texts else []
+        read = [plain(clean(tail.piece(block.seen, block.end))) for block in ready]
+        results = await seen(run.scanner, self.ref, read, self.guard.meter) if read else []
         certain: list[Match] = []
         for block, matches in zip(ready, results, strict=True):
             certain += block.own(matches)
@@ -197,11 +219,16 @@ class Window:
     def __init__(self, run: StageRun, guards: Iterable[GuardRun]) -> None:
         self._run = run
         self._tail = Tail()
-        self._lanes: list[Lane] = [
-            (LocalLane if ref.reach is not None else BlockLane)(guard, ref)
+        refs = [
+            (guard, ref)
             for guard in guards
             if guard.name not in run.failed
             for ref in run.scanner.refs(guard.name)
+        ]
+        reach = reach_of(ref for _, ref in refs)
+        self._lanes: list[Lane] = [
+            BlockLane(guard, ref) if ref.reach is None else LocalLane(guard, ref, reach)
+            for guard, ref in refs
         ]
         self._matches: list[Hit] = []
         self._ranges: list[Range] = []

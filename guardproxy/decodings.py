@@ -1,0 +1,233 @@
+"""What may be packed or spelled out in a text: escapes, base64, hex, and characters set apart. Pure.
+
+Everything here is a function of a few characters, so that a slice of a text is decoded as the text
+itself is: escapes stand for themselves, and base64 and hex are read at every alignment.
+"""
+
+import binascii
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.entities import html5
+
+Change = tuple[int, int, str]  # the range of a text, and what stands there in its reading
+
+# Percent-encoding (RFC 3986), HTML's character references, and the escapes of JSON, JavaScript and C.
+_ESCAPE = re.compile(
+    r"(?:%[0-9A-Fa-f]{2})+"
+    r"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});?"
+    r"|&[A-Za-z][A-Za-z0-9]{1,31};"
+    r"|\\{1,8}+(?:u[dD][89abAB][0-9A-Fa-f]{2}\\{1,8}u[dD][c-fC-F][0-9A-Fa-f]{2}"
+    r"|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|[nrtbf\"'/])"
+)
+_PARTIAL = re.compile(
+    r"(?:(?:%[0-9A-Fa-f]{2}){0,3}%[0-9A-Fa-f]?|(?:%[0-9A-Fa-f]{2}){1,3}"
+    r"|&(?:#[0-9]{0,7}|#[xX][0-9A-Fa-f]{0,6}|[A-Za-z][A-Za-z0-9]{0,31})?"
+    r"|(?:\\{1,8}u[dD][89abAB][0-9A-Fa-f]{2})?\\{1,8}(?:u[0-9A-Fa-f]{0,3}|u\{[0-9A-Fa-f]{0,6}|x[0-9A-Fa-f]?)?"
+    r"|\\{1,8}u[dD][89abAB][0-9A-Fa-f]{2})\Z"
+)
+_LONGEST_ESCAPE = 48
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+
+# Runs of characters that may be base64 (RFC 4648, both alphabets) or hex; wrapped lines go on.
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+_RUN = re.compile(
+    r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{12,}"
+    r"(?:(?<=[A-Za-z0-9+/_-]{40})\r?\n[ \t]{0,8}[A-Za-z0-9+/_-]{4,})*"
+)
+_WRAPPED = re.compile(r"[A-Za-z0-9+/_-]{40}\r?\n[ \t]{0,8}\Z")
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+LONG = 24  # characters of a run from which on it is read at every alignment
+READABLE = 16  # characters that chance does not make out of other bytes: once in a million per byte
+_READABLE = re.compile("[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\udc80-\udcff\ufffd]{8,}")
+_URL_SAFE = str.maketrans("-_", "+/")
+
+# Single characters, each set apart from the next (`A K I A`, `4-1-1-1`), and the groups of a card.
+_BLANK = r"[ \t\u00a0]"
+_DASH = r"[-._/\u2010-\u2015]"
+_APART = re.compile(
+    rf"(?<!\S)\S(?:{_BLANK}{{1,3}}\S){{7,}}(?!\S)|(?<!\w)\w(?:(?P<mark>[-._/:])\w)(?:(?P=mark)\w){{6,}}(?!\w)"
+)
+_DIGITS_APART = re.compile(rf"(?<!\w)[0-9](?:{_BLANK}{{1,3}}[0-9]){{11,}}(?!\w)")
+_GROUPS_APART = re.compile(  # the digit comes first: that is what the engine can look for fast
+    rf"[0-9](?<!\w[0-9])(?<![0-9.,]{_BLANK}[0-9])[0-9]{{3}}"
+    rf"(?P<gap>{_BLANK}{{2,4}}|{_BLANK}{{0,2}}{_DASH}{_BLANK}{{0,2}})"
+    r"(?:[0-9]{4}(?P=gap)[0-9]{4}(?P=gap)[0-9]{1,7}|[0-9]{6}(?P=gap)[0-9]{4,5})"
+    rf"(?!{_BLANK}*[0-9.,]*[0-9])(?!\w)"
+)
+_GAP = re.compile(rf"{_BLANK}+")
+_MAYBE_SINGLES = re.compile(rf"{_BLANK}\S(?:{_BLANK}{{1,3}}\S){{2}}{_BLANK}|[-._/:]\w(?:[-._/:]\w){{2}}\b")
+_MAYBE_GROUPS = re.compile(rf"[0-9]{{4}}{_BLANK}{{0,2}}(?:{_BLANK}|{_DASH}){_BLANK}{{0,2}}[0-9]{{4}}")
+
+
+def escapes(text: str) -> Iterator[Change]:
+    """The escapes of `text`, and the characters that they stand for."""
+    for found in _ESCAPE.finditer(text):
+        start = found.start()
+        if found[0][0] == "%":
+            data = bytes.fromhex(found[0].replace("%", ""))
+            for character in data.decode("utf-8", "surrogateescape"):
+                end = start + 3 * len(character.encode("utf-8", "surrogateescape"))
+                yield start, end, "\ufffd" if "\udc80" <= character <= "\udcff" else character
+                start = end
+        elif (new := _character(found[0])) is not None:
+            yield start, found.end(), new
+
+
+def _character(escape: str) -> str | None:
+    if escape[0] == "&":
+        name = escape[1:].rstrip(";")
+        if name[0] != "#":
+            return html5.get(f"{name};")
+        digits = name[1:]
+        return _of_code(int(digits[1:], 16) if digits[0] in "xX" else int(digits))
+    spelled = escape.lstrip("\\")
+    if spelled[0] not in "ux":
+        return _CONTROLS.get(spelled, spelled)
+    code = int(spelled[1:].strip("{}")[:6] if spelled[1] == "{" else spelled[1:5], 16)
+    if len(spelled) > 5 and spelled[1] != "{":  # a surrogate pair
+        return chr(0x10000 + ((code & 0x3FF) << 10) + (int(spelled[-4:], 16) & 0x3FF))
+    return _of_code(code)
+
+
+def _of_code(code: int) -> str:
+    return "\ufffd" if code > 0x10FFFF or 0xD800 <= code < 0xE000 or not code else chr(code)
+
+
+def complete(text: str, position: int) -> int:
+    """The last position, up to `position`, at which no escape has begun that goes on behind it."""
+    found = _PARTIAL.search(text, max(0, position - _LONGEST_ESCAPE), position)
+    return found.start() if found else position
+
+
+def set_apart(text: str) -> list[list[Change]]:
+    """The ways in which characters of `text` are set apart: for each, what to leave out or to narrow."""
+    found: list[list[Change]] = []
+    if _MAYBE_SINGLES.search(text):
+        found += (list(_between_singles(text)), list(_between_digits(text)))
+    if _MAYBE_GROUPS.search(text):
+        found.append(list(_between_groups(text)))
+    return [changes for changes in found if changes]
+
+
+def _between_singles(text: str) -> Iterator[Change]:
+    for found in _APART.finditer(text):
+        gaps = _GAP if found["mark"] is None else re.compile(re.escape(found["mark"]))
+        for gap in gaps.finditer(text, found.start() + 1, found.end() - 1):
+            yield gap.start(), gap.end(), ""
+
+
+def _between_digits(text: str) -> Iterator[Change]:
+    """The same between digits alone, whatever single letters stand beside them."""
+    for found in _DIGITS_APART.finditer(text):
+        for gap in _GAP.finditer(text, found.start(), found.end()):
+            yield gap.start(), gap.end(), ""
+
+
+def _between_groups(text: str) -> Iterator[Change]:
+    for found in _GROUPS_APART.finditer(text):
+        for gap in re.finditer("[^0-9]+", found[0]):
+            yield found.start() + gap.start(), found.start() + gap.end(), " "
+
+
+def may_be_apart(text: str) -> bool:
+    """Whether characters of `text` may be set apart."""
+    return bool(_MAYBE_SINGLES.search(text) or _MAYBE_GROUPS.search(text))
+
+
+def run_start(text: str, position: int, most: int) -> int:
+    """Where the run begins that may be base64 or hex and goes up to `position`; at most `most` back."""
+    low = max(0, position - most)
+    start = position
+    while True:
+        start = low + len(text[low:start].rstrip(_ALPHABET))
+        wrapped = _WRAPPED.search(text, max(low, start - 52), start)
+        if wrapped is None:
+            return start
+        start = wrapped.start() + 40
+
+
+def run_end(text: str, position: int, most: int) -> int:
+    """Where the run ends that may be base64 or hex and goes on at `position`; at most `most` further."""
+    found = _ON.match(text, position, position + most)
+    return found.end() if found else position
+
+
+_ON = re.compile(r"[A-Za-z0-9+/_-]*(?:(?<=[A-Za-z0-9+/_-]{40})\r?\n[ \t]{0,8}[A-Za-z0-9+/_-]{4,})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A readable text that was packed in another one."""
+
+    text: str
+    encoding: str  # of the packed bytes
+    first: int  # the byte at which `text` begins
+    places: "range | list[int]"  # where each packing character stands
+    bits: int  # of a packing character: 6 in base64, 4 in hex
+    ends: bool  # nothing readable follows in its run
+
+    def span(self, index: int) -> tuple[int, int]:
+        """Where the character `index` stands in the text that it was packed in."""
+        start = self.first + len(self._bytes(self.text[:index]))
+        end = start + len(self._bytes(self.text[index]))
+        low, high = 8 * start // self.bits, (8 * end + self.bits - 1) // self.bits
+        return self.places[low], self.places[min(high, len(self.places)) - 1] + 1
+
+    def _bytes(self, text: str) -> bytes:
+        return text.encode(self.encoding, "surrogatepass")
+
+
+def packed(text: str) -> Iterator[Packed]:
+    """The readable texts that are packed in `text` as base64 or hex, at any alignment."""
+    for run in _RUN.finditer(text):
+        places: range | list[int] = range(run.start(), run.end())
+        characters = run[0]
+        if "\n" in characters:
+            places = [at for at in places if text[at] not in "\r\n \t"]
+            characters = "".join(characters.split())
+        ends = run.end() == len(text)
+        long = len(characters) >= LONG
+        least = READABLE if long else 3 * len(characters) // 4
+        plain = characters.translate(_URL_SAFE)
+        for shift in range(4 if long else 1):
+            yield from _readable(_base64(plain[shift:]), places[shift:], 6, least, ends)
+        if _HEX.fullmatch(characters):
+            least = READABLE if long else len(characters) // 2
+            for shift in range(2 if long else 1):
+                even = len(characters) - (len(characters) - shift) % 2
+                data = bytes.fromhex(characters[shift:even])
+                yield from _readable(data, places[shift:], 4, least, ends)
+
+
+def _base64(characters: str) -> bytes:
+    rest = len(characters) % 4
+    if rest == 1:
+        characters, rest = characters[:-1], 0
+    return binascii.a2b_base64(characters + "=" * (-rest % 4))
+
+
+def _readable(
+    data: bytes, places: "range | list[int]", bits: int, least: int, ends: bool
+) -> Iterator[Packed]:
+    if 3 * data.count(0) > len(data):
+        for shift in (0, 1):
+            pairs = data[shift : len(data) - (len(data) - shift) % 2]
+            yield from _pieces(
+                pairs.decode("utf-16-le", "replace"), "utf-16-le", shift, places, bits, least // 2, ends
+            )
+        return
+    text = data.decode("utf-8", "surrogateescape")
+    yield from _pieces(text, "utf-8", 0, places, bits, least, ends)
+
+
+def _pieces(
+    text: str, encoding: str, shift: int, places: "range | list[int]", bits: int, least: int, ends: bool
+) -> Iterator[Packed]:
+    for found in _READABLE.finditer(text):
+        if len(found[0]) >= least:
+            before = text[: found.start()]
+            first = shift + len(
+                before.encode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
+            )
+            yield Packed(found[0], encoding, first, places, bits, ends and found.end() == len(text))
