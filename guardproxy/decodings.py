@@ -50,7 +50,7 @@ _APART = re.compile(
 )
 _DIGITS_APART = re.compile(rf"(?<!\w)[0-9](?:{_BLANK}{{1,3}}[0-9]){{11,}}(?!\w)")
 _GROUPS_APART = re.compile(  # the digit comes first: that is what the engine can look for fast
-    rf"[0-9](?<!\w[0-9])(?<![0-9.,]{_BLANK}[0-9])[0-9]{{3}}"
+    r"[0-9](?<!\w[0-9])" + "".join(rf"(?<![0-9.,]{_BLANK}{{{n}}}[0-9])" for n in range(1, 5)) + r"[0-9]{3}"
     rf"(?P<gap>{_BLANK}{{2,4}}|{_BLANK}{{0,2}}{_DASH}{_BLANK}{{0,2}})"
     r"(?:[0-9]{4}(?P=gap)[0-9]{4}(?P=gap)[0-9]{1,7}|[0-9]{6}(?P=gap)[0-9]{4,5})"
     rf"(?!{_BLANK}*[0-9.,]*[0-9])(?!\w)"

@@ -1,0 +1,191 @@
+"""Ways to write a value so that it slips past: every spelling of every value is found, whole and streamed.
+
+To extend: add a spelling to SPELLINGS (a function of the value) or a value to VALUES. A spelling that
+no detector can undo belongs into docs/coverage.md instead.
+"""
+
+import asyncio
+import base64
+import html
+import random
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+
+from guardproxy import Guard
+from guardproxy.channels import FlowingText
+from guardproxy.redaction import splice
+from guardproxy.scanning import Scanner
+from guardproxy.settings import Settings
+from guardproxy.types import TextPart
+from guardproxy_pii.cards import Cards
+from guardproxy_pii.iban import Ibans
+from guardproxy_pii.mail import Mail
+from guardproxy_secrets.pem import PrivateKeys
+from guardproxy_secrets.tokens import Tokens
+from tests.test_window import run_of
+
+VALUES = {
+    "card": "4111 1111 1111 1111",
+    "card-plain": "5555555555554444",
+    "mail": "ada.lovelace@example.org",
+    "iban": "GB82 WEST 1234 5698 7654 32",
+    "aws": "AK" + "IAQX3T7ZP2LM5NV4RD",
+    "github": "ghp" + "_16C7e42F292c6912E7710c838347Ae178B4a",
+}
+PHRASE = "Please note {} for later."
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def each(form: str) -> Callable[[str], str]:
+    return lambda value: "".join(form.format(ord(c)) for c in value)
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "plain": lambda v: v,
+    "full width": lambda v: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in v),
+    "zero width": "\u200b".join,
+    "soft hyphen": "\u00ad".join,
+    "tags": lambda v: v[:3] + "\U000e0041\U000e007f" + v[3:],
+    "bidi": lambda v: "\u202d" + v[:4] + "\u2066" + v[4:] + "\u202c",
+    "control": lambda v: v[:5] + "\x7f\x01" + v[5:],
+    "variation": lambda v: v[:5] + "\ufe0f" + v[5:],
+    "cyrillic": lambda v: v.translate(str.maketrans("AaceoPpTxIG", "АасеоРрТхІԌ")),
+    "arabic digits": lambda v: v.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")),
+    "mathematical": lambda v: v.translate({ord("0") + i: 0x1D7CE + i for i in range(10)}),
+    "struck through": lambda v: "".join(c + "\u0336" for c in v),
+    "spaced": lambda v: " ".join(v.replace(" ", "")),
+    "spaced by no-break spaces": lambda v: "\u00a0".join(v.replace(" ", "")),
+    "json": each("\\u{:04x}"),
+    "json twice": each("\\\\u{:04x}"),
+    "javascript": each("\\u{{{:x}}}"),
+    "c": each("\\x{:02x}"),
+    "html decimal": each("&#{};"),
+    "html hexadecimal": each("&#x{:X};"),
+    "html names": lambda v: v.replace("@", "&commat;").replace(".", "&period;").replace("_", "&lowbar;"),
+    "url": lambda v: quote(v, safe=""),
+    "url, all": each("%{:02x}"),
+    "url twice": lambda v: quote(quote(v, safe=""), safe=""),
+    "url three times": lambda v: quote(quote(quote(v, safe=""), safe=""), safe=""),
+    "html in url": lambda v: quote(html.escape(v).replace("@", "&#64;"), safe=""),
+    "base64": lambda v: b64(f"see {v}."),
+    "base64 alone": b64,
+    "base64 without padding": lambda v: b64(v).rstrip("="),
+    "base64url": lambda v: base64.urlsafe_b64encode(f"ÿþ {v} ÿþ".encode()).decode(),
+    "base64, wrapped": lambda v: base64.encodebytes(f"{'x' * 70} {v} {'y' * 70}".encode()).decode(),
+    "base64 of UTF-16": lambda v: base64.b64encode(f"echo {v}".encode("utf-16-le")).decode(),
+    "base64 twice": lambda v: b64(b64(f"see {v}.")),
+    "base64 three times": lambda v: b64(b64(b64(f"see {v}."))),
+    "base64 behind a path": lambda v: f"blob/{b64(f'see {v}.')}",
+    "base64 in a data URL": lambda v: f"data:text/plain;base64,{b64(f'see {v}.')}",
+    "base64 of a long text": lambda v: b64("word " * 800 + v + " word" * 800),
+    "hex": lambda v: f"see {v}.".encode().hex(),
+    "hex, upper case": lambda v: f"see {v}.".encode().hex().upper(),
+    "hex of base64": lambda v: b64(f"see {v}.").encode().hex(),
+    "base64 of hex": lambda v: b64(f"see {v}.".encode().hex()),
+    "url of base64": lambda v: quote(b64(f"?>? {v} ?>?"), safe=""),
+    "url of base64, all": lambda v: each("%{:02x}")(b64(f"see {v}.")),
+    "base64 of url": lambda v: b64(f"see {quote(v, safe='')}."),
+    "base64 of html": lambda v: b64(f"see {each('&#{};')(v)}."),
+    "base64 of full width": lambda v: b64("".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in v)),
+    "json of base64": lambda v: b64(f"?>? {v} ?>?").replace("/", "\\/"),
+    "json web token": lambda v: "eyJhbGciOiJub25lIn0." + b64('{"sub":"' + v + '"}').rstrip("=") + ".",
+}
+
+
+@pytest.fixture(scope="module")
+def scanner() -> Scanner:
+    detectors = (Cards(), Ibans(), Mail(), Tokens(), PrivateKeys())
+    for detector in detectors:
+        detector.load()
+        detector.inline_below = 1 << 30
+    return Scanner({"all": Guard("all", detectors)}, Settings())
+
+
+async def whole(scanner: Scanner, text: str) -> str:
+    run = run_of(scanner, "all")
+    hits = await run.hits([TextPart(("x",), text)], run.guards)
+    return splice(text, run.ranges(hits[0]), "[{category}]")
+
+
+async def streamed(scanner: Scanner, text: str, cuts: list[int]) -> list[str]:
+    """What has left after each chunk."""
+    run = run_of(scanner, "all")
+    channel = FlowingText(run, run.guards, ("x",))
+    left = [""]
+    start = 0
+    waiting: list[tuple[int, int]] = []
+    for end in [*cuts, len(text)]:
+        await channel.push(text[start:end])
+        waiting.append((start, end))
+        start = end
+        if end == len(text):
+            await channel.close()
+        out = left[-1]
+        while waiting and waiting[0][1] <= channel.safe:
+            low, high = waiting.pop(0)
+            new = channel.take(low, high)
+            out += text[low:high] if new is None else new
+        left.append(out)
+    return left
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("value", VALUES)
+async def test_no_spelling_slips_past(scanner: Scanner, value: str, spelling: str) -> None:
+    spelled = SPELLINGS[spelling](VALUES[value])
+    text = PHRASE.format(spelled)
+    redacted = await whole(scanner, text)
+    assert redacted.startswith("Please note ")
+    assert redacted.endswith(" for later.")
+    assert "[" in redacted
+    # What is left says nothing: nothing is found in it again, and it is shorter by the value's length.
+    assert await whole(scanner, redacted) == redacted
+    assert len(redacted.partition("[")[0]) + len(redacted.rpartition("]")[2]) <= len(text) - len(
+        VALUES[value]
+    )
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_no_chunking_lets_it_slip_past(scanner: Scanner, spelling: str) -> None:
+    chance = random.Random(spelling)
+    for value in VALUES.values():
+        text = PHRASE.format(SPELLINGS[spelling](value))
+        redacted = await whole(scanner, text)
+        length = len(text)
+        every = [list(range(1, length)), []] if length < 800 else [[]]
+        for cuts in [*every, *(sorted(chance.sample(range(length), min(12, length))) for _ in range(4))]:
+            left = await streamed(scanner, text, cuts)
+            assert left[-1] == redacted
+            assert all(redacted.startswith(part) for part in left)
+
+
+def test_a_private_key_in_base64_of_any_length_is_swallowed(scanner: Scanner) -> None:
+    body = "\n".join("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7" for _ in range(60))
+    begin, end = "-----BEGIN " + "PRIVATE KEY-----", "-----END " + "PRIVATE KEY-----"
+    text = "data: " + b64("\n".join((begin, body, end, ""))) + " done"
+
+    async def check() -> None:
+        redacted = await whole(scanner, text)
+        assert redacted.startswith("data: [PRIVATE_KEY]")
+        assert redacted.endswith(" done")
+        assert len(redacted) < 40
+        for cuts in (list(range(7, len(text), 7)), list(range(100, len(text), 100))):
+            assert (await streamed(scanner, text, cuts))[-1] == redacted
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["\\", '"', "%", "%25", "&", "&amp;", "&#", "a@", "7", "7 ", "1234  ", "A", "A" * 76 + "\n", "\u200b",
+     "a\u0301", "а", "-", "a-", "\\u0041", "41", "\\ud83d", "%e2%82", "\U0001d7d8", "eyJ", "-----BEGIN "],
+)  # fmt: skip
+async def test_time_is_linear_in_the_text(scanner: Scanner, unit: str) -> None:
+    """A text made to be slow is through in seconds; were it quadratic, it would take hours."""
+    run = run_of(scanner, "all")
+    await run.hits([TextPart(("x",), (unit * 300_000)[:300_000])], run.guards)
