@@ -16,11 +16,10 @@ _PREFIXES = (b"x-opper-", b"x-guardproxy-", b"proxy-")
 
 def lower_headers(raw: Raw) -> dict[str, str]:
     """The headers by lower-case name; the values of a repeated one are joined by a comma."""
-    found: dict[str, str] = {}
-    for raw_name, raw_value in raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
+    found: dict[str, list[str]] = {}
+    for name, value in raw:
+        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return {name: values[0] if len(values) == 1 else ", ".join(values) for name, values in found.items()}
 
 
 def request_headers(

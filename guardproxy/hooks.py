@@ -69,13 +69,13 @@ class Hooks:
                 failure("plugin failed", error, plugin=name, hook="step")
         return _Entered(entered) if entered else _NOTHING
 
-    def resolve_policy(self, headers: Mapping[str, str]) -> list[Policy]:
-        """What plugins ask for. A plugin that fails stops the exchange: what it wanted is not known.
+    def resolve_policy(self, headers: Mapping[str, str]) -> list[tuple[str, Policy]]:
+        """What plugins ask for, by name. One that fails stops the exchange: what it wanted is not known.
 
         Raises:
             InternalError: a plugin raised, or returned no Policy.
         """
-        policies: list[Policy] = []
+        policies: list[tuple[str, Policy]] = []
         for name, function in self._resolve_policy:
             found: object = None
             try:
@@ -84,7 +84,7 @@ class Hooks:
                 failure("plugin failed", error, plugin=name, hook="resolve_policy")
                 found = error
             if isinstance(found, Policy):
-                policies.append(found)
+                policies.append((name, found))
             elif found is not None:
                 raise InternalError(f"The plugin '{name}' failed to resolve the policy.")
         return policies

@@ -1,6 +1,6 @@
 """What a pipeline is given and gives: a request, a reply to write to, and an answer of a plugin's."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -9,12 +9,12 @@ from guardproxy.document import dumps
 from guardproxy.errors import InvalidRequest
 from guardproxy.exchange import Exchange
 from guardproxy.headers import Raw
+from guardproxy.policy import REPORT_HEADER
 from guardproxy.profiles import Profile
 from guardproxy.report import Form, Reporter
 from guardproxy.shapes import GRAMMAR
 from guardproxy.types import LocalReply
 
-REPORT_HEADER = "x-opper-guard-report"
 # The API's own; another name could carry a text past the guards.
 QUERY_NAMES = frozenset(("include", "include[]", "stream", "starting_after", "api-version"))
 
@@ -64,22 +64,32 @@ class LocalAnswer:
         return self._body
 
 
-def reporter_of(exchange: Exchange, profile: Profile) -> Reporter:
-    """How this exchange reports: as its front door does, or as the request asks.
+def report_form(headers: Mapping[str, str]) -> Form | None:
+    """The form of the report that a request asks for; None when it leaves that to its front door.
 
     Raises:
         InvalidRequest: an unknown form.
     """
-    word = exchange.headers.get(REPORT_HEADER, "").strip().lower()
+    word = headers.get(REPORT_HEADER, "").strip().lower()
     if not word:
-        return Reporter(exchange, profile.form)
+        return None
     if word not in set(Form):
         raise InvalidRequest(
             f"X-Opper-Guard-Report: unknown form. Forms: {', '.join(Form)}.",
             param="X-Opper-Guard-Report",
             code="unknown_report",
         )
-    return Reporter(exchange, Form(word), asked=True)
+    return Form(word)
+
+
+def reporter_of(exchange: Exchange, profile: Profile) -> Reporter:
+    """How this exchange reports: as its front door does, or as the request asks.
+
+    Raises:
+        InvalidRequest: an unknown form.
+    """
+    asked = report_form(exchange.headers)
+    return Reporter(exchange, asked or profile.form, asked=asked is not None)
 
 
 def check_query(query: bytes) -> None:

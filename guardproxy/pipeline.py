@@ -26,7 +26,7 @@ from guardproxy.settings import ClientKey, Settings
 from guardproxy.shapes import GRAMMAR
 from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
-from guardproxy.types import Guard, Outcome, Path, Policy, Stage, Step, StepKind
+from guardproxy.types import Guard, Outcome, Path, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 
 _STREAM = "text/event-stream"
@@ -94,7 +94,10 @@ class Pipeline:
         exchange.client = key.name if key else None
         name = exchange.headers.get("x-opper-name", "")
         exchange.name = name if GRAMMAR.fullmatch(name) else None
-        exchange.policy = self._policy(exchange, key)
+        resolved = policy.resolve(
+            self._settings.floor, key, exchange.headers, self._hooks.resolve_policy, self._guards
+        )
+        exchange.policy = resolved.policy
         reporter = reporter_of(exchange, profile)
         if exchange.policy.enforced():
             check_query(incoming.query)
@@ -150,16 +153,6 @@ class Pipeline:
                 finally:
                     await answer.aclose()
 
-    def _policy(self, exchange: Exchange, key: ClientKey | None) -> Policy:
-        asked = policy.from_headers(exchange.headers, self._guards)
-        own = self._hooks.resolve_policy(exchange.headers)
-        joined = policy.join((self._settings.floor, key.policy if key else Policy(), asked, *own))
-        for stage in Stage:
-            for name in joined.stage(stage):
-                if name not in self._guards or stage not in self._guards[name].stages:
-                    raise InternalError(f"A plugin asks for a guard that does not serve the {stage}.")
-        return joined
-
     async def _input(
         self, exchange: Exchange, step: Step, key: ClientKey | None, body: bytes
     ) -> inputs.Forwarded:
@@ -171,7 +164,7 @@ class Pipeline:
         plain = self._plain(exchange, body)
         background = facts.of_request(exchange, plain)
         check_model(key, exchange.model, plain)
-        if background and any(_holds(exchange.policy, stage) for stage in Stage):
+        if background and exchange.policy.holds():
             raise NotImplementedYet(
                 "A response in the background cannot be inspected yet; leave out 'background', or the guards "
                 "that block or redact.",
@@ -293,10 +286,6 @@ class Pipeline:
         headers = response_head(exchange, [], (), {**error.headers, **length})
         await reply.start(error.status, headers)
         await reply.end(body)
-
-
-def _holds(whole: Policy, stage: Stage) -> bool:
-    return any(not rule.shadow and rule.action.word != "flag" for rule in whole.stage(stage).values())
 
 
 def _unseen(_: Step) -> AbstractContextManager[object]:

@@ -1,34 +1,108 @@
-"""Headers and floor to a Policy; a Policy and findings to a Verdict. Pure."""
+"""Floor, key, headers and plugins to a Policy; a Policy and findings to a Verdict. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from guardproxy.errors import InvalidRequest
+from guardproxy.errors import InternalError, InvalidRequest
+from guardproxy.settings import ClientKey
 from guardproxy.types import Action, Finding, Guard, Outcome, Policy, Receipt, Rule, Stage, Verdict
 
 ACTION_HEADER = "x-opper-guard-action"
+REPORT_HEADER = "x-opper-guard-report"
 STAGE_HEADERS = {Stage.INPUT: "x-opper-guard-input", Stage.OUTPUT: "x-opper-guard-output"}
-_SPELLED = {
-    ACTION_HEADER: "X-Opper-Guard-Action",
+SPELLED = {
     STAGE_HEADERS[Stage.INPUT]: "X-Opper-Guard-Input",
     STAGE_HEADERS[Stage.OUTPUT]: "X-Opper-Guard-Output",
+    ACTION_HEADER: "X-Opper-Guard-Action",
+    REPORT_HEADER: "X-Opper-Guard-Report",
 }
+_FAMILY = "x-opper-guard-"
 _NAME = re.compile(r"[a-z0-9_-]+")
 _ACTIONS = ", ".join(action.word for action in Action)
+
+
+class Asked(NamedTuple):
+    """What one origin asks for: the floor, a key, the request's headers, or a plugin."""
+
+    origin: str
+    policy: Policy
+
+
+class Resolved(NamedTuple):
+    """The policy of an exchange, and who asked for what."""
+
+    policy: Policy
+    asked: tuple[Asked, ...]
+
+    def origins(self, stage: Stage, guard: str) -> list[tuple[str, Rule, bool]]:
+        """Who named `guard` at `stage`, with which rule, and whether the policy would be another without it.
+
+        Two who ask for the same both count: it would be another without the two.
+        """
+        final = self.policy.stage(stage)[guard]
+        named = [
+            (a.origin, a.policy.stage(stage)[guard]) for a in self.asked if guard in a.policy.stage(stage)
+        ]
+        found = []
+        for origin, rule in named:
+            others = [other for _, other in named if other != rule]
+            without = join(Policy({guard: other}) for other in others).input.get(guard)
+            found.append((origin, rule, without != final))
+        return found
+
+
+def resolve(
+    floor: Policy,
+    key: ClientKey | None,
+    headers: Mapping[str, str],
+    plugins: Callable[[Mapping[str, str]], Iterable[tuple[str, Policy]]],
+    guards: Mapping[str, Guard],
+) -> Resolved:
+    """The policy of a request: all that is asked for, joined, so that nothing can loosen another.
+
+    `plugins` gives each plugin's name and what it asks for; called when the headers are right.
+
+    Raises:
+        InvalidRequest: the headers are wrong, as of `from_headers`.
+        InternalError: a plugin asks for a guard that does not exist or does not serve the stage.
+    """
+    asked = [Asked("floor", floor)]
+    if key is not None:
+        asked.append(Asked(f"key {key.name}", key.policy))
+    asked.append(Asked("header", from_headers(headers, guards)))
+    for name, policy in plugins(headers):
+        for stage in Stage:
+            if any(guard not in guards or stage not in guards[guard].stages for guard in policy.stage(stage)):
+                raise InternalError(f"The plugin '{name}' asks for a guard that does not serve the {stage}.")
+        asked.append(Asked(f"plugin {name}", policy))
+    return Resolved(join(policy for _, policy in asked), tuple(asked))
 
 
 def from_headers(headers: Mapping[str, str], guards: Mapping[str, Guard]) -> Policy:
     """The policy that a request's own headers ask for (names in lower case, repeated ones comma-joined).
 
     Raises:
-        InvalidRequest: an unknown guard, a guard at a stage that it does not serve, or an unknown action.
+        InvalidRequest: an unknown guard, a guard at a stage that it does not serve, or an unknown action;
+            or a header that looks like one of these and is none.
     """
+    _check_spelling(headers)
     default = _default_action(headers.get(ACTION_HEADER, ""))
     rules = {
         stage: _stage_rules(headers.get(name, ""), stage, default, guards)
         for stage, name in STAGE_HEADERS.items()
     }
     return Policy(rules[Stage.INPUT], rules[Stage.OUTPUT])
+
+
+def _check_spelling(headers: Mapping[str, str]) -> None:
+    # Whoever writes X_Opper_Guard_Input, or -Inputs, wants a guard, and would believe that it ran.
+    for name in headers:
+        if name.strip().replace("_", "-").startswith(_FAMILY) and name not in SPELLED:
+            raise InvalidRequest(
+                f"A header that begins with X-Opper-Guard- is unknown. Known: {', '.join(SPELLED.values())}.",
+                code="unknown_header",
+            )
 
 
 def _default_action(value: str) -> Action:
@@ -39,7 +113,7 @@ def _default_action(value: str) -> Action:
 def _stage_rules(value: str, stage: Stage, default: Action, guards: Mapping[str, Guard]) -> dict[str, Rule]:
     header = STAGE_HEADERS[stage]
     rules: dict[str, Rule] = {}
-    for entry in value.split(","):
+    for entry in dict.fromkeys(value.split(",")):  # a header may be long; each entry is judged once
         name, given, word = (piece.strip() for piece in entry.partition("="))
         name = name.lower()
         if not name and not given:
@@ -56,7 +130,7 @@ def check_guard(name: str, stage: Stage, guards: Mapping[str, Guard], header: st
     Raises:
         InvalidRequest: names the guards that there are.
     """
-    param = _SPELLED[header]
+    param = SPELLED[header]
     known = ", ".join(sorted(n for n, guard in guards.items() if stage in guard.stages)) or "none"
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
@@ -82,8 +156,8 @@ def _action(word: str, header: str) -> Action:
     action = Action.parse(word)
     if action is None:
         raise InvalidRequest(
-            f"{_SPELLED[header]}: unknown action. Actions: {_ACTIONS}.",
-            param=_SPELLED[header],
+            f"{SPELLED[header]}: unknown action. Actions: {_ACTIONS}.",
+            param=SPELLED[header],
             code="unknown_action",
         )
     return action

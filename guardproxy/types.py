@@ -194,6 +194,11 @@ class Policy:
         """Whether a guard that is no shadow runs at one of `stages` (at any, when none is named)."""
         return any(not rule.shadow for s in stages or Stage for rule in self.stage(s).values())
 
+    def holds(self, *stages: Stage) -> bool:
+        """Whether traffic may be changed or stopped at one of `stages` (at any, when none is named)."""
+        rules = [rule for s in stages or Stage for rule in self.stage(s).values()]
+        return any(not rule.shadow and rule.action > Action.FLAG for rule in rules)
+
 
 def _join(left: Mapping[str, Rule], right: Mapping[str, Rule]) -> Mapping[str, Rule]:
     joined = dict(left)
