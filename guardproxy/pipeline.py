@@ -107,7 +107,11 @@ class Pipeline:
         exchange.request = forwarded.body
         watching = self._watch_input(exchange, step, body)
         try:
-            await self._answer(exchange, step, incoming, profile, reporter, forwarded, reply)
+            try:
+                await self._answer(exchange, step, incoming, profile, reporter, forwarded, reply)
+            except GuardProxyError as error:
+                # Before the shadows of the input are done: they run to their end, and nobody waits for them.
+                await self._fail(exchange, error, reply)
             if watching is not None:
                 await watching
         finally:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guardproxy import logs
 from guardproxy.errors import ConfigError
@@ -41,6 +42,15 @@ def create_app(settings: Settings) -> App:
     return importlib.import_module("guardproxy.app").create_app(settings)
 
 
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, but a chunked body's trailers do not become headers, early or late as the packets come."""
+
+    def on_headers_complete(self) -> None:
+        """Begin the exchange; what the parser reports from here on are trailers, and nobody reads them."""
+        super().on_headers_complete()
+        self.headers = []
+
+
 class Server(uvicorn.Server):
     """uvicorn, but it says when it is ready and when it drains, and a stop by signal is a success."""
 
@@ -49,7 +59,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 interface="asgi3",
                 lifespan="on",
