@@ -1,4 +1,4 @@
-"""The command line: serve, demo, plugins, config, completion.
+"""The command line: serve, demo, explain, plugins, config, completion.
 
 Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
 """
@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
 import importlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import msgspec
 import pluggy
 import rich_click as click
 from click.shell_completion import get_completion_class
+from rich.console import Console
 
 from guardproxy import logs, plugins, serve
-from guardproxy.errors import ConfigError
+from guardproxy.errors import ConfigError, GuardProxyError
+from guardproxy.explain import explain
 from guardproxy.settings import SETTINGS, Loaded, Setting, load_with_origins, masked
 from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
 
@@ -108,6 +111,28 @@ def serve_command(ctx: click.RichContext, /, file: Path | None, **flags: str | N
 def demo(ctx: click.RichContext, /, upstream: str | None, stay: bool) -> None:
     """Show what guardproxy does, exchange by exchange."""
     ctx.exit(importlib.import_module("guardproxy.demo").run_demo(upstream, stay))
+
+
+@cli.command("explain")
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of the request; repeatable."
+)
+@click.option("--key", metavar="NAME", help="The name of the client's entry in [[keys]].")
+@_config_option
+@click.pass_context
+def explain_command(
+    ctx: click.RichContext, /, headers: tuple[str, ...], key: str | None, file: Path | None
+) -> None:
+    """Show the policy that a request gets, and who asked for what. A refused request is exit code 2."""
+    manager, loaded = _load(file, {})
+    logs.configure(loaded.settings)  # a plugin that fails is logged
+    try:
+        found = explain(manager, loaded.settings, key, headers)
+    except GuardProxyError as error:
+        click.echo(f"guardproxy: refused: {error.status} {error.error_code}: {error.message}", err=True)
+        ctx.exit(2)
+    # In a pipe each fact keeps to its line.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(found)
 
 
 @cli.command("plugins")

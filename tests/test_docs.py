@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pluggy
 import pytest
+from rich.console import Console
 
 from guardproxy import Guard, Policy, errors, hookspecs
 from guardproxy.errors import GuardProxyError
+from guardproxy.explain import explain
 from guardproxy.plugins import load_plugins, settings_types
 from guardproxy.settings import UNSCANNABLE_REASONS, load_settings
 from guardproxy.testing.locality import check_locality
@@ -163,6 +165,20 @@ def test_the_readme_is_short_and_its_settings_work(tmp_path: Path) -> None:
     settings = load_settings(file, environment, {}, settings_types(load_plugins()))
     assert settings.floor.output["toxicity"].shadow
     assert settings.keys[0].policy.input["pii"].action.word == "block"
+
+
+def test_the_readme_explains_its_own_settings(tmp_path: Path) -> None:
+    file = tmp_path / "guardproxy.toml"
+    file.write_text(blocks(README, "toml")[0], "utf-8")
+    manager = load_plugins()
+    environment = {"OPENAI_API_KEY": "provider", "TEAM_A_SHA256": "a" * 64}
+    settings = load_settings(file, environment, {}, settings_types(manager))
+    command, shown = README.split("$ guardproxy explain ", 1)[1].split("…\n", 1)
+    assert command.strip() == "--key team-a --header 'X-Opper-Guard-Input: pii'"
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(explain(manager, settings, "team-a", ["X-Opper-Guard-Input: pii"]))
+    assert shown.split("```")[0] in captured.get()
 
 
 def test_no_example_is_a_key_that_opens_anything() -> None:
