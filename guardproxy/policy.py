@@ -17,7 +17,7 @@ SPELLED = {
     ACTION_HEADER: "X-Opper-Guard-Action",
     REPORT_HEADER: "X-Opper-Guard-Report",
 }
-_FAMILY = "x-opper-guard-"
+_FAMILY = "x-opper-guard"
 _NAME = re.compile(r"[a-z0-9_-]+")
 _ACTIONS = ", ".join(action.word for action in Action)
 
@@ -96,11 +96,11 @@ def from_headers(headers: Mapping[str, str], guards: Mapping[str, Guard]) -> Pol
 
 
 def _check_spelling(headers: Mapping[str, str]) -> None:
-    # Whoever writes X_Opper_Guard_Input, or -Inputs, wants a guard, and would believe that it ran.
+    # Whoever writes X_Opper_Guard_Input, or X-Opper-Guards, wants a guard, and would believe that it ran.
     for name in headers:
         if name.strip().replace("_", "-").startswith(_FAMILY) and name not in SPELLED:
             raise InvalidRequest(
-                f"A header that begins with X-Opper-Guard- is unknown. Known: {', '.join(SPELLED.values())}.",
+                f"A header that begins with X-Opper-Guard is unknown. Known: {', '.join(SPELLED.values())}.",
                 code="unknown_header",
             )
 

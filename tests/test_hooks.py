@@ -107,7 +107,7 @@ async def test_plugins_are_called_in_the_order_of_their_names() -> None:
     made.startup()
     with made.step(exchange(), Step(StepKind.CALL, "s")):
         pass
-    assert [(n, p.input.keys()) for n, p in made.resolve_policy({"x": "1"})] == [("a", {"a"}), ("b", {"b"})]
+    assert [(n, *p.input) for n, p in made.resolve_policy({"x": "1"})] == [("a", "a"), ("b", "b")]
     await made.verdict(exchange(), VERDICT)
     assert await made.before_forward(exchange()) is None
     await made.after_forward(exchange())

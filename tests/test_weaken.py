@@ -180,7 +180,7 @@ SPELLINGS: list[tuple[list[tuple[str, str]], str]] = [
     ([("x-opper_guard-input", "amber"), (IN, "amber")], "unknown_header"),
     ([("X_OPPER_GUARD_OUTPUT", "")], "unknown_header"),
     ([("X-Opper-Guard-Inputs", "amber")], "unknown_header"),
-    ([("X-Opper-Guard-", "amber")], "unknown_header"),
+    ([("X-Opper-Guard", "amber")], "unknown_header"),
     ([(f" {IN}", "amber")], "unknown_header"),
     ([(f"{IN}\t", "amber")], "unknown_header"),
 ]
