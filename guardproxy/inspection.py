@@ -12,7 +12,7 @@ from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import Match
 
 PIECE = 8192  # characters of a text that a local detector sees at a time, beside its reach
-GROUP = 32  # pieces that are read before they are scanned
+GROUP = 8  # pieces that are read and scanned before the others on the loop have their turn
 
 
 async def find(
