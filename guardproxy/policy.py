@@ -99,8 +99,9 @@ def _check_spelling(headers: Mapping[str, str]) -> None:
     # Whoever writes X_Opper_Guard_Input, or X-Opper-Guards, wants a guard, and would believe that it ran.
     for name in headers:
         if name.strip().replace("_", "-").startswith(_FAMILY) and name not in SPELLED:
+            shown = re.sub(r"[^a-z0-9_-]", "", name)[:64]
             raise InvalidRequest(
-                f"A header that begins with X-Opper-Guard is unknown. Known: {', '.join(SPELLED.values())}.",
+                f"'{shown}' is no header of guardproxy's. Known: {', '.join(SPELLED.values())}.",
                 code="unknown_header",
             )
 
@@ -119,7 +120,7 @@ def _stage_rules(value: str, stage: Stage, default: Action, guards: Mapping[str,
         if not name and not given:
             continue
         check_guard(name, stage, guards, header)
-        rule = Rule(_action(word, header) if given else default)
+        rule = Rule(_action(word, header, f" for '{name}'") if given else default)
         rules[name] = rules[name].join(rule) if name in rules else rule
     return rules
 
@@ -134,7 +135,8 @@ def check_guard(name: str, stage: Stage, guards: Mapping[str, Guard], header: st
     known = ", ".join(sorted(n for n, guard in guards.items() if stage in guard.stages)) or "none"
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{param}: a guard's name has the characters a-z, 0-9, _ and -. Guards for {stage}: {known}.",
+            f"{param}: a guard's name has the characters a-z, 0-9, _ and -, and commas separate guards. "
+            f"Guards for {stage}: {known}.",
             param=param,
             code="unknown_guard",
         )
@@ -152,11 +154,11 @@ def check_guard(name: str, stage: Stage, guards: Mapping[str, Guard], header: st
         )
 
 
-def _action(word: str, header: str) -> Action:
+def _action(word: str, header: str, where: str = "") -> Action:
     action = Action.parse(word)
     if action is None:
         raise InvalidRequest(
-            f"{SPELLED[header]}: unknown action. Actions: {_ACTIONS}.",
+            f"{SPELLED[header]}: unknown action{where}. Actions: {_ACTIONS}.",
             param=SPELLED[header],
             code="unknown_action",
         )

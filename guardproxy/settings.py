@@ -416,6 +416,12 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f" Known: {', '.join(known)}." if known else " None is known here."
 
 
+def _misplaced(name: str) -> str:
+    """In TOML a key belongs to the last heading above it, wherever its author meant it to be."""
+    top = name in {setting.name for setting in SETTINGS}
+    return " It is a top-level key: those come before the first [table] of the file." if top else ""
+
+
 def _check_names(
     where: str, table: Mapping[str, object], known: Iterable[str], later: Iterable[str] = ()
 ) -> None:
@@ -424,7 +430,8 @@ def _check_names(
         if name in later and name not in known:
             raise ConfigError(f"{where}: {name!r} is not built yet. Remove it.")
         if name not in known:
-            raise ConfigError(f"{where}: {name[:64]!r} is not known.{_nearest(name, known)}")
+            hint = _misplaced(name) or _nearest(name, known)
+            raise ConfigError(f"{where}: {name[:64]!r} is not known.{hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,6 +464,8 @@ class _Document:
             }
         if isinstance(value, list):
             return [self.resolve(inner, f"{name}.{index}") for index, inner in enumerate(value)]
+        if name == "upstream_api_key" and isinstance(value, str) and re.match(r"\$(?!\{env:)", value):
+            raise ConfigError(f"{self.where}: {name}: a reference is spelled ${{env:NAME}}.")
         if not isinstance(value, str) or "${env:" not in value:
             return value
         if "${env:" in _REFERENCE.sub("", value):
@@ -492,6 +501,9 @@ class _Tables:
             raise ConfigError(
                 f"{self.where}: {name[:64]!r}: a guard's name has the characters a-z, 0-9, _ and -."
             )
+        if not isinstance(found, dict) and found not in [action.word for action in Action]:
+            if hint := _misplaced(guard):
+                raise ConfigError(f"{self.where}: {name} is no rule of a guard.{hint}")
         table = {"action": found} if isinstance(found, str) else self._table(found, name)
         _check_names(f"{self.where}: {name}", table, ("action", "mode", "on_error"))
         if "action" not in table:
@@ -572,7 +584,7 @@ class _Tables:
         values = {n: v for n, v in _strings(table, heading) if n in self.references and v}
         for value in values.values():
             message = message.replace(value, HIDDEN)
-        raise ConfigError(f"{self.where}: [{heading}]: {message}.")
+        raise ConfigError(f"{self.where}: [{heading}]: {message}.{_allowed(message, struct)}")
 
     def _check_nested(self, value: object, kind: object, name: str) -> None:
         """Refuse unknown keys in tables within tables: msgspec lets them pass by default."""
@@ -603,6 +615,16 @@ class _Tables:
         if not isinstance(found, str) or found not in words:
             raise ConfigError(f"{self.where}: {name} must be {_words(words)}.")
         return found
+
+
+def _allowed(message: str, struct: type[msgspec.Struct]) -> str:
+    """The values of the key that msgspec's `message` is about, where they are a closed set."""
+    kinds = {known.encode_name: known.type for known in msgspec.structs.fields(struct)}
+    key = re.search(r"`\$\.(\w+)`$", message)
+    kind = kinds.get(key[1]) if key else None
+    if typing.get_origin(kind) is not typing.Literal:
+        return ""
+    return f" Allowed: {_words(typing.get_args(kind))}."
 
 
 def _words(words: Iterable[str]) -> str:

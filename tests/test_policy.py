@@ -219,6 +219,12 @@ def test_a_plugin_cannot_ask_for_what_does_not_run(policy: Policy) -> None:
         ({"x-opper-guard-output": "pii", "x-opper-guard-action": "flag, block"}, {}, {"pii": Action.BLOCK}),
         ({"x-opper-guard-output": "pii", "x-opper-guard-action": " "}, {}, {"pii": Action.FLAG}),
         ({"x-opper-guard-action": "redact"}, {}, {}),
+        ({"x-opper-guard-action": "redact", "x-opper-guard-report": "none", "x-opper-name": "a"}, {}, {}),
+        (
+            {"x-opper-guard-input": "pii,secrets=redact"},
+            {"pii": Action.FLAG, "secrets": Action.REDACT},
+            {},
+        ),
     ],
 )
 def test_headers(
@@ -234,6 +240,18 @@ def test_headers(
     [
         ({"x-opper-guard-input": "pi"}, "unknown guard 'pi'. Guards for input: input-only, pii, secrets"),
         ({"x-opper-guard-input": "my secret text"}, "a guard's name has the characters"),
+        ({"x-opper-guard-input": "pii;secrets"}, "commas separate guards"),
+        ({"x-opper-guard-input": "pii secrets"}, "commas separate guards"),
+        ({"x-opper-guard-input": "secrets, pii=redakt"}, "unknown action for 'pii'. Actions: flag"),
+        (
+            {"x-opper-guard-inputs": "pii"},
+            "'x-opper-guard-inputs' is no header of guardproxy's. Known: X-Opper-Guard-Input, "
+            "X-Opper-Guard-Output, X-Opper-Guard-Action, X-Opper-Guard-Report",
+        ),
+        ({"x-opper-guards": "pii"}, "'x-opper-guards' is no header"),
+        ({"x-opper-guard": "pii"}, "'x-opper-guard' is no header"),
+        ({"x-opper-guard_input": "pii"}, "'x-opper-guardinput' is no header"),
+        ({"x-opper-guard-" + "a" * 99: "pii"}, f"'x-opper-guard-{'a' * 50}' is no header"),
         (
             {"x-opper-guard-output": "input-only"},
             "does not serve the output. Guards for output: pii, secrets",

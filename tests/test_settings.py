@@ -199,6 +199,13 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ("[plugins.amce]", r"\[plugins\]: 'amce' is not known. Did you mean 'acme'"),
         ("[plugins.acme]\npreste = 1", "'preste' is not known. Did you mean 'preset'"),
         ("[plugins.acme]\npreset = 1", r"\[plugins.acme\]: Expected `str`, got `int` - at `\$.preset`"),
+        ("[guards.acme]\npreset = 'all'", r'at `\$.preset`. Allowed: "default" or "strict"\.$'),
+        ("[guards.acme]\nupstream = 'https://a'", r"'upstream' is not known. It is a top-level key: those"),
+        ("[unscannable]\nport = 80", r"before the first \[table\]"),
+        ("[policy.input]\nupstream = 'https://a'", r"policy.input.upstream is no rule of a guard. It is a top"),
+        ("[policy.input]\npii = 'flag'\ndrain = 5", r"before the first \[table\]"),
+        ("upstream_api_key = '$OPENAI_API_KEY'", r"upstream_api_key: a reference is spelled \$\{env:NAME\}"),
+        ("upstream_api_key = '$env:A'", r"a reference is spelled \$\{env:NAME\}"),
         (
             "[plugins.acme.inner]\ndepht = 1",
             r"\[plugins.acme.inner\]: 'depht' is not known. Did you mean 'depth'",
