@@ -1,5 +1,6 @@
 """guardproxy: a guardrail and tracing proxy for Responses APIs; these names are its public API."""
 
+from guardproxy.errors import ConfigError
 from guardproxy.exchange import Exchange
 from guardproxy.hookspecs import hookimpl
 from guardproxy.settings import Settings
@@ -22,6 +23,7 @@ from guardproxy.types import (
 
 __all__ = [
     "Action",
+    "ConfigError",
     "Detector",
     "Exchange",
     "Finding",

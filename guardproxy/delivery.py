@@ -3,6 +3,8 @@
 import time
 from collections.abc import AsyncIterator, Container, Mapping
 
+import structlog
+
 from guardproxy import encodings, facts, outputs, report, sse
 from guardproxy.errors import GuardFailed, GuardProxyError, Overloaded, UpstreamError, Violation
 from guardproxy.exchange import Exchange
@@ -14,6 +16,8 @@ from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
 from guardproxy.types import Path
 from guardproxy.upstream import Answer
+
+_log = structlog.stdlib.get_logger("guardproxy")
 
 # What an answer's headers say of a body that was changed.
 _OF_BODY = frozenset(
@@ -181,8 +185,10 @@ def response_head(
 
 
 def note_error(exchange: Exchange, error: GuardProxyError) -> None:
-    """Note on the exchange what stopped it."""
+    """Note on the exchange what stopped it, and in the log where that was no fault of the client's."""
     exchange.error_code = error.error_code
+    if error.status >= 500:
+        _log.warning("exchange_failed", exchange=exchange.id, status=error.status, code=error.error_code)
     if isinstance(error, Violation) or error.error_code == Violation.code:
         exchange.outcome = "blocked"
     else:

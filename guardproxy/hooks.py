@@ -45,10 +45,12 @@ class Hooks:
             problem = ""
             try:
                 function(settings=self._settings)
+            except ConfigError as error:  # said to be shown, unlike other exceptions' messages
+                problem = f": {error}"
             except Exception as error:
-                problem = type(error).__name__
+                problem = f" raised {type(error).__name__} in guardproxy_startup."
             if problem:
-                raise ConfigError(f"The plugin '{name}' raised {problem} in guardproxy_startup.")
+                raise ConfigError(f"The plugin '{name}'{problem}")
 
     def shutdown(self) -> None:
         """`guardproxy_shutdown` of every plugin, whatever one raises."""

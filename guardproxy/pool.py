@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pebble import CONSTS, ProcessPool
+from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from guardproxy.errors import ConfigError
 from guardproxy.types import Detector, Match
@@ -110,6 +110,8 @@ def load(detector: Detector, guard: str, name: str, trial: bool = True) -> str |
     """Load a detector and try it out; what is wrong, as a sentence, or None."""
     try:
         detector.load()
+    except ConfigError as error:  # said to be shown, unlike other exceptions' messages
+        return f"The guard '{guard}' cannot start: {error}"
     except Exception as error:
         return (
             f"The guard '{guard}' cannot start: loading its detector '{name}' raised {type(error).__name__}."
@@ -247,6 +249,7 @@ class Pool:
 
     def __init__(self, jobs: Mapping[int, Job], workers: int, timeout: float, queue_timeout: float) -> None:
         """Let one batch compute for `timeout` seconds, and wait `queue_timeout` seconds for a worker."""
+        self._jobs = jobs
         self._timeout = timeout
         self._queue_timeout = queue_timeout
         self._workers = [Worker(jobs) for _ in range(workers)]
@@ -323,9 +326,12 @@ class Pool:
         try:
             seconds, wire = await self._call(worker, index, texts)
         except TimeoutError:  # an OSError, as is pebble's ProcessExpired
+            self._say_replaced(index, "timed out")
             self._spawn(self._revive(worker))
             return Failed(f"ran for more than {self._timeout:g} seconds"), self._timeout
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError) as error:
+            killed = isinstance(error, ProcessExpired) and (error.exitcode or 0) < 0
+            self._say_replaced(index, "killed" if killed else "died")
             self._spawn(self._revive(worker))
             return Failed("ended its worker process, or somebody did"), 0.0
         self._release(worker)
@@ -343,10 +349,20 @@ class Pool:
         try:
             result = await call()
         except RuntimeError:  # pebble's BrokenProcessPool: it had died before it could take the batch
+            self._say_replaced(index, "died while idle")
             await worker.close()
             await worker.warm()
             result = await call()
         return result
+
+    def _say_replaced(self, index: int, why: str) -> None:
+        """Log that a worker is lost: `index` is the detector that it had, or was to have, at work."""
+        import structlog  # here, for the workers import this module, and this takes half a second
+
+        job = self._jobs[index]
+        structlog.stdlib.get_logger("guardproxy.pool").warning(
+            "scan_worker_replaced", guard=job.guard, detector=job.name, why=why
+        )
 
     async def _revive(self, worker: Worker) -> None:
         """Put a warm process in the place of one that failed. Until then the queue for it waits."""

@@ -501,14 +501,14 @@ class _Tables:
             raise ConfigError(
                 f"{self.where}: {name[:64]!r}: a guard's name has the characters a-z, 0-9, _ and -."
             )
-        if not isinstance(found, dict) and found not in [action.word for action in Action]:
-            if hint := _misplaced(guard):
-                raise ConfigError(f"{self.where}: {name} is no rule of a guard.{hint}")
+        words = [action.word for action in Action]
+        if not isinstance(found, dict) and found not in words and (hint := _misplaced(guard)):
+            raise ConfigError(f"{self.where}: {name} is no rule of a guard.{hint}")
         table = {"action": found} if isinstance(found, str) else self._table(found, name)
         _check_names(f"{self.where}: {name}", table, ("action", "mode", "on_error"))
         if "action" not in table:
-            raise ConfigError(f"{self.where}: {name} lacks its action: {_words(a.word for a in Action)}.")
-        self._word(table["action"], f"{name}.action", [action.word for action in Action])
+            raise ConfigError(f"{self.where}: {name} lacks its action: {_words(words)}.")
+        self._word(table["action"], f"{name}.action", words)
         self._word(table.get("mode", "shadow"), f"{name}.mode", ["shadow"])
         on_error = self._word(table.get("on_error", "fail"), f"{name}.on_error", [str(e) for e in OnError])
         return Rule(Action[table["action"].upper()], "mode" in table, OnError(on_error))

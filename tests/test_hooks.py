@@ -152,6 +152,18 @@ async def test_a_plugin_that_fails_to_decide_stops_the_exchange() -> None:
         made.startup()
 
 
+class Explains:
+    @hookimpl
+    def guardproxy_startup(self) -> None:
+        raise ConfigError("ACME_URL must be a URL.")
+
+
+def test_a_plugin_says_why_it_does_not_start() -> None:
+    with pytest.raises(ConfigError, match=r"^The plugin 'a': ACME_URL must be a URL\.$") as caught:
+        hooks(a=Explains()).startup()
+    assert caught.value.__context__ is None
+
+
 class Wrong:
     @hookimpl
     def guardproxy_resolve_policy(self) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from guardproxy.errors import ConfigError
 from guardproxy.pool import NICENESS, Busy, Failed, Job, Pool, Results, attempt, checked
@@ -66,6 +67,13 @@ class LoadsNot(Actor):
         note(self.place / "loads", "x")
         if (self.place / "broken").exists():
             raise LookupError("canary-" + "4711")
+
+
+class Explains(LoadsNot):
+    """Says itself why it does not load."""
+
+    def load(self) -> None:
+        raise ConfigError("the model 'm' is not installed.")
 
 
 class FailsTrial(Detector):
@@ -139,6 +147,12 @@ def pebble_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if "_loop)" in thread.name]
 
 
+def replaced(why: str) -> dict[str, str]:
+    """The line of the log about a worker that is lost."""
+    facts = {"guard": "guard", "detector": "actor", "why": why}
+    return {"event": "scan_worker_replaced", "log_level": "warning", **facts}
+
+
 async def test_a_worker_scans_gently_and_apart(tmp_path: Path) -> None:
     async with pool_of(Actor(tmp_path)) as pool:
         assert pool.ready
@@ -162,7 +176,9 @@ async def test_a_batch_that_never_ends_fails_in_its_time_and_others_go_on(tmp_pa
         endless = asyncio.create_task(pool.run(0, ["loop:pid"], forget))
         pid = int(await until(lambda: read(tmp_path / "pid")))
         assert (await pool.run(0, ["a"], forget))[0] == [[HIT]]
-        outcome, seconds = await asyncio.wait_for(endless, LONG)
+        with capture_logs() as logged:
+            outcome, seconds = await asyncio.wait_for(endless, LONG)
+        assert logged == [replaced("timed out")]
         assert outcome == Failed("ran for more than 1 seconds")
         assert seconds == 1.0
         await until(lambda: not alive(pid))
@@ -185,10 +201,12 @@ async def test_a_killed_worker_fails_its_own_batch_alone(tmp_path: Path) -> None
         other = asyncio.create_task(pool.run(0, ["wait:other"], forget))
         pid = int(await until(lambda: read(tmp_path / "victim")))
         await until(lambda: read(tmp_path / "other"))
-        os.kill(pid, signal.SIGKILL)
-        assert (await asyncio.wait_for(victim, LONG))[0] == Failed(
-            "ended its worker process, or somebody did"
-        )
+        with capture_logs() as logged:
+            os.kill(pid, signal.SIGKILL)
+            assert (await asyncio.wait_for(victim, LONG))[0] == Failed(
+                "ended its worker process, or somebody did"
+            )
+        assert logged == [replaced("killed")]
         assert not other.done()
         (tmp_path / "go").touch()
         assert (await asyncio.wait_for(other, LONG))[0] == [[HIT]]
@@ -285,6 +303,7 @@ async def test_stopping_fails_what_runs_and_what_waits_and_leaves_nothing(tmp_pa
     ("make", "message"),
     [
         (LoadsNot, "The guard 'guard' cannot start: loading its detector 'loadsnot' raised LookupError."),
+        (Explains, "The guard 'guard' cannot start: the model 'm' is not installed."),
         (
             lambda place: FailsTrial(),
             "The guard 'guard' cannot start: in a trial scan its detector 'failstrial' "

@@ -202,7 +202,10 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ("[guards.acme]\npreset = 'all'", r'at `\$.preset`. Allowed: "default" or "strict"\.$'),
         ("[guards.acme]\nupstream = 'https://a'", r"'upstream' is not known. It is a top-level key: those"),
         ("[unscannable]\nport = 80", r"before the first \[table\]"),
-        ("[policy.input]\nupstream = 'https://a'", r"policy.input.upstream is no rule of a guard. It is a top"),
+        (
+            "[policy.input]\nupstream = 'https://a'",
+            r"policy.input.upstream is no rule of a guard. It is a top",
+        ),
         ("[policy.input]\npii = 'flag'\ndrain = 5", r"before the first \[table\]"),
         ("upstream_api_key = '$OPENAI_API_KEY'", r"upstream_api_key: a reference is spelled \$\{env:NAME\}"),
         ("upstream_api_key = '$env:A'", r"a reference is spelled \$\{env:NAME\}"),

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guardproxy import Detector, Match
+from guardproxy import ConfigError, Detector, Match
 from guardproxy_pii.cues import announced, with_title
 from guardproxy_pii.prose import prose_ranges
 from guardproxy_pii.street import StreetAddresses
@@ -34,7 +35,11 @@ class Names(Detector):
         self._engine: BatchAnalyzerEngine | None = None
 
     def load(self) -> None:
-        """Load the pipeline and scan once. Raises when it is not installed; nothing is fetched."""
+        """Load the pipeline and scan once; nothing is fetched.
+
+        Raises:
+            ConfigError: it is not installed.
+        """
         self._engine = build_engine(self.pipeline, self.entities)
         self.scan(["Ada Lovelace wrote to Charles Babbage in London."])
 
@@ -97,7 +102,8 @@ def _name(text: str, result: "RecognizerResult") -> Match | None:
 def build_engine(pipeline: str, entities: Sequence[str]) -> "BatchAnalyzerEngine":
     """Presidio around the spaCy package `pipeline`, with its recogniser of names alone.
 
-    Raises OSError when the package is not installed: it is never fetched.
+    Raises:
+        ConfigError: the package is not installed (it is never fetched), or finds no names.
     """
     # Imported here: only the processes that scan pay for it.
     import spacy
@@ -106,9 +112,15 @@ def build_engine(pipeline: str, entities: Sequence[str]) -> "BatchAnalyzerEngine
     from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
     _silence("presidio-analyzer", "presidio_analyzer", "spacy")
+    if not spacy.util.is_package(pipeline) and not Path(pipeline).exists():
+        installed = ", ".join(sorted(spacy.util.get_installed_models())) or "none is installed"
+        raise ConfigError(
+            f"the spaCy pipeline {pipeline[:64]!r} is not installed; install its package, or set "
+            f"[guards.pii] pipeline to an installed one: {installed}."
+        )
     nlp = spacy.load(pipeline, exclude=UNUSED)
     if not nlp.has_pipe("ner"):
-        raise ValueError(f"The pipeline {pipeline} has no recogniser of names.")
+        raise ConfigError(f"the spaCy pipeline {pipeline[:64]!r} has no recogniser of names (ner).")
     model = getattr(nlp.get_pipe("ner"), "model")  # noqa: B009 - the stubs know a callable only
     if "tok2vec" in nlp.pipe_names and all(node.name != "tok2vec-listener" for node in model.walk()):
         nlp.remove_pipe("tok2vec")  # it has vectors of its own

@@ -61,7 +61,7 @@ def guardproxy_startup(settings: Settings) -> None:
     """Open the exporters that the environment asks for.
 
     Raises:
-        ValueError: the environment names an exporter or protocol that there is not.
+        ConfigError: the environment asks for what there is not.
     """
     exporters = exporters_from(os.environ)
     _process.close()

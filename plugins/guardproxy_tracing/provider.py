@@ -1,8 +1,10 @@
 """The tracer provider: what the standard OTEL_* environment asks for, spans in batches, a bounded end."""
 
 import importlib.metadata
+import re
 import threading
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
@@ -17,9 +19,19 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
+from guardproxy import ConfigError
 from guardproxy_tracing.ids import OpperIdGenerator
 from guardproxy_tracing.propagator import undecided
 
+_SAMPLERS = (
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+)
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -27,10 +39,13 @@ def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
     """The exporters that the environment asks for: none unless an endpoint or OTEL_TRACES_EXPORTER is set.
 
     Raises:
-        ValueError: an exporter or a protocol that there is not.
+        ConfigError: an exporter, a protocol or a sampler that there is not, or an endpoint that is no URL.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return []
+    # The SDK would take another sampler in the place of an unknown one.
+    if sampler := environ.get("OTEL_TRACES_SAMPLER", ""):
+        _check_word("OTEL_TRACES_SAMPLER", sampler, _SAMPLERS)
     implied = "otlp" if any(environ.get(name, "").strip() for name in _ENDPOINTS) else "none"
     listed = environ.get("OTEL_TRACES_EXPORTER", "").strip() or implied
     names = dict.fromkeys(name.strip().lower() for name in listed.split(",") if name.strip())
@@ -38,21 +53,45 @@ def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
 
 
 def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
+    _check_word("OTEL_TRACES_EXPORTER", name, ("otlp", "console", "none"))
     if name == "console":
         return ConsoleSpanExporter()
-    if name != "otlp":
-        raise ValueError("OTEL_TRACES_EXPORTER: there are otlp, console and none.")
-    protocol = environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    variable = next((name for name in _PROTOCOLS if environ.get(name)), _PROTOCOLS[0])
+    protocol = environ.get(variable) or "http/protobuf"
+    _check_word(variable, protocol, ("http/protobuf", "grpc"))
+    for endpoint in _ENDPOINTS:
+        if value := environ.get(endpoint, "").strip():
+            _check_endpoint(endpoint, value, protocol)
     # Imported when needed: gRPC alone takes as long to import as the rest of the plugin.
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 
         return Grpc()
-    if protocol in (None, "", "http/protobuf"):
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 
-        return Http()
-    raise ValueError("OTEL_EXPORTER_OTLP_PROTOCOL: there are http/protobuf and grpc.")
+    return Http()
+
+
+def _check_word(variable: str, value: str, allowed: Sequence[str]) -> None:
+    if value.lower() not in allowed:
+        raise ConfigError(f"{variable}{_shown(value)} must be one of {', '.join(allowed)}.")
+
+
+def _check_endpoint(variable: str, value: str, protocol: str) -> None:
+    if protocol == "grpc" and "://" not in value:
+        return  # gRPC has names of its own, such as host:port
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise ConfigError(f"{variable}{_shown(value)} must be an http:// or https:// URL.")
+
+
+def _shown(value: str) -> str:
+    """A variable's value where it is a plain word: what else it holds may be a credential."""
+    return f" = {value!r}" if re.fullmatch(r"[A-Za-z0-9/_.-]{1,40}", value) else ""
 
 
 class Provider(TracerProvider):

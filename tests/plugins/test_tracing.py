@@ -15,6 +15,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusC
 import guardproxy_tracing as tracing
 from guardproxy import (
     Action,
+    ConfigError,
     Exchange,
     Finding,
     Outcome,
@@ -553,13 +554,45 @@ def test_what_switches_it_on(monkeypatch: pytest.MonkeyPatch, environment: dict[
     assert (_process.provider is not None) is on
 
 
-@pytest.mark.parametrize("name", ["OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_PROTOCOL"])
-def test_an_unknown_exporter_or_protocol_stops_startup(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("OTEL_TRACES_EXPORTER", "one of otlp, console, none"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "one of http/protobuf, grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "one of http/protobuf, grpc"),
+        ("OTEL_TRACES_SAMPLER", "one of always_on, always_off, traceidratio, parentbased_always_on"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "an http:// or https:// URL"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "an http:// or https:// URL"),
+    ],
+)
+@pytest.mark.parametrize("value", ["carrier-pigeon", "user:canary@pigeon"])
+def test_what_the_environment_misspells_stops_startup(
+    monkeypatch: pytest.MonkeyPatch, name: str, right: str, value: str
+) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv(name, "carrier-pigeon")
-    with pytest.raises(ValueError, match="there are") as caught:
+    monkeypatch.setenv(name, value)
+    shown = " = 'carrier-pigeon'" if value == "carrier-pigeon" else ""
+    with pytest.raises(ConfigError, match=f"^{name}{shown} must be {right}") as caught:
         tracing.guardproxy_startup(SETTINGS)
-    assert "pigeon" not in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("endpoint", ["http://[::1", "ftp://a.example", "http://", "https://a:b"])
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_an_endpoint_that_is_no_url_stops_startup(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, protocol: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    with pytest.raises(ConfigError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT must be an http:// or https:// URL"):
+        tracing.guardproxy_startup(SETTINGS)
+
+
+def test_grpc_takes_a_host_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    tracing.guardproxy_startup(SETTINGS)
+    assert _process.provider is not None
 
 
 def _threads() -> list[threading.Thread]:
