@@ -30,16 +30,13 @@ SERVED = ", ".join(
 _MODELS = re.compile(r"/v1/models(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._:@-]+)*")
 
 
-class ClientGone(Exception):
-    """The client left before its request was complete."""
-
-
 class AsgiReply:
     """A response over ASGI."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.started = False
+        self.gone = False
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""
@@ -102,15 +99,13 @@ class Api:
             return
         task = asyncio.current_task()
         assert task is not None
-        body = Body(receive, scope["headers"], self._max_body, task)
+        body = Body(receive, scope["headers"], self._max_body, task, reply)
         incoming = Incoming(scope["method"], path, scope["query_string"], scope["headers"], body.read)
         try:
             await run(incoming, reply)
-        except ClientGone:
-            return
         except asyncio.CancelledError:
             # Ours, when the client left: the upstream call is closed by now, and nobody reads an answer.
-            if not body.gone:
+            if not reply.gone:
                 raise
             task.uncancel()
         finally:
@@ -121,21 +116,26 @@ class Body:
     """A request's body, read once within a limit; then `task` is cancelled when the client leaves."""
 
     def __init__(
-        self, receive: Receive, headers: list[tuple[bytes, bytes]], limit: int, task: "asyncio.Task[Any]"
+        self,
+        receive: Receive,
+        headers: list[tuple[bytes, bytes]],
+        limit: int,
+        task: "asyncio.Task[Any]",
+        reply: AsgiReply,
     ) -> None:
         self._receive = receive
         self._length = next((value for name, value in headers if name == b"content-length"), b"0")
         self._limit = limit
         self._task = task
+        self._reply = reply
         self._watch: asyncio.Task[None] | None = None
-        self.gone = False
 
     async def read(self) -> bytes:
         """The whole body.
 
         Raises:
             BodyTooLarge: more than the limit.
-            ClientGone: the client left.
+            CancelledError: the client left.
         """
         if self._length.isdigit() and int(self._length) > self._limit:
             raise self._too_large()
@@ -144,7 +144,8 @@ class Body:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise ClientGone
+                self._reply.gone = True
+                raise asyncio.CancelledError
             piece = message.get("body", b"")
             size += len(piece)
             if size > self._limit:
@@ -160,7 +161,7 @@ class Body:
     async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
+        self._reply.gone = True
         self._task.cancel()
 
     def close(self) -> None:

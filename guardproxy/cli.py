@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pluggy
 import rich_click as click
+import structlog
 from click.shell_completion import get_completion_class
 from rich.console import Console
 
@@ -22,6 +23,8 @@ from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.settings import SETTINGS, Loaded, Setting, load_with_origins, masked
 from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
+
+_log = structlog.stdlib.get_logger("guardproxy")
 
 DEFAULT_FILE = Path("guardproxy.toml")
 SHELLS = ("bash", "zsh", "fish")
@@ -96,9 +99,11 @@ def _load(file: Path | None, flags: Mapping[str, object]) -> tuple[pluggy.Plugin
 @click.pass_context
 def serve_command(ctx: click.RichContext, /, file: Path | None, **flags: str | None) -> None:
     """Serve until SIGTERM. Flags win over the environment, that over the file, that over defaults."""
-    _, loaded = _load(file, flags)
+    manager, loaded = _load(file, flags)
     logs.configure(loaded.settings)
     logs.hook_uncaught()
+    guards = list(plugins.collect_guards(manager, loaded.settings))
+    _log.info("loading", guards=guards, upstream=loaded.settings.upstream)
     ctx.exit(serve.run(loaded.settings))
 
 

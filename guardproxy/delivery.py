@@ -1,12 +1,20 @@
 """Deliver an answer to the client: as it came, whole and guarded, or as a guarded stream."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Container, Mapping
 
 import structlog
 
 from guardproxy import encodings, facts, outputs, report, sse
-from guardproxy.errors import GuardFailed, GuardProxyError, Overloaded, UpstreamError, Violation
+from guardproxy.errors import (
+    GuardFailed,
+    GuardProxyError,
+    Overloaded,
+    ShuttingDown,
+    UpstreamError,
+    Violation,
+)
 from guardproxy.exchange import Exchange
 from guardproxy.headers import lower_headers, response_headers
 from guardproxy.messages import LocalAnswer, Reply
@@ -129,6 +137,11 @@ class Delivery:
                 await reply.start(answer.status, response_head(exchange, answer.headers, _OF_BODY))
             await reply.write(b"".join(pieces))
 
+        async def fail(error: GuardProxyError) -> None:
+            await write(pieces)
+            note_error(exchange, error)
+            await write(stream.fail(error))
+
         pieces: list[bytes] = []
         try:
             async for frames in self._frames(answer):
@@ -136,16 +149,19 @@ class Delivery:
                     exchange.events += 1
                     pieces += await stream.feed(frame)
                 frames.clear()  # or they would be kept until the next ones come
-                await write(pieces)
-                pieces = []
-            pieces += await stream.end()
-            await write(pieces)
+                safe, pieces = pieces, []  # before they are written, which may be cancelled
+                await write(safe)
+            safe, pieces = [*pieces, *await stream.end()], []
+            await write(safe)
         except GuardProxyError as error:
-            await write(pieces)
-            if not reply.started:
+            if not reply.started and not pieces:
                 raise
-            note_error(exchange, error)
-            await write(stream.fail(error))
+            await fail(error)
+        except asyncio.CancelledError:
+            stream.cancel()
+            if reply.gone or not reply.started:
+                raise
+            await fail(drain_over())
         except BaseException:
             stream.cancel()
             raise
@@ -182,6 +198,13 @@ def response_head(
     if not any(name.lower() == b"x-request-id" for name, _ in headers):
         ours["x-request-id"] = exchange.id
     return response_headers(headers, ours, drop=drop)
+
+
+def drain_over() -> ShuttingDown:
+    """The error in the place of a cancellation that the client did not cause; the task goes on to tell it."""
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+    return ShuttingDown("guardproxy shuts down, and this exchange was not over within its time to drain.")
 
 
 def note_error(exchange: Exchange, error: GuardProxyError) -> None:

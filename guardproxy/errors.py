@@ -14,6 +14,7 @@ GuardProxyError
 ├── NotImplementedYet      501 not_implemented
 ├── UpstreamError          502 upstream_error
 ├── Overloaded             503 overloaded
+├── ShuttingDown           503 shutting_down
 └── UpstreamTimeout        504 upstream_timeout
 ConfigError                startup only; never reaches a client
 """
@@ -164,6 +165,13 @@ class Overloaded(GuardProxyError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, headers={"retry-after": "1"})
+
+
+class ShuttingDown(GuardProxyError):
+    """The exchange was not over when the time to drain was; another instance may serve it."""
+
+    status = 503
+    code = "shutting_down"
 
 
 class UpstreamTimeout(GuardProxyError):

@@ -34,6 +34,7 @@ class Reply(Protocol):
     """Where the response is written."""
 
     started: bool
+    gone: bool  # the client left; whatever else cancels an exchange is the end of the server's time
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 from guardproxy import encodings, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_model
-from guardproxy.delivery import Delivery, note_error, response_head
+from guardproxy.delivery import Delivery, drain_over, note_error, response_head
 from guardproxy.document import dumps
 from guardproxy.errors import (
     GuardProxyError,
@@ -65,6 +65,10 @@ class Pipeline:
                 await answer.aclose()
         except GuardProxyError as error:
             await self._fail(exchange, error, reply)
+        except asyncio.CancelledError:
+            if reply.gone:
+                raise
+            await self._fail(exchange, drain_over(), reply)
 
     async def run(self, incoming: Incoming, profile: Profile, reply: Reply) -> None:
         """Serve one exchange; whatever happens, the client gets an answer and plugins see its end."""
@@ -76,8 +80,10 @@ class Pipeline:
             except GuardProxyError as error:
                 await self._fail(exchange, error, reply)
             except asyncio.CancelledError:
-                exchange.outcome, exchange.error_code = "error", "client_disconnected"
-                raise
+                if reply.gone:
+                    exchange.outcome, exchange.error_code = "error", "client_disconnected"
+                    raise
+                await self._fail(exchange, drain_over(), reply)
             except Exception as error:
                 failure("exchange failed", error, exchange=exchange.id)
                 mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")

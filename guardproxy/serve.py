@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import importlib
+import logging
 import multiprocessing
 import multiprocessing.connection
 import pickle
@@ -19,6 +21,7 @@ from typing import Any, TypeAlias
 
 import structlog
 import uvicorn
+from uvicorn.lifespan.on import LifespanOn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guardproxy import logs
@@ -30,6 +33,7 @@ Factory: TypeAlias = Callable[[Settings], App]
 
 KEEP_ALIVE = 75  # seconds; longer than clients and load balancers keep an idle connection
 RETRY = 1.0  # seconds before a worker that failed to start again is given another try
+FAREWELL = 2.0  # seconds that exchanges have to end after `drain`: clients are told
 GRACE = 10.0  # seconds beyond `drain` that a worker has to end
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,8 +55,26 @@ class Protocol(HttpToolsProtocol):
         self.headers = []
 
 
+class _Lifespan(LifespanOn):
+    """uvicorn's, but its startup can be given up."""
+
+    task: "asyncio.Task[None] | None" = None
+
+    async def main(self) -> None:
+        self.task = asyncio.current_task()
+        await super().main()
+
+    def give_up(self) -> None:
+        """Cancel the startup, unless it is over. The application cleans up; that it failed is no news."""
+        if self.task is not None and not self.startup_event.is_set():
+            self.logger = logging.Logger("stopped", logging.CRITICAL + 1)
+            self.task.cancel()
+
+
 class Server(uvicorn.Server):
     """uvicorn, but it says when it is ready and when it drains, and a stop by signal is a success."""
+
+    lifespan: _Lifespan
 
     def __init__(self, app: App, drain: float, on_ready: Callable[[], None], *, signals: bool = True) -> None:
         super().__init__(
@@ -69,18 +91,54 @@ class Server(uvicorn.Server):
                 server_header=False,
                 date_header=False,  # the upstream's is passed on
                 timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=drain,  # type: ignore[arg-type]  # goes to asyncio.wait_for
             )
         )
+        self.config.load()
+        self.config.lifespan_class = _Lifespan
         self.app = app
+        self.drain = drain
+        self.problem: str | None = None
         self.on_ready = on_ready
         self.signals = signals
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen, then say so."""
-        await super().startup(sockets)
-        if self.started:
+        stopping = asyncio.create_task(self._give_up_when_stopped())
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # of the socket; whoever took the address meanwhile was not heard of at bind
+            await self.lifespan.shutdown()
+            self.problem = f"The address cannot be listened on: {error.strerror}."
+            sys.exit(1)
+        finally:
+            stopping.cancel()
+        if self.started and not self.should_exit:
+            for listener in sockets or ():
+                reuse_later(listener)
             self.on_ready()
+
+    async def _give_up_when_stopped(self) -> None:
+        while not self.should_exit:  # noqa: ASYNC110 - signal handlers set a plain flag
+            await asyncio.sleep(0.1)
+        self.lifespan.give_up()
+
+    async def _wait_tasks_to_complete(self) -> None:
+        """Let open exchanges go on for `drain` seconds; cancel the others, and let them tell their clients.
+
+        uvicorn, too, cancels them; then it would end the application under their hands.
+        """
+        try:
+            async with asyncio.timeout(self.drain):
+                await super()._wait_tasks_to_complete()
+        except TimeoutError:
+            late = set(self.server_state.tasks)
+            _log.warning("drain_over", open=len(late))
+            for task in late:
+                task.cancel()
+            if late:
+                _, late = await asyncio.wait(late, timeout=FAREWELL)
+            for task in late:  # its client does not read
+                task.cancel()
 
     def stop(self) -> None:
         """Drain: not ready any more, no new connections, open exchanges go on for `drain` seconds."""
@@ -119,11 +177,17 @@ def bind(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except OSError as error:
         raise ConfigError(f"host = {host!r} cannot be listened on: {error.strerror}.") from None
     try:
-        listener.bind(address)
+        try:
+            # Not to be reused: another server that binds is refused although we do not listen yet.
+            listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            reuse_later(listener)  # the last connections of a server that has ended may linger there
+            listener.bind(address)
     except OSError as error:
         listener.close()
         raise ConfigError(
@@ -131,6 +195,11 @@ def bind(host: str, port: int) -> socket.socket:
         ) from None
     listener.set_inheritable(True)
     return listener
+
+
+def reuse_later(listener: socket.socket) -> None:
+    """Let the address be bound again while connections of `listener` linger after its end."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def base_url(listener: socket.socket) -> str:
@@ -169,7 +238,8 @@ async def _serve(server: Server, listener: socket.socket) -> None:
     try:
         await server.serve([listener])
     except SystemExit:  # uvicorn's way to say that startup failed; in a task it would end the loop
-        raise StartupFailed(_problem(server.app) or "The application did not start.") from None
+        if not server.should_exit:
+            raise StartupFailed(_problem(server) or "The application did not start.") from None
 
 
 def run(settings: Settings, factory: Factory = create_app) -> int:
@@ -191,9 +261,9 @@ def run(settings: Settings, factory: Factory = create_app) -> int:
     return code
 
 
-def _problem(app: App) -> str | None:
-    """Why `app` did not start, where it says so."""
-    return getattr(getattr(app, "state", None), "problem", None)
+def _problem(server: Server) -> str | None:
+    """Why the server, or its application, did not start, where it says so."""
+    return server.problem or getattr(getattr(server.app, "state", None), "problem", None)
 
 
 def _leave(sig: int, frame: FrameType | None) -> None:
@@ -213,9 +283,9 @@ def _run_here(
     try:
         server.run([listener])
     except SystemExit:
-        if server.started:
+        if server.started or server.should_exit:
             return 0
-        _log.error("startup_failed", problem=_problem(server.app))
+        _log.error("startup_failed", problem=_problem(server))
         return 1
     return 0
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from guardproxy import Detector, Guard, LocalReply, Policy, Rule, hookimpl
 from guardproxy.types import Action, Outcome
 from tests.harness import Chunks, message, proxy, response, sse, streaming, text_events, whole
+from tests.samples import guards
 
 REDACT = {"x-opper-guard-action": "redact"}
 IN = {"x-opper-guard-input": "tags"}
@@ -471,6 +473,84 @@ async def test_a_client_that_leaves_cancels_the_upstream() -> None:
         assert cancelled.is_set()
         assert client.recorder.steps.count("after_forward") == 1
         assert client.recorder.exchanges[0].error_code == "client_disconnected"
+
+
+async def test_a_client_that_leaves_while_it_sends_is_no_failure() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with proxy(whole()) as client:
+        scope = {"type": "http", "method": "POST", "path": "/v1/responses", "raw_path": b"/v1/responses"}
+        scope |= {"headers": [(b"authorization", b"Bearer x")], "query_string": b"", "root_path": ""}
+        with capture_logs() as logged:
+            await client.app(scope, receive, send)
+        assert client.recorder.exchanges[0].error_code == "client_disconnected"
+    assert (sent, logged) == ([], [])
+
+
+@pytest.mark.parametrize("stage", ["input", "upstream", "raw stream", "guarded stream"])
+async def test_an_exchange_that_outlasts_the_drain_says_so(stage: str) -> None:
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    class Waits(Detector):
+        name = "waits"
+        reach = 10
+
+        async def scan(self, texts: Any) -> Any:
+            begun.set()
+            await never.wait()
+
+    class Slow(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            if stage != "upstream":
+                yield sse(text_events("hello")[:4], done=False)
+                await asyncio.sleep(0)
+            begun.set()
+            await never.wait()
+
+    reply = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Slow())
+    headers = {"input": {"x-opper-guard-input": "waits"}, "raw stream": {}}.get(stage, OUT | REDACT)
+    made = {**guards(), "waits": Guard("waits", (Waits(),))}
+    async with proxy(lambda _: reply, made=made) as client:
+        running = asyncio.create_task(client.post({"input": "hi"}, headers))
+        await begun.wait()
+        with capture_logs() as logged:
+            running.cancel()  # as the server does when the drain is over
+            got = await running
+        (exchange,) = client.recorder.exchanges
+        assert (exchange.outcome, exchange.error_code) == ("error", "shutting_down")
+        assert client.recorder.steps.count("after_forward") == 1
+    facts = {"exchange": exchange.id, "status": 503, "code": "shutting_down"}
+    assert logged == [{"event": "exchange_failed", "log_level": "warning", **facts}]
+    if stage in ("input", "upstream"):
+        assert (got.status, got.json["error"]["code"]) == (503, "shutting_down")
+        assert got.headers.get("x-should-retry") == ("false" if stage == "upstream" else None)
+    elif stage == "raw stream":
+        assert not got.ended
+    else:
+        assert [e if e == "[DONE]" else e["type"] for e in got.events[-3:]] == [
+            "error",
+            "response.failed",
+            "[DONE]",
+        ]
+        assert got.events[-3]["error"]["type"] == "server_error"
+        assert got.ended
+
+
+async def test_a_failed_exchange_is_one_line_of_the_log() -> None:
+    with capture_logs() as logged:
+        async with proxy(lambda _: (_ for _ in ()).throw(httpx.ConnectError("no"))) as client:
+            got = await client.post({"input": "hi"})
+            await client.post({"input": "hi"}, {"x-opper-guard-input": "nobody"})  # a 400 is no failure
+            exchange = client.recorder.exchanges[0]
+    assert got.status == 502
+    facts = {"exchange": exchange.id, "status": 502, "code": "upstream_error"}
+    assert logged == [{"event": "exchange_failed", "log_level": "warning", **facts}]
 
 
 @pytest.mark.parametrize(

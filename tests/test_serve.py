@@ -14,19 +14,28 @@ from typing import Any
 
 import httpx
 import msgspec
+import pluggy
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
-from guardproxy import serve
+from guardproxy import hookspecs, serve
+from guardproxy.app import create_app
 from guardproxy.errors import ConfigError
+from guardproxy.plugins import PROJECT
 from guardproxy.settings import Settings
+from guardproxy.testing.events import parse_sse
+from tests.harness import SampleGuards, sse, text_events
+from tests.samples import guards
 
 
 class TinyApp:
     """Says which process it is; `/slow` streams until it is told that the server drains."""
 
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self, *, fails: bool = False, loads_long: bool = False) -> None:
         self.state = SimpleNamespace(draining=False)
         self.fails = fails
+        self.loads_long = loads_long
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -45,6 +54,12 @@ class TinyApp:
 
     async def lifespan(self, receive: Any, send: Any) -> None:
         assert (await receive())["type"] == "lifespan.startup"
+        if self.loads_long:
+            structlog.stdlib.get_logger("guardproxy.x").info("models_load")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                structlog.stdlib.get_logger("guardproxy.x").info("models_gone")
         kind = "failed" if self.fails else "complete"
         await send({"type": f"lifespan.startup.{kind}"})
         assert (await receive())["type"] == "lifespan.shutdown"
@@ -57,6 +72,10 @@ def tiny(settings: Settings) -> TinyApp:
 
 def failing(settings: Settings) -> TinyApp:
     return TinyApp(fails=True)
+
+
+def loading(settings: Settings) -> TinyApp:
+    return TinyApp(loads_long=True)
 
 
 def refusing(settings: Settings) -> TinyApp:
@@ -121,6 +140,15 @@ def test_a_signal_ends_it_with_success(sig: signal.Signals, workers: int) -> Non
         server.until("stopped")
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_does_not_wait_for_models_that_load(sig: signal.Signals) -> None:
+    with served("loading") as server:
+        server.until("models_load")
+        assert server.stop(sig) == 0
+        server.until("stopped")
+    assert [line["event"] for line in server.lines] == ["models_load", "models_gone", "stopped"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -206,6 +234,74 @@ async def test_running_tells_of_a_failed_startup() -> None:
             raise AssertionError("not reached")
 
 
+async def test_running_can_be_cancelled_while_models_load() -> None:
+    async def serve_it() -> None:
+        async with serve.running(TinyApp(loads_long=True)):
+            raise AssertionError("not reached")
+
+    with capture_logs() as logged:
+        task = asyncio.create_task(serve_it())
+        while not logged:  # noqa: ASYNC110 - the list of logs has no events
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [line["event"] for line in logged] == ["models_load", "models_gone"]
+
+
+async def test_an_address_that_is_taken_meanwhile_is_a_failed_startup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as ours, socket.socket() as theirs:
+        for each in (ours, theirs):
+            serve.reuse_later(each)
+            each.bind(("127.0.0.1", 0) if each is ours else ours.getsockname())
+        theirs.listen()
+        monkeypatch.setattr(serve, "bind", lambda *_: ours)
+        with pytest.raises(serve.StartupFailed, match="The address cannot be listened on: Address already"):
+            async with serve.running(TinyApp()):
+                raise AssertionError("not reached")
+
+
+async def test_the_end_of_the_drain_is_told_in_a_guarded_stream() -> None:
+    never = asyncio.Event()
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            yield sse(text_events("hello")[:4], done=False)
+            await never.wait()
+
+    reply = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Endless())
+    pieces: list[bytes] = []
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(SampleGuards({"tags": guards()["tags"]}), "samples")
+    app = create_app(Settings(), plugins=manager, transport=httpx.MockTransport(lambda _: reply))
+    with capture_logs() as logged:
+        async with httpx.AsyncClient() as client:
+            headers = {"authorization": "Bearer x", "x-opper-guard-output": "tags=redact"}
+
+            async def read(url: str, begun: asyncio.Event) -> None:
+                async with client.stream("POST", f"{url}/v1/responses", json={}, headers=headers) as response:
+                    async for piece in response.aiter_bytes():
+                        pieces.append(piece)
+                        begun.set()
+
+            async with serve.running(app, drain=0.1) as url:
+                begun = asyncio.Event()
+                reading = asyncio.create_task(read(url, begun))
+                await begun.wait()
+            await reading
+    events = parse_sse(b"".join(pieces))
+    assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
+    assert events[-2]["error"]["code"] == "shutting_down"
+    assert b"".join(pieces).endswith(b"data: [DONE]\n\n")
+    assert [(line["event"], line.get("code")) for line in logged] == [
+        ("drain_over", None),
+        ("exchange_failed", "shutting_down"),
+    ]
+
+
 async def test_running_passes_on_what_the_block_raises() -> None:
     with pytest.raises(KeyError):
         async with serve.running(TinyApp()):
@@ -219,6 +315,24 @@ def test_a_taken_port_is_a_config_error() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port = {port}: cannot be listened on"):
             serve.bind("127.0.0.1", port)
+
+
+def test_an_address_is_taken_before_it_is_listened_on() -> None:
+    with contextlib.closing(serve.bind("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(
+            ConfigError, match=f"port = {port}: cannot be listened on: Address already in use"
+        ):
+            serve.bind("127.0.0.1", port)
+
+
+async def test_an_address_can_be_taken_again_while_old_connections_linger() -> None:
+    async with serve.running(TinyApp()) as url, httpx.AsyncClient() as client:
+        assert (await client.get(url, headers={"connection": "close"})).status_code == 200  # we close first
+    port = httpx.URL(url).port
+    assert port is not None
+    async with serve.running(TinyApp(), port=port) as again:
+        assert again == url
 
 
 def test_a_foreign_address_is_a_config_error() -> None:
