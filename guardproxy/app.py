@@ -11,7 +11,8 @@ from litestar.exceptions import HTTPException
 
 from guardproxy.api import Api, of_status
 from guardproxy.document import dumps
-from guardproxy.errors import ConfigError
+from guardproxy.errors import ConfigError, GuardProxyError
+from guardproxy.exchange import new_id
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure
 from guardproxy.pipeline import Pipeline
@@ -94,13 +95,14 @@ def _door(endpoint: Any) -> Any:
 
 
 def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    ours = of_status(error.status_code)
-    body = dumps(ours.envelope).encode()
-    return Response(body, status_code=ours.status, headers=ours.headers, media_type="application/json")
+    return _envelope(of_status(error.status_code))
 
 
 def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     failure("request failed", error)
-    ours = of_status(500)
-    body = dumps(ours.envelope).encode()
-    return Response(body, status_code=ours.status, headers=ours.headers, media_type="application/json")
+    return _envelope(of_status(500))
+
+
+def _envelope(error: GuardProxyError) -> Response[bytes]:
+    body, headers = dumps(error.envelope).encode(), {**error.headers, "x-request-id": new_id()}
+    return Response(body, status_code=error.status, headers=headers, media_type="application/json")

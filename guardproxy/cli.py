@@ -109,7 +109,9 @@ def serve_command(ctx: click.RichContext, /, file: Path | None, **flags: str | N
 
 @cli.command()
 @click.option(
-    "--upstream", metavar="URL", help="Talk to this upstream. [default: a fake one, made by the demo]"
+    "--upstream",
+    metavar="URL",
+    help="Talk to this upstream; it is sent OPENAI_API_KEY. [default: a fake one, made by the demo]",
 )
 @click.option("--serve", "stay", is_flag=True, help="Go on serving when the demo is over.")
 @click.pass_context

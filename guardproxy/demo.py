@@ -98,20 +98,22 @@ class Witness:
 
 
 def run_demo(upstream: str | None, serve: bool) -> int:
-    """Run the four exchanges; the exit code.
+    """Run the four exchanges; the exit code, which is 1 when the provider cannot be reached.
 
     `upstream` is a real provider, `serve` leaves the proxy running.
     """
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(_demo(Console(), upstream, serve))
+        return asyncio.run(_demo(Console(), upstream, serve))
     return 0
 
 
-async def _demo(console: Console, upstream: str | None, serve: bool) -> None:
+async def _demo(console: Console, upstream: str | None, serve: bool) -> int:
     with contextlib.ExitStack() as stack:
         if upstream is None:
             upstream = stack.enter_context(FakeUpstream(Script(chunk=1))).url
             console.print(f"A stand-in provider that repeats what it is told: {upstream}")
+        elif upstream.startswith("https:") and not os.environ.get("OPENAI_API_KEY"):
+            console.print("OPENAI_API_KEY is not set: the provider gets no key of yours, and may refuse.")
         witness = Witness()
         manager = load_plugins([("demo", witness)])
         flags = {"upstream": upstream, "log_level": "error"}
@@ -126,16 +128,21 @@ async def _demo(console: Console, upstream: str | None, serve: bool) -> None:
                     witness.forwarded = None
                     witness.ended.clear()
                     spans.clear()
-                    await _play(console, client, number, scene, witness, spans)
-            _advise(console, base)
+                    problem = await _play(console, client, number, scene, witness, spans)
+                    if problem is not None:
+                        console.print(f"The demo stops, for the provider does not answer: {problem}")
+                        return 1
+            _advise(console, base if serve else None)
             if serve:
                 console.print("\nguardproxy goes on serving; Ctrl+C ends it.")
                 await asyncio.Event().wait()
+    return 0
 
 
 async def _play(
     console: Console, client: httpx.AsyncClient, number: int, scene: Scene, witness: Witness, spans: list[Any]
-) -> None:
+) -> str | None:
+    """Show one exchange; why the provider was not reached, where it was not."""
     body = {"model": MODEL, "input": scene.text, **({"stream": True} if scene.stream else {})}
     key = os.environ.get("OPENAI_API_KEY", "demo")
     response = await client.post(
@@ -144,7 +151,11 @@ async def _play(
     headers = "\n".join(f"{name}: {value}" for name, value in scene.guards.items())
     console.rule(f"[bold]{number}. {scene.title}", align="left")
     console.print(scene.lesson, style="italic")
-    seen = "(not called)" if witness.forwarded is None else json.loads(witness.forwarded)["input"]
+    problem = _unreached(response)
+    if witness.forwarded is None:
+        seen = "(not called)"
+    else:
+        seen = "(not reached)" if problem else json.loads(witness.forwarded)["input"]
     panels = [
         ("The application sent", f"{headers}\n\n{scene.text}"),
         ("The provider saw", seen),
@@ -156,6 +167,17 @@ async def _play(
     for tree in _trees(spans):
         console.print(tree)
     console.print()
+    return problem
+
+
+def _unreached(response: httpx.Response) -> str | None:
+    """guardproxy's message that the provider did not answer; a provider's own errors are answers."""
+    if response.status_code not in (502, 504) or not response.headers.get("x-request-id", "").startswith(
+        "req_"
+    ):
+        return None
+    error = response.json()["error"]
+    return str(error["message"]) if error["code"] in ("upstream_error", "upstream_timeout") else None
 
 
 def _got(response: httpx.Response) -> str:
@@ -198,18 +220,23 @@ def _line(span: Any) -> Text:
     took = (span.end_time - span.start_time) / 1e6
     outcome = span.attributes.get("guardproxy.outcome", "")
     found = sum(event.name == "gen_ai.guardrail.result" for event in span.events)
-    facts = "  ".join(str(fact) for fact in (outcome, f"{found} categories found" if found else "") if fact)
-    return Text.assemble(span.name, "  ", (f"{took:.1f} ms", "cyan"), "  ", (facts, "yellow"))
+    categories = f"{found} {'category' if found == 1 else 'categories'} found" if found else ""
+    facts = [("  " + str(fact), "yellow") for fact in (outcome, categories) if fact]
+    return Text.assemble(span.name, "  ", (f"{took:.1f} ms", "cyan"), *facts)
 
 
-def _advise(console: Console, base: str) -> None:
+def _advise(console: Console, base: str | None) -> None:
+    """How an application uses the proxy: this one at `base`, or one that is yet to start."""
     console.rule("[bold]Your application", align="left")
+    start = (
+        "Start the proxy, and change one base URL (`pip install openai`):\n\n"
+        "  uv run guardproxy serve --upstream https://api.openai.com/v1\n\n"
+    )
     console.print(
         Text(
-            "Start the proxy, and change one base URL:\n\n"
-            "  guardproxy serve --upstream https://api.openai.com/v1\n\n"
-            "  from openai import OpenAI\n"
-            '  client = OpenAI(base_url="http://127.0.0.1:8080/v1",\n'
+            (start if base is None else "Change one base URL (`pip install openai`):\n\n")
+            + "  from openai import OpenAI\n"
+            f'  client = OpenAI(base_url="{base or "http://127.0.0.1:8080"}/v1",\n'
             '                  default_headers={"X-Opper-Guard-Input": "pii,secrets",\n'
             '                                   "X-Opper-Guard-Action": "redact"})\n'
         )

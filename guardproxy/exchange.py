@@ -9,6 +9,11 @@ from typing import Any
 from guardproxy.types import Outcome, Policy, Stage, Verdict
 
 
+def new_id() -> str:
+    """An id for `X-Request-Id`."""
+    return f"req_{uuid.uuid4().hex}"
+
+
 @dataclass(slots=True, eq=False)
 class Exchange:
     """What is known of one client request and its response, filled in as it goes.
@@ -22,7 +27,7 @@ class Exchange:
     method: str
     path: str
     headers: Mapping[str, str]
-    id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    id: str = field(default_factory=new_id)
     started: float = field(default_factory=time.perf_counter)
     client: str | None = None  # the name of the [[keys]] entry that the client's key belongs to
     policy: Policy = field(default_factory=Policy)
@@ -46,4 +51,8 @@ class Exchange:
         """The word of `X-Guardproxy-Verdict` for `stage`, as far as it is known."""
         if stage in self.verdicts:
             return self.verdicts[stage].outcome
-        return Outcome.PENDING if self.policy.stage(stage) else Outcome.OFF
+        if not self.policy.stage(stage):
+            return Outcome.OFF
+        # An error that came before the input's guards leaves it uninspected for good.
+        stopped = stage is Stage.INPUT and self.error_code is not None
+        return Outcome.FAILED if stopped else Outcome.PENDING

@@ -161,6 +161,8 @@ def _foreign(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping
     }
     if facts.get("positional_args") and isinstance(record.msg, str):
         kept["template"] = without_query(record.msg)
+    if record.name == "uvicorn.error" and str(record.msg).startswith("Invalid HTTP request"):
+        kept["hint"] = "a client does not speak HTTP; TLS is not served"
     error = _exception(record.exc_info) if record.exc_info else None
     if error is not None:
         kept |= describe(error)

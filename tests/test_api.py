@@ -27,6 +27,7 @@ async def test_what_is_not_served(
         assert client.requests == []
     assert (got.status, got.json["error"]["code"]) == (status, code)
     assert set(got.json["error"]) == {"message", "type", "code", "param"}
+    assert got.headers["x-request-id"].startswith("req_")
 
 
 async def test_a_content_length_over_the_cap_is_refused_before_it_is_read() -> None:

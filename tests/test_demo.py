@@ -1,6 +1,8 @@
 """The README's first command: four exchanges, as described."""
 
 import io
+import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,14 +11,63 @@ from rich.console import Console
 from guardproxy import demo
 
 
-@pytest.mark.slow
-def test_the_demo_shows_four_exchanges(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def out(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the demo prints."""
     out = io.StringIO()
 
     def console(*_: Any, **__: Any) -> Console:
         return Console(file=out, width=160, color_system=None)
 
     monkeypatch.setattr(demo, "Console", console)
+    return out
+
+
+@pytest.mark.slow
+def test_a_provider_that_cannot_be_reached_ends_the_demo(
+    out: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and nobody listens
+        port = silent.getsockname()[1]
+        assert demo.run_demo(f"https://127.0.0.1:{port}/v1", serve=False) == 1
+    text = " ".join(out.getvalue().split())
+    for shown in ("OPENAI_API_KEY is not set", "(not reached)", "The demo stops, for the provider does not"):
+        assert shown in text, shown
+    assert "2. redact" not in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "found", "line"),
+    [
+        ("", 0, "scan  1.5 ms"),
+        ("flagged", 1, "scan  1.5 ms  flagged  1 category found"),
+        ("", 2, "scan  1.5 ms  2 categories found"),
+    ],
+)
+def test_a_line_of_the_trace(outcome: str, found: int, line: str) -> None:
+    events = [SimpleNamespace(name="gen_ai.guardrail.result")] * found
+    attributes = {"guardproxy.outcome": outcome} if outcome else {}
+    span = SimpleNamespace(
+        name="scan", start_time=0, end_time=1_500_000, attributes=attributes, events=events
+    )
+    assert demo._line(span).plain == line
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "starts"),
+    [(None, "http://127.0.0.1:8080/v1", True), ("http://127.0.0.1:5", "http://127.0.0.1:5/v1", False)],
+)
+def test_the_advice_names_the_proxy_that_serves(base: str | None, url: str, starts: bool) -> None:
+    out = io.StringIO()
+    demo._advise(Console(file=out, width=160, color_system=None), base)
+    assert f'base_url="{url}"' in out.getvalue()
+    assert ("uv run guardproxy serve" in out.getvalue()) is starts
+
+
+@pytest.mark.slow
+def test_the_demo_shows_four_exchanges(out: io.StringIO) -> None:
     assert demo.run_demo(None, serve=False) == 0
     text = " ".join(out.getvalue().split())
     for shown in (

@@ -161,6 +161,15 @@ def test_a_librarys_record_has_its_place_in_the_code(output: Output) -> None:
     assert line["logged_at"].startswith("tests/test_logs.py:")
 
 
+def test_bytes_that_are_no_http_have_a_hint(output: Output) -> None:
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("other").warning("Invalid HTTP request received.")
+    assert [line.get("hint") for line in output.lines] == [
+        "a client does not speak HTTP; TLS is not served",
+        None,
+    ]
+
+
 async def test_what_asyncio_logs_has_no_text(output: Output) -> None:
     asyncio.get_running_loop().call_exception_handler({"message": f"said {CANARY}", "exception": raised()})
     assert output.lines[0]["error"] == "ValueError"

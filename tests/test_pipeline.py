@@ -475,6 +475,23 @@ async def test_a_client_that_leaves_cancels_the_upstream() -> None:
         assert client.recorder.exchanges[0].error_code == "client_disconnected"
 
 
+@pytest.mark.parametrize(
+    ("body", "query", "verdict"),
+    [
+        (b"{", "", "input=failed, output=pending"),
+        (b"{}", "q=TAG-1234", "input=failed, output=pending"),
+        (b'{"background": true}', "", "input=failed, output=pending"),
+        (b"{}", "", "input=clean, output=clean"),
+    ],
+)
+async def test_what_was_stopped_before_its_guards_is_not_inspected(
+    body: bytes, query: str, verdict: str
+) -> None:
+    async with proxy(whole(message("fine"))) as client:
+        got = await client.post(body, IN | OUT | REDACT, query=query)
+    assert got.headers["x-guardproxy-verdict"] == verdict
+
+
 async def test_a_client_that_leaves_while_it_sends_is_no_failure() -> None:
     sent: list[Any] = []
 
