@@ -171,10 +171,9 @@ async def _play(
 
 
 def _unreached(response: httpx.Response) -> str | None:
-    """guardproxy's message that the provider did not answer; a provider's own errors are answers."""
-    if response.status_code not in (502, 504) or not response.headers.get("x-request-id", "").startswith(
-        "req_"
-    ):
+    """The message of guardproxy's error that the provider did not answer; its own errors are answers."""
+    ours = response.headers.get("x-request-id", "").startswith("req_")
+    if response.status_code not in (502, 504) or not ours:
         return None
     error = response.json()["error"]
     return str(error["message"]) if error["code"] in ("upstream_error", "upstream_timeout") else None

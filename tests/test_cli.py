@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
 from guardproxy import cli, logs, plugins, serve
 from guardproxy.hookspecs import hookimpl
@@ -114,6 +115,14 @@ def test_help_names_each_scalar_with_its_variable(command: list[str]) -> None:
     for setting in SETTINGS:
         assert setting.flag in text
         assert setting.environment in text
+
+
+def test_serve_says_first_that_it_loads(served: list[Settings]) -> None:
+    with capture_logs() as logged:
+        assert run("serve", "--upstream", "https://a.example/v1").exit_code == 0
+    assert logged[0]["event"] == "loading"
+    assert logged[0]["upstream"] == "https://a.example/v1"
+    assert logged[0]["guards"] == ["late", "pii"]
 
 
 def test_the_file_in_the_folder_is_read(here: Path, served: list[Settings]) -> None:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import re
+import sys
 import tomllib
 import types
 from pathlib import Path
@@ -154,6 +155,25 @@ async def test_the_complete_plugin_redacts(tmp_path: Path, monkeypatch: pytest.M
         got = await client.post({"input": "see TKT-123456, not TKT-1234567"}, headers)
     assert json.loads(client.requests[0].content)["input"] == "see [TICKET_ID], not TKT-1234567"
     assert got.json["output"][0]["content"][0]["text"] == "[TICKET_ID]"
+
+
+def test_the_example_of_a_test_of_a_plugin_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "acme_guardproxy.py").write_text(blocks(section("A complete plugin"), "python")[0], "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "acme_guardproxy", raising=False)
+    manager = pluggy.PluginManager("guardproxy")
+    manager.add_hookspecs(hookspecs)
+    manager.register(importlib.import_module("acme_guardproxy"), "acme")
+    monkeypatch.setattr("guardproxy.app.load_plugins", lambda: manager)  # as if it was installed, alone
+    module(blocks(section("Test a plugin"), "python")[1]).test_it_redacts_both_ways()
+
+
+def test_the_complete_plugin_can_be_installed() -> None:
+    (code,) = blocks(section("A complete plugin"), "toml")
+    project = tomllib.loads(code)
+    assert project["project"]["entry-points"]["guardproxy"] == {"acme": "acme_guardproxy"}
+    assert project["tool"]["setuptools"]["py-modules"] == ["acme_guardproxy"]
+    assert {"name", "version"} <= set(project["project"])
 
 
 def test_the_readme_is_short_and_its_settings_work(tmp_path: Path) -> None:
