@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from guardproxy.document import dumps
@@ -18,14 +18,20 @@ from guardproxy.exchange import new_id
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
 from guardproxy.profiles import PROFILES, Profile
+from guardproxy.routes import ROUTES, find
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Endpoint = Callable[[Incoming, "AsgiReply"], Awaitable[None]]
+Endpoint = Callable[[Incoming], Awaitable[None]]
 
+_DOOR, *_OTHERS = (profile.path for profile in PROFILES)
 SERVED = ", ".join(
-    (*(f"POST {profile.path}" for profile in PROFILES), "GET /v1/models", "GET /v1/models/{id}")
+    (
+        *(f"{route.method} {_DOOR}{route.tail}" for route in ROUTES),
+        *(f"the same below {path}" for path in _OTHERS),
+        *("GET /v1/models", "GET /v1/models/{id}"),
+    )
 )
 # A model's id may have slashes; dot segments and escapes are other spellings of another path.
 _MODELS = re.compile(r"/v1/models(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._:@-]+)*")
@@ -68,43 +74,64 @@ class Api:
         self._pipeline = pipeline
         self._max_body = max_body
 
-    def exchange(self, profile: Profile) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    def door(self, profile: Profile) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         """The ASGI application of one front door."""
 
-        async def run(incoming: Incoming, reply: AsgiReply) -> None:
-            await self._pipeline.run(incoming, profile, reply)
-
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await self._serve(scope, receive, send, "POST", profile.path, run)
+            place = find(profile.path, _raw_path(scope))
+            reply = AsgiReply(send)
+            if problem := _misdirected(
+                scope, place.template if place else None, place.routes if place else ()
+            ):
+                await reply.error(problem)
+                return
+            assert place is not None
+
+            async def run(incoming: Incoming) -> None:
+                await self._pipeline.run(incoming, profile, place.routes[incoming.method], reply)
+
+            target = profile.target + place.tail
+            await self._serve(scope, receive, reply, place.template, target, place.response_id, run)
 
         return app
 
     async def models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application of the upstream's list of models, and of one of them."""
-        path = scope["raw_path"].decode("latin-1")
-        if not _MODELS.fullmatch(path):
-            await AsgiReply(send).error(not_found())
-            return
-        target = path.removeprefix("/v1")
-
-        async def run(incoming: Incoming, reply: AsgiReply) -> None:
-            await self._pipeline.pass_on(incoming, target, reply)
-
-        await self._serve({**scope, "path": path}, receive, send, "GET", path, run)
-
-    async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, method: str, path: str, run: Endpoint
-    ) -> None:
+        path = _raw_path(scope)
         reply = AsgiReply(send)
-        if problem := _misdirected(scope, method, path):
+        if problem := _misdirected(scope, path if _MODELS.fullmatch(path) else None, ("GET",)):
             await reply.error(problem)
             return
+
+        async def run(incoming: Incoming) -> None:
+            await self._pipeline.pass_on(incoming, reply)
+
+        await self._serve(scope, receive, reply, path, path.removeprefix("/v1"), None, run)
+
+    async def _serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        reply: AsgiReply,
+        path: str,
+        target: str,
+        response_id: str | None,
+        run: Endpoint,
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         body = Body(receive, scope["headers"], self._max_body, task, reply)
-        incoming = Incoming(scope["method"], path, scope["query_string"], scope["headers"], body.read)
+        incoming = Incoming(
+            scope["method"],
+            path,
+            target,
+            scope["query_string"],
+            scope["headers"],
+            body.read,
+            response_id,
+        )
         try:
-            await run(incoming, reply)
+            await run(incoming)
         except asyncio.CancelledError:
             # Ours, when the client left: the upstream call is closed by now, and nobody reads an answer.
             if not reply.gone:
@@ -172,16 +199,31 @@ class Body:
             self._watch.cancel()
 
 
-def _misdirected(scope: Scope, method: str, path: str) -> GuardProxyError | None:
-    # The router takes other spellings for the same (`//`, a trailing slash); guards must not be evaded so.
-    if scope["raw_path"] != scope["path"].encode() or scope["path"] != path:
+def _raw_path(scope: Scope) -> str:
+    # As it came: the router takes other spellings for the same (`//`, a trailing slash, `%2f`), and guards
+    # must not be evaded so.
+    raw: bytes = scope["raw_path"]
+    return raw.decode("latin-1")
+
+
+def _misdirected(scope: Scope, path: str | None, methods: Collection[str]) -> GuardProxyError | None:
+    """The error of a request that is not for `path` (None: not served) with one of `methods`."""
+    if refused := refused_upgrade(scope):
+        return refused
+    if path is None:
         return not_found()
-    if any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"]):
-        return NotImplementedYet("guardproxy does not serve WebSockets; use POST with 'stream': true.")
-    if scope["method"] != method:
+    if scope["method"] not in methods:
+        allowed = ", ".join(methods)
         return MethodNotAllowed(
-            f"{path} takes {method}, not {scope['method'][:16]}.", headers={"allow": method}
+            f"{path} takes {allowed}, not {scope['method'][:16]}.", headers={"allow": allowed}
         )
+    return None
+
+
+def refused_upgrade(scope: Scope) -> GuardProxyError | None:
+    """The error of a request for a WebSocket, on whatever path; None for other requests."""
+    if any(name == b"upgrade" and b"websocket" in value.lower() for name, value in scope["headers"]):
+        return NotImplementedYet("guardproxy does not serve WebSockets; use POST with 'stream': true.")
     return None
 
 

@@ -9,7 +9,7 @@ import pluggy
 from litestar import Litestar, MediaType, Request, Response, asgi, get
 from litestar.exceptions import HTTPException
 
-from guardproxy.api import Api, of_status
+from guardproxy.api import Api, of_status, refused_upgrade
 from guardproxy.document import dumps
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.exchange import new_id
@@ -70,7 +70,9 @@ def create_app(
             return Response("draining", status_code=503)
         return Response("ok") if state.ready and scanner.ready else Response("starting", status_code=503)
 
-    doors = [asgi(profile.path, copy_scope=False)(_door(api.exchange(profile))) for profile in PROFILES]
+    doors = [
+        asgi(profile.path, is_mount=True, copy_scope=True)(_door(api.door(profile))) for profile in PROFILES
+    ]
     models = asgi("/v1/models", is_mount=True, copy_scope=True)(_door(api.models))
     app = Litestar(
         route_handlers=[*doors, models, livez, readyz, *collect_routes(manager, settings)],
@@ -94,8 +96,8 @@ def _door(endpoint: Any) -> Any:
     return door
 
 
-def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    return _envelope(of_status(error.status_code))
+def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    return _envelope(refused_upgrade(dict(request.scope)) or of_status(error.status_code))
 
 
 def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -17,12 +17,11 @@ from guardproxy.errors import (
 )
 from guardproxy.exchange import Exchange
 from guardproxy.headers import lower_headers, response_headers
-from guardproxy.messages import LocalAnswer, Reply
+from guardproxy.messages import Expected, LocalAnswer, Reply
 from guardproxy.report import Reporter
 from guardproxy.settings import Settings
 from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
-from guardproxy.types import Path
 from guardproxy.upstream import Answer
 
 _log = structlog.stdlib.get_logger("guardproxy")
@@ -44,7 +43,7 @@ class Delivery:
         exchange: Exchange,
         answer: "Answer | LocalAnswer",
         run: StageRun,
-        echoes: Mapping[Path, str],
+        expected: Expected,
         reporter: Reporter,
         reply: Reply,
     ) -> None:
@@ -56,9 +55,12 @@ class Delivery:
         received = await answer.read(self._settings.max_body)
         plain = self._decoder(answer).whole(received)
         facts.of_answer(exchange, plain)
+        expected.learned()
         body = plain
         if plain:
-            body = await outputs.inspect(run, plain, echoes, self._settings.unscannable, reporter)
+            body = await outputs.inspect(
+                run, plain, expected.shape, expected.echoes, self._settings.unscannable, reporter
+            )
         drop = ("content-length",) if body is received else _OF_BODY
         length = {"content-length": str(len(body))}
         await reply.start(answer.status, response_head(exchange, answer.headers, drop, length))
@@ -70,6 +72,7 @@ class Delivery:
         answer: "Answer | LocalAnswer",
         run: StageRun,
         stream: GuardedStream | None,
+        expected: Expected,
         reporter: Reporter,
         reply: Reply,
     ) -> None:
@@ -95,7 +98,8 @@ class Delivery:
                 await stream.settle_shadow()
             elif body and run.problem is None:
                 facts.of_answer(exchange, bytes(body))
-                await outputs.inspect(run, bytes(body), {}, {}, reporter)
+                expected.learned()
+                await outputs.inspect(run, bytes(body), expected.shape, {}, {}, reporter)
         except GuardProxyError as error:
             run.problem = error.error_code
 

@@ -27,6 +27,7 @@ class Ending:
         """
         if self._renumber is None:
             self._renumber = self._reporter.reserved > 0 or given is None
+            self._number = given or 0  # a stream that goes on behind `starting_after` begins there
         if self._renumber or given is None:
             edits.put((), "sequence_number", str(self._number), present)
         else:

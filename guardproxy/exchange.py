@@ -18,8 +18,9 @@ def new_id() -> str:
 class Exchange:
     """What is known of one client request and its response, filled in as it goes.
 
-    `headers` are the client's, names in lower case, repeated ones joined by a comma. `request` is
-    the body as it is forwarded, redacted where the policy redacts; to set it changes nothing.
+    `path` is the route's template: an id in it is `{id}`. `headers` are the client's, names in lower
+    case, repeated ones joined by a comma. `request` is the body as it is forwarded, redacted where the
+    policy redacts; to set it changes nothing.
     `response_headers` can be written until the head is sent. `state` is for plugins, keyed by the
     plugin's name. No text that a guard found is ever kept here.
     """

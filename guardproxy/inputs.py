@@ -45,14 +45,20 @@ def stripped(body: bytes) -> bytes:
     return body if new is text else new.encode()
 
 
-async def inspect(run: StageRun | None, body: bytes, unscannable: Mapping[str, str]) -> Forwarded:
+async def inspect(
+    run: StageRun | None, body: bytes, unscannable: Mapping[str, str], *, needed: bool = True
+) -> Forwarded:
     """Run the guards of the input over `body`; without a run, only read it.
+
+    A body that is not `needed` may be missing; one that comes all the same has no echoes.
 
     Raises:
         InvalidRequest: the body cannot be inspected.
         GuardProxyError: a guard failed.
     """
     if not body:
+        if not needed:
+            return Forwarded(body, {}, False)
         raise InvalidRequest("The request has no body; send a JSON object.")
     read = await asyncio.to_thread(_read, body) if len(body) > LARGE else _read(body)
     parts = read.walked.parts
@@ -66,7 +72,9 @@ async def inspect(run: StageRun | None, body: bytes, unscannable: Mapping[str, s
             _check_sealed(run, read.document, edits)
             new = edits.apply(read.text)
             texts = edits.texts
-    echoes = {p.path: texts.get(p.path, p.text) for p in parts if p.path and p.path[0] not in _NOT_ECHOED}
+    echoes = {
+        p.path: texts.get(p.path, p.text) for p in parts if needed and p.path and p.path[0] not in _NOT_ECHOED
+    }
     changed = read.changed or new is not read.text
     return Forwarded(new.encode() if changed else body, echoes, changed)
 

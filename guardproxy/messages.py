@@ -12,22 +12,47 @@ from guardproxy.headers import Raw
 from guardproxy.policy import REPORT_HEADER
 from guardproxy.profiles import Profile
 from guardproxy.report import Form, Reporter
-from guardproxy.shapes import GRAMMAR
-from guardproxy.types import LocalReply
+from guardproxy.routes import Route
+from guardproxy.shapes import GRAMMAR, RESPONSE, Shape
+from guardproxy.types import LocalReply, Path
 
 # The API's own; another name could carry a text past the guards.
-QUERY_NAMES = frozenset(("include", "include[]", "stream", "starting_after", "api-version"))
+QUERY_NAMES = frozenset(
+    (
+        *("include", "include[]", "stream", "starting_after", "include_obfuscation", "api-version"),
+        *("after", "before", "limit", "order"),
+    )
+)
 
 
 @dataclass(slots=True)
 class Incoming:
-    """A client's request: the raw head, and a way to read the body."""
+    """A client's request: the raw head, and a way to read the body.
+
+    `path` is a template: an id in it shows as `{id}`. `target` is the path below the upstream's base,
+    and `response_id` the id in it, as they came.
+    """
 
     method: str
     path: str
+    target: str
     query: bytes
     headers: Raw
     body: Callable[[], Awaitable[bytes]]
+    response_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is known of an answer before it comes.
+
+    `echoes` are the texts that were forwarded, by their path. `learned` is to be called when facts of
+    the answer have been noted, before the client gets them.
+    """
+
+    shape: Shape
+    echoes: Mapping[Path, str]
+    learned: Callable[[], None]
 
 
 class Reply(Protocol):
@@ -83,14 +108,19 @@ def report_form(headers: Mapping[str, str]) -> Form | None:
     return Form(word)
 
 
-def reporter_of(exchange: Exchange, profile: Profile) -> Reporter:
+def reporter_of(exchange: Exchange, profile: Profile, route: Route) -> Reporter:
     """How this exchange reports: as its front door does, or as the request asks.
+
+    Only a response has output items; other answers have the field where items are wanted.
 
     Raises:
         InvalidRequest: an unknown form.
     """
     asked = report_form(exchange.headers)
-    return Reporter(exchange, asked or profile.form, asked=asked is not None)
+    form = asked or profile.form
+    if form is Form.ITEMS and route.answer is not RESPONSE:
+        form = Form.FIELDS
+    return Reporter(exchange, form, asked=asked is not None)
 
 
 def check_query(query: bytes) -> None:
@@ -106,3 +136,12 @@ def check_query(query: bytes) -> None:
                 f"{', '.join(sorted(QUERY_NAMES))}, and its values are names.",
                 code="uninspectable",
             )
+
+
+def asks_for_stream(query: bytes) -> bool:
+    """Whether the query of a GET asks for the events of a response instead of the response."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return any(
+        name == "starting_after" or (name == "stream" and value.lower() not in ("", "0", "false"))
+        for name, value in pairs
+    )

@@ -10,13 +10,18 @@ from guardproxy.document import LARGE, Edits, dumps
 from guardproxy.errors import Uninspectable, UpstreamError
 from guardproxy.places import delivered
 from guardproxy.report import Reporter
-from guardproxy.shapes import RESPONSE
+from guardproxy.shapes import Shape
 from guardproxy.stage import StageRun
 from guardproxy.types import Path, TextPart
 
 
 async def inspect(
-    run: StageRun, body: bytes, echoes: Mapping[Path, str], unscannable: Mapping[str, str], reporter: Reporter
+    run: StageRun,
+    body: bytes,
+    shape: Shape,
+    echoes: Mapping[Path, str],
+    unscannable: Mapping[str, str],
+    reporter: Reporter,
 ) -> bytes:
     """Run the guards of the output over `body`; the body to deliver, with the report.
 
@@ -34,7 +39,7 @@ async def inspect(
     except Uninspectable:
         return await _plain(run, text, reporter)
     if isinstance(value, dict | list):
-        walked = document.walk(value, RESPONSE)
+        walked = document.walk(value, shape)
     else:
         return await _plain(run, text, reporter)
     parts = [part for part in walked.parts if echoes.get(part.path) != part.text]

@@ -58,10 +58,12 @@ def resolve(
     headers: Mapping[str, str],
     plugins: Callable[[Mapping[str, str]], Iterable[tuple[str, Policy]]],
     guards: Mapping[str, Guard],
+    remembered: Policy | None = None,
 ) -> Resolved:
     """The policy of a request: all that is asked for, joined, so that nothing can loosen another.
 
     `plugins` gives each plugin's name and what it asks for; called when the headers are right.
+    `remembered` is the policy of the request that made the response which this one asks for.
 
     Raises:
         InvalidRequest: the headers are wrong, as of `from_headers`.
@@ -76,6 +78,8 @@ def resolve(
             if any(guard not in guards or stage not in guards[guard].stages for guard in policy.stage(stage)):
                 raise InternalError(f"The plugin '{name}' asks for a guard that does not serve the {stage}.")
         asked.append(Asked(f"plugin {name}", policy))
+    if remembered is not None:
+        asked.append(Asked("the response's own request", remembered))
     return Resolved(join(policy for _, policy in asked), tuple(asked))
 
 

@@ -169,6 +169,11 @@ RESPONSE = Shape(
     }
 )
 
+# What else the life of a response has for answers.
+DELETED = Shape({**_names("id", "object"), "error": ERROR})
+COUNT = Shape({**_names("object", "input_tokens"), "error": ERROR})
+INPUT_ITEMS = Shape({**_names("object", "first_id", "last_id"), "data": ITEM, "error": ERROR})
+
 EVENT = Shape(
     {
         **_names("type", "item_id", "call_id", "id", "name"),

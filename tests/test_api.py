@@ -15,7 +15,8 @@ from tests.harness import proxy, whole
         ("GET", "/v1/models/a//b", {}, 404, "not_found"),
         ("GET", "/v1/modelsandmore", {}, 404, "not_found"),
         ("POST", "/v1//responses", {}, 404, "not_found"),
-        ("POST", "/v1/responses/resp_1", {}, 404, "not_found"),
+        ("GET", "/v1/nothing", {"upgrade": "websocket"}, 501, "not_implemented"),
+        ("GET", "/v1/models/m", {"upgrade": "h2c, WebSocket"}, 501, "not_implemented"),
         ("GET", "/", {}, 404, "not_found"),
     ],
 )
@@ -28,6 +29,13 @@ async def test_what_is_not_served(
     assert (got.status, got.json["error"]["code"]) == (status, code)
     assert set(got.json["error"]) == {"message", "type", "code", "param"}
     assert got.headers["x-request-id"].startswith("req_")
+
+
+async def test_a_path_that_is_not_served_is_told_what_is() -> None:
+    async with proxy(whole()) as client:
+        got = await client.post(b"", path="/v1/nothing")
+    for served in ("POST /v1/responses,", "GET /v1/responses/{id}/input_items,", "/v3/compat/openresponses,"):
+        assert served in got.json["error"]["message"]
 
 
 async def test_a_content_length_over_the_cap_is_refused_before_it_is_read() -> None:

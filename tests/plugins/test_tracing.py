@@ -308,6 +308,8 @@ def test_attempts_are_spans_of_their_own_and_their_status_tells_errors() -> None
         ({"model": None}, "chat"),
         ({"path": "/v1/responses/input_tokens"}, "guardproxy.call"),
         ({"method": "GET", "path": "/v1/responses/{id}"}, "guardproxy.call"),
+        ({"path": "/v1/responses/{id}/cancel"}, "guardproxy.call"),
+        ({"path": "/v3/compat/openresponses/compact"}, "guardproxy.call"),
     ],
 )
 def test_the_name_of_the_call(facts: dict[str, Any], name: str) -> None:

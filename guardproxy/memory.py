@@ -1,0 +1,130 @@
+"""Remember the policy that a response was made under, until the client asks for the response again.
+
+By digest of the response's id and the client, for a day, bounded in bytes, in this process alone. The
+oldest is forgotten first, so what must always hold belongs into the deployment's floor.
+"""
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from guardproxy.exchange import Exchange
+from guardproxy.routes import Route
+from guardproxy.types import Policy, Rule, Stage
+
+KEPT = 24 * 3600.0  # seconds
+SIZE = 32 * 1024 * 1024  # bytes: about 80,000 responses
+# What they cost in CPython 3.11 on 64 bits, rounded up (tests/test_memory.py measures): a response's
+# slot, list node, digest and tuple; a policy with its dictionaries; one of its rules.
+ENTRY_BYTES = 400
+POLICY_BYTES = 1200
+RULE_BYTES = 500
+
+_Rules: TypeAlias = tuple[tuple[Stage, str, Rule], ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    """A policy, kept once for all the responses that were made under it."""
+
+    rules: _Rules
+    policy: Policy
+    uses: int = 0
+
+    @property
+    def cost(self) -> int:
+        return POLICY_BYTES + RULE_BYTES * len(self.rules)
+
+
+class PolicyMemory:
+    """Policies by client and response id. It keeps neither a credential nor an id."""
+
+    def __init__(self, size: int = SIZE, now: Callable[[], float] = time.monotonic) -> None:
+        """Hold at most about `size` bytes; `now` tells the seconds."""
+        self.size = size
+        self.used = 0
+        self._now = now
+        self._key = secrets.token_bytes(32)
+        self._entries: OrderedDict[bytes, tuple[float, _Shared]] = OrderedDict()
+        self._shared: dict[_Rules, _Shared] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def remember(self, client: str, response_id: str, policy: Policy) -> None:
+        """Keep `policy`. One that is known for the same response is only tightened."""
+        self._expire()
+        digest = self._digest(client, response_id)
+        policy = self._pop(digest).join(policy)
+        rules = tuple((stage, name, rule) for stage in Stage for name, rule in policy.stage(stage).items())
+        shared = self._shared.get(rules)
+        if shared is None:
+            shared = self._shared[rules] = _Shared(rules, policy)
+            self.used += shared.cost
+        shared.uses += 1
+        self._entries[digest] = (self._now() + KEPT, shared)
+        self.used += ENTRY_BYTES
+        while self.used > self.size:
+            self._pop(next(iter(self._entries)))
+
+    def recall(self, client: str, response_id: str) -> Policy:
+        """The policy; an empty one when none is known."""
+        self._expire()
+        found = self._entries.get(self._digest(client, response_id))
+        return found[1].policy if found else Policy()
+
+    def forget(self, client: str, response_id: str) -> None:
+        """The response is gone."""
+        self._pop(self._digest(client, response_id))
+
+    def _digest(self, client: str, response_id: str) -> bytes:
+        data = f"{client}\0{response_id}".encode("utf-8", "replace")  # an id has no NUL: it has a grammar
+        return hashlib.blake2b(data, digest_size=16, key=self._key).digest()
+
+    def _expire(self) -> None:
+        now = self._now()
+        while self._entries:
+            digest, (end, _) = next(iter(self._entries.items()))
+            if end > now:
+                return
+            self._pop(digest)
+
+    def _pop(self, digest: bytes) -> Policy:
+        entry = self._entries.pop(digest, None)
+        if entry is None:
+            return Policy()
+        shared = entry[1]
+        self.used -= ENTRY_BYTES
+        shared.uses -= 1
+        if not shared.uses:
+            del self._shared[shared.rules]
+            self.used -= shared.cost
+        return shared.policy
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is remembered of the response that one exchange makes or asks for."""
+
+    memory: PolicyMemory
+    client: str = field(repr=False)  # it may hold a credential
+    route: Route
+    response_id: str | None  # of the path
+
+    def policy(self) -> Policy:
+        """The policy that the response was made under; an empty one when it is not known."""
+        return self.memory.recall(self.client, self.response_id) if self.response_id else Policy()
+
+    def learned(self, exchange: Exchange) -> None:
+        """Call it whenever the id of a made response may have become known, before the client learns it."""
+        if self.route.remembers and exchange.response_id and not exchange.policy.empty:
+            self.memory.remember(self.client, exchange.response_id, exchange.policy)
+
+    def answered(self, status: int) -> None:
+        """Call it when the upstream has answered: a response that could not be deleted is still there."""
+        if self.route.forgets and self.response_id and status < 300:
+            self.memory.forget(self.client, self.response_id)

@@ -1,0 +1,64 @@
+"""What is served below the path of a front door, as data: the whole life of a response."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from guardproxy.shapes import COUNT, DELETED, INPUT_ITEMS, RESPONSE, Shape
+
+ID = "/{id}"
+# Nothing in it can be spelled in two ways, or lead the upstream to another path.
+_OF_ID = re.compile(r"/([A-Za-z0-9_-]{1,128})((?:/[a-z_]+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method at one path.
+
+    With `body` a request must have one; where the API knows none, one that comes is inspected all the
+    same. With `remembers` the policy is kept for the response that is made, with `forgets` it goes
+    when the response goes. With `streams` the query can ask for a stream.
+    """
+
+    method: str
+    tail: str
+    answer: Shape = RESPONSE
+    body: bool = False
+    remembers: bool = False
+    streams: bool = False
+    forgets: bool = False
+
+
+ROUTES = (
+    Route("POST", "", body=True, remembers=True),
+    Route("POST", "/input_tokens", COUNT, body=True),
+    Route("POST", "/compact", body=True, remembers=True),
+    Route("GET", ID, streams=True),
+    Route("DELETE", ID, DELETED, forgets=True),
+    Route("GET", f"{ID}/input_items", INPUT_ITEMS),
+    Route("POST", f"{ID}/cancel"),
+)
+_BY_TAIL = {tail: {r.method: r for r in ROUTES if r.tail == tail} for tail in (r.tail for r in ROUTES)}
+
+
+class Place(NamedTuple):
+    """A path that is served: its template, what is below the door as it came, the id, and its methods."""
+
+    template: str
+    tail: str
+    response_id: str | None
+    routes: Mapping[str, Route]
+
+
+def find(door: str, path: str) -> Place | None:
+    """The place of `path`, as it came, at the front door with the path `door`; None when there is none."""
+    if not path.startswith(door):
+        return None
+    tail = path[len(door) :]
+    if tail in _BY_TAIL and ID not in tail:
+        return Place(path, tail, None, _BY_TAIL[tail])
+    found = _OF_ID.fullmatch(tail)
+    if found is None or ID + found[2] not in _BY_TAIL:
+        return None
+    return Place(door + ID + found[2], tail, found[1], _BY_TAIL[ID + found[2]])
