@@ -9,7 +9,7 @@ import pytest
 
 from guardproxy.document import parse, walk
 from guardproxy.errors import Violation
-from guardproxy.shapes import RESPONSE
+from guardproxy.shapes import INPUT_ITEMS, RESPONSE
 from guardproxy.testing.events import (
     function_call_item,
     message_item,
@@ -133,6 +133,16 @@ REQUEST: dict[str, Any] = {
     "messages": [{"role": "user", "content": "hi"}],
     "stop": ["x"],
 }
+
+
+async def test_input_items() -> None:
+    document = {"object": "list", "data": REQUEST["input"], "first_id": "a", "last_id": "b"}
+    for path in places(document):
+        run = Run("tags").stage
+        text = json.dumps(planted(document, path))
+        parts = walk(parse(text), INPUT_ITEMS).parts
+        edits = run.apply(parts, await run.hits(parts, run.guards))
+        assert "1234" not in edits.apply(text), path
 
 
 @pytest.mark.parametrize("action", ["redact", "block"])

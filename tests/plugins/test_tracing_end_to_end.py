@@ -54,6 +54,24 @@ async def test_a_redacted_exchange(collector: OtlpCollector) -> None:
     assert KEY.encode() not in collector.raw
 
 
+async def test_a_stored_response_is_no_chat_and_its_id_is_in_no_name(collector: OtlpCollector) -> None:
+    async with proxy(whole(message(f"again {TAG}")), plugins=[tracing]) as client:
+        headers = GUARDS | {"x-opper-guard-action": "redact"}
+        await client.post(b"", headers, path="/v1/responses/resp_1", method="GET")
+    route = "GET /v1/responses/{id}"
+    assert parents(collector.spans) == {
+        route: "",
+        "guardproxy.guard input": route,
+        "apply_guardrail tags": parents(collector.spans)["apply_guardrail tags"],
+        "guardproxy.call": route,
+        "GET": "guardproxy.call",
+        "guardproxy.guard output": route,
+    }
+    assert collector.named(route).attributes["http.route"] == "/v1/responses/{id}"
+    assert collector.named(route).attributes["guardproxy.outcome"] == "redacted"
+    assert TAG.encode() not in collector.raw
+
+
 async def test_a_block_before_the_call(collector: OtlpCollector) -> None:
     async with proxy(whole(), plugins=[tracing]) as client:
         got = await client.post({"model": "m-1", "input": TAG}, {"x-opper-guard-input": "tags=block"})
