@@ -133,7 +133,10 @@ SECRET = "s3cret-" * 3
             header("X-Opper-Guard-Report: all"),
             "refused: 400 unknown_report: X-Opper-Guard-Report: unknown form.",
         ),
-        (header("X_Opper_Guard_Input: amber"), "is no header of guardproxy"),
+        (
+            header("X_Opper_Guard_Input: amber"),
+            "refused: 400 unknown_header: 'x_opper_guard_input' is no header of guardproxy",
+        ),
         (header("x-tenant: broken"), "refused: 500 internal_error: The plugin 'acme' failed to resolve"),
         (header(f"X-Tenant {SECRET}"), "--header must be 'Name: value', with a name that HTTP allows."),
         (header(f"X Tenant: {SECRET}"), "--header must be 'Name: value'"),

@@ -250,7 +250,7 @@ def test_headers(
         ),
         ({"x-opper-guards": "pii"}, "'x-opper-guards' is no header"),
         ({"x-opper-guard": "pii"}, "'x-opper-guard' is no header"),
-        ({"x-opper-guard_input": "pii"}, "'x-opper-guardinput' is no header"),
+        ({"x-opper-guard_input": "pii"}, "'x-opper-guard_input' is no header"),
         ({"x-opper-guard-" + "a" * 99: "pii"}, f"'x-opper-guard-{'a' * 50}' is no header"),
         (
             {"x-opper-guard-output": "input-only"},
