@@ -43,13 +43,14 @@ def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return []
-    # The SDK would take another sampler in the place of an unknown one.
-    if sampler := environ.get("OTEL_TRACES_SAMPLER", ""):
-        _check_word("OTEL_TRACES_SAMPLER", sampler, _SAMPLERS)
     implied = "otlp" if any(environ.get(name, "").strip() for name in _ENDPOINTS) else "none"
     listed = environ.get("OTEL_TRACES_EXPORTER", "").strip() or implied
     names = dict.fromkeys(name.strip().lower() for name in listed.split(",") if name.strip())
-    return [_exporter(name, environ) for name in names if name != "none"]
+    exporters = [_exporter(name, environ) for name in names if name != "none"]
+    # The SDK would take another sampler in the place of an unknown one.
+    if exporters and (sampler := environ.get("OTEL_TRACES_SAMPLER", "")):
+        _check_word("OTEL_TRACES_SAMPLER", sampler, _SAMPLERS)
+    return exporters
 
 
 def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:

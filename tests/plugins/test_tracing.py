@@ -590,6 +590,12 @@ def test_an_endpoint_that_is_no_url_stops_startup(
         tracing.guardproxy_startup(SETTINGS)
 
 
+def test_a_sampler_matters_only_while_tracing_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "carrier-pigeon")
+    tracing.guardproxy_startup(SETTINGS)
+    assert _process.provider is None
+
+
 def test_grpc_takes_a_host_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
