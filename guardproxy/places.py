@@ -12,25 +12,27 @@ from guardproxy.types import Path
 
 # An event's stem (its type without the last word): the list of the item that its text is in, the
 # field that holds the index there, and the name of the text. None: the text is the item's own.
-_LISTS: Mapping[str, tuple[str, str] | None] = {
+_LISTS: Mapping[str, tuple[Path, str] | None] = {
     "response.output_item": None,
-    "response.content_part": ("content", "content_index"),
-    "response.output_text": ("content", "content_index"),
-    "response.output_text.annotation": ("content", "content_index"),
-    "response.refusal": ("content", "content_index"),
-    "response.reasoning_text": ("content", "content_index"),
-    "response.reasoning": ("content", "content_index"),
-    "response.reasoning_summary_part": ("summary", "summary_index"),
-    "response.reasoning_summary_text": ("summary", "summary_index"),
-    "response.reasoning_summary": ("summary", "summary_index"),
+    "response.content_part": (("content",), "content_index"),
+    "response.output_text": (("content",), "content_index"),
+    "response.output_text.annotation": (("content",), "content_index"),
+    "response.refusal": (("content",), "content_index"),
+    "response.reasoning_text": (("content",), "content_index"),
+    "response.reasoning": (("content",), "content_index"),
+    "response.reasoning_summary_part": (("summary",), "summary_index"),
+    "response.reasoning_summary_text": (("summary",), "summary_index"),
+    "response.reasoning_summary": (("summary",), "summary_index"),
     "response.function_call_arguments": None,
     "response.function_call": None,
     "response.mcp_call_arguments": None,
     "response.mcp_call.arguments": None,
     "response.custom_tool_call_input": None,
     "response.code_interpreter_call_code": None,
+    "response.shell_call_command": (("action", "commands"), "command_index"),
+    "response.shell_call_output_content": (("output",), "command_index"),
 }
-_NAMES: Mapping[str, str] = {
+_NAMES: Mapping[str, str | None] = {  # None: the element of the list is the text
     "response.refusal": "refusal",
     "response.function_call_arguments": "arguments",
     "response.function_call": "arguments",
@@ -38,7 +40,11 @@ _NAMES: Mapping[str, str] = {
     "response.mcp_call.arguments": "arguments",
     "response.custom_tool_call_input": "input",
     "response.code_interpreter_call_code": "code",
+    "response.shell_call_command": None,
+    "response.shell_call_output_content": None,
 }
+_TEXTS = ("delta", "text", "arguments", "refusal", "input", "code", "command")
+_NO_ID = "response.shell_call_command."  # these events have no `item_id` by design
 WHOLE = frozenset(  # a client acts on these: their text is inspected when it is complete
     (
         "response.function_call_arguments",
@@ -46,19 +52,24 @@ WHOLE = frozenset(  # a client acts on these: their text is inspected when it is
         "response.mcp_call_arguments",
         "response.mcp_call.arguments",
         "response.custom_tool_call_input",
+        "response.shell_call_command",
     )
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """An event's place: its output item, its part in that item, and the members that it lacks."""
+    """An event's place: its output item, its part in that item, and the members that it lacks.
+
+    `indexes` are those of an event that we do not know: they tell its texts apart.
+    """
 
     stem: str
     item: int | None = None
-    part: tuple[str, int] | None = None
+    part: Path | None = None
     missing: Mapping[str, int | str] = field(default_factory=dict)
     reserved: int = 0
+    indexes: Path = ()
 
     def path(self, path: Path) -> Path:
         """The place in the response of the text at `path` of the event."""
@@ -74,14 +85,15 @@ class Located:
             base = (*base, *self.part)
         if head == "part":
             return (*base, *rest)
-        if head in ("delta", "text", "arguments", "refusal", "input", "code") and self.stem in _LISTS:
-            return (*base, _NAMES.get(self.stem, "text"), *rest)
+        if head in _TEXTS and self.stem in _LISTS:
+            name = _NAMES.get(self.stem, "text")
+            return (*base, *(() if name is None else (name,)), *rest)
         return (*base, *path)
 
     @property
     def channel(self) -> Path:
         """What deltas of one text have in common."""
-        return (self.stem, -1 if self.item is None else self.item, *(self.part or ()))
+        return (self.stem, -1 if self.item is None else self.item, *(self.part or self.indexes))
 
     def covers(self, channel: Path) -> bool:
         """Whether the end of this event's item or part ends the text of `channel`."""
@@ -103,7 +115,7 @@ def delivered(path: Path, reserved: int) -> Path:
 class _Item:
     index: int
     id: str | None
-    parts: dict[str, int] = field(default_factory=dict)  # parts begun, by list
+    parts: dict[Path, int] = field(default_factory=dict)  # parts begun, by list
 
 
 class Places:
@@ -120,18 +132,19 @@ class Places:
         stem = kind.rpartition(".")[0]
         if stem not in _LISTS:
             index = _number(event.get("output_index"))
-            return Located(stem, index, reserved=self._reserved)
+            return Located(stem, index, reserved=self._reserved, indexes=_indexes(event))
         missing: dict[str, int | str] = {}
         item = self._item(kind, event, missing)
-        part = None
+        part: Path | None = None
         if (place := _LISTS[stem]) is not None:
-            name, key = place
+            holder, key = place
             index = _number(event.get(key))
             if index is None:
-                index = item.parts.get(name, 0) - (0 if kind.endswith("part.added") else 1)
+                begins = kind.endswith(("part.added", "command.added"))
+                index = item.parts.get(holder, 0) - (0 if begins else 1)
                 index = missing[key] = max(index, 0)
-            item.parts[name] = max(item.parts.get(name, 0), index + 1)
-            part = (name, index)
+            item.parts[holder] = max(item.parts.get(holder, 0), index + 1)
+            part = (*holder, index)
         return Located(stem, item.index, part, missing, self._reserved)
 
     def _item(self, kind: str, event: Mapping[str, Any], missing: dict[str, int | str]) -> _Item:
@@ -148,11 +161,20 @@ class Places:
             item = _Item(index, item_id)
         if item_id is not None:
             self._items[item_id] = item
-        elif item.id is not None and own is None:
+        elif item.id is not None and own is None and not kind.startswith(_NO_ID):
             missing["item_id"] = item.id
         self._count = max(self._count, item.index + 1)
         self._last = item
         return item
+
+
+def _indexes(event: Mapping[str, Any]) -> Path:
+    # Only those of the API: a vendor's index may count the deltas of one text.
+    return tuple(
+        number
+        for key in ("content_index", "summary_index", "command_index")
+        if (number := _number(event.get(key))) is not None
+    )
 
 
 def _number(value: Any) -> int | None:

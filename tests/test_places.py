@@ -46,6 +46,21 @@ def n(value: int) -> Number:
             ("part", "text"),
             "/output/0/content/1/text",
         ),
+        (
+            {"type": "response.shell_call_command.delta", "output_index": n(2), "command_index": n(1)},
+            ("delta",),
+            "/output/2/action/commands/1",
+        ),
+        (
+            {"type": "response.shell_call_command.done", "output_index": n(2), "command_index": n(1)},
+            ("command",),
+            "/output/2/action/commands/1",
+        ),
+        (
+            {"type": "response.shell_call_output_content.delta", "output_index": n(2), "command_index": n(1)},
+            ("delta", "stdout"),
+            "/output/2/output/1/stdout",
+        ),
         ({"type": "response.completed"}, ("response", "output", 0, "name"), "/output/0/name"),
         ({"type": "vendor.thing", "output_index": n(2)}, ("note",), "/output/2/note"),
         ({"type": "vendor.thing"}, ("note",), "/note"),
@@ -53,6 +68,31 @@ def n(value: int) -> Number:
 )
 def test_places_of_texts(event: dict[str, Any], path: tuple[Any, ...], place: str) -> None:
     assert pointer(Places().locate(event["type"], event).path(path)) == place
+
+
+@pytest.mark.parametrize("stem", ["response.shell_call_command", "vendor.thing"])
+def test_texts_of_one_item_are_told_apart_by_their_index(stem: str) -> None:
+    places = Places()
+    channels = {
+        places.locate(
+            f"{stem}.delta", {"output_index": n(0), "command_index": n(index), "delta": "x"}
+        ).channel
+        for index in (0, 1)
+    }
+    assert len(channels) == 2
+
+
+def test_an_index_that_counts_deltas_does_not_part_their_text() -> None:
+    places = Places()
+    events: list[dict[str, Any]] = [{"output_index": n(0), "chunk_index": n(i), "delta": "x"} for i in (0, 1)]
+    assert len({places.locate("vendor.thing.delta", event).channel for event in events}) == 1
+
+
+def test_events_of_commands_get_no_item_id() -> None:
+    places = Places()
+    places.locate("response.output_item.added", {"output_index": n(0), "item": {"id": "sh_1"}})
+    event = {"output_index": n(0), "command_index": n(0), "delta": "ls"}
+    assert places.locate("response.shell_call_command.delta", event).missing == {}
 
 
 def test_missing_indexes_follow_from_the_order() -> None:
