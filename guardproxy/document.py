@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from guardproxy.errors import Uninspectable
-from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, VOCABULARY, Mark, Opaque, Place, Shape
+from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, VOCABULARY, Mark, Name, Opaque, Place, Shape
 from guardproxy.types import Path, PathMark, TextPart, pointer
 
 MAX_DEPTH = 500
@@ -18,6 +18,8 @@ LARGE = 128 * 1024  # characters; whoever parses more on the event loop holds up
 LONG_NUMBER = 7  # digits; a shorter number is no card, phone or id
 # Ids, and bytes in base64: what an opaque place may hold. Anything else there is a text.
 _SEALED = re.compile(r"[A-Za-z0-9._:/@+=\s-]*")
+SHORT_LINE = 60  # characters; base64 is wrapped into longer lines, and words are shorter
+_BASE64 = re.compile(r";\s*base64\s*$", re.IGNORECASE)  # as lenient as whoever reads it
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
@@ -124,7 +126,7 @@ class _Walker:
             place = entries.get(key)
             if place is None:
                 self.key(key, path)
-                place = FREE
+                place = shape.other or FREE
             self.value(member, (*path, key), place, depth + 1)
 
     def key(self, key: str, path: Path) -> None:
@@ -133,18 +135,20 @@ class _Walker:
             self.parts.append(TextPart((*path, key, PathMark.KEY), key, bool(GRAMMAR.fullmatch(key))))
 
     def string(self, value: str, path: Path, place: Place, depth: int) -> None:
+        if isinstance(place, Shape):
+            place = place.string
         if isinstance(value, Number):
             if len(value) >= LONG_NUMBER and not (isinstance(place, Opaque) and not place.reason):
                 integer = value.lstrip("-").isdigit()
-                self.parts.append(TextPart(path, str(value), place is Mark.NAME or not integer))
+                self.parts.append(TextPart(path, str(value), isinstance(place, Name) or not integer))
         elif not value:
             return
-        elif isinstance(place, Opaque) and _SEALED.fullmatch(value):
+        elif isinstance(place, Opaque) and _SEALED.fullmatch(value) and not _has_words(value):
             if place.reason:
                 self.skip(place.reason)
-        elif place is Mark.NAME and GRAMMAR.fullmatch(value):
-            if len(value) >= LONG_NUMBER and not VOCABULARY.fullmatch(value):
-                self.parts.append(TextPart(path, value, structural=True))
+                self.name(value, path)
+        elif isinstance(place, Name) and GRAMMAR.fullmatch(value):
+            self.name(value, path)
         elif place is Mark.PARSED:
             self.parsed(value, path, depth)
         elif place in (Mark.MEDIA, Mark.FILE_DATA) and value[:5].lower() == "data:":
@@ -153,6 +157,11 @@ class _Walker:
             self.file_data(value, path)
         else:
             self.parts.append(TextPart(path, value))
+
+    def name(self, value: str, path: Path) -> None:
+        """Look for validated matches in what is no text: a key in an id is a key."""
+        if len(value) >= LONG_NUMBER and GRAMMAR.fullmatch(value) and not VOCABULARY.fullmatch(value):
+            self.parts.append(TextPart(path, value, structural=True))
 
     def parsed(self, value: str, path: Path, depth: int) -> None:
         try:
@@ -177,34 +186,56 @@ class _Walker:
 
     def media(self, value: str, path: Path) -> None:
         head, _, data = value.partition(",")
-        kind, _, rest = head[5:].strip().lower().partition("/")
-        packed = rest.endswith(";base64")
-        if kind in ("image", "audio", "video") and packed and "xml" not in rest and _SEALED.fullmatch(data):
-            self.skip(kind)
-        elif packed or head.lower().endswith(";base64"):
-            self.file_data(data, path)
+        kind, _, _ = head[5:].strip().lower().partition("/")
+        if not _is_packed(head):
+            self.inner(unquote_to_bytes(data.encode("utf-8", "replace")), path, "file", text=True)
+        elif (inside := _unpacked(data)) is None:
+            self.parts.append(TextPart(path, value))
         else:
-            self.inner(unquote_to_bytes(data), path)
+            # A text is one whatever it is called: an image of words would hide them.
+            reason = kind if kind in ("image", "audio", "video") else "file"
+            if not self.inner(inside, path, reason, text=kind == "text") and _has_words(data):
+                self.parts.append(TextPart(path, value))
 
     def file_data(self, value: str, path: Path) -> None:
-        packed = "".join(value.split()).translate(_URL_SAFE).rstrip("=")
-        try:
-            data = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
-        except (binascii.Error, ValueError):
+        data = _unpacked(value)
+        if data is None:
             self.parts.append(TextPart(path, value))
-            return
-        self.inner(data, path)
+        elif not self.inner(data, path, "file"):
+            if _has_words(value):
+                self.parts.append(TextPart(path, value))
+            else:
+                self.name(value, path)
 
-    def inner(self, data: bytes, path: Path) -> None:
+    def inner(self, data: bytes, path: Path, reason: str, *, text: bool = False) -> bool:
+        """Look at the text inside of a file (`text`: it is one for sure); False where there is none."""
         try:
-            text = data.decode("utf-8")
+            inside = data.decode("utf-8", "replace" if text else "strict")
         except UnicodeDecodeError:
-            self.skip("file")
-            return
-        if "\0" in text:
-            self.skip("file")  # more than a text; what is text in it is looked at all the same
-        if text:
-            self.parts.append(TextPart((*path, PathMark.DATA), text))
+            self.skip(reason)
+            return False
+        if "\0" in inside:
+            self.skip(reason)  # more than a text; what is text in it is looked at all the same
+        if inside:
+            self.parts.append(TextPart((*path, PathMark.DATA), inside))
+        return True
+
+
+def _has_words(value: str) -> bool:
+    """Whether blanks part `value` into more than the lines of base64: a sentence is no bytes."""
+    return any(len(line) < SHORT_LINE for line in value.split()[:-1])
+
+
+def _is_packed(head: str) -> bool:
+    return _BASE64.search(head) is not None
+
+
+def _unpacked(value: str) -> bytes | None:
+    packed = "".join(value.split()).translate(_URL_SAFE).rstrip("=")
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def _check_depth(depth: int) -> None:
@@ -364,10 +395,10 @@ def outer(path: Path) -> Path:
 
 def _encode_data(old: str, new: str) -> str:
     data = base64.b64encode(new.encode("utf-8", "replace")).decode("ascii")
-    if not old.startswith("data:"):
+    if old[:5].lower() != "data:":
         return data
     head = old.partition(",")[0]
-    return f"{head if head.endswith(';base64') else head + ';base64'},{data}"
+    return f"{head if _is_packed(head) else head + ';base64'},{data}"
 
 
 # What stands between the quotes of JSON that may be broken or cut off.

@@ -2,11 +2,12 @@
 
 The tables are the inverse of an allow-list: a key that is not named here is text, with everything
 below it. Sources: the OpenAI Responses reference and Open Responses 2026-04-24. An entry is
-- NAME: a name, an id or an enum. Exempt only while the value fits `GRAMMAR`; validated matches
-  (a provider's prefix, a checksum) count there all the same,
+- a `Name`: a word of the API, an id or a name, with the reason why it is not judged as text. Exempt only
+  while the value fits `GRAMMAR`; validated matches (a provider's prefix, a checksum) count all the same,
 - an `Opaque`: bytes that no detector can read, with the reason that the receipt names,
 - PARSED: a string that holds JSON; its leaves are text,
 - a `Shape`: an object, or a list of objects, with entries of its own.
+docs/coverage.md lists every `Name` and `Opaque`, and a test holds it to this file.
 """
 
 import enum
@@ -25,10 +26,16 @@ class Mark(enum.Enum):
     """A place that is not an object."""
 
     TEXT = "text"
-    NAME = "name"
     PARSED = "parsed"
     MEDIA = "media"  # a URL, or a data: URL with bytes or text inside
     FILE_DATA = "file_data"  # base64, or a data: URL
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A string that is no text while it fits `GRAMMAR`. `reason` is a word that docs/coverage.md explains."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,55 +50,92 @@ class Shape:
     """The entries of one kind of object; `by_type` overrides them by the object's `type`.
 
     With `known_types`, an object of another type is unknown: only its `type`, `id` and `status`
-    are names.
+    are names. `other` is the place of the members that are not named here, `string` that of a
+    string where the object could be.
     """
 
     entries: Mapping[str, "Place"]
     by_type: Mapping[str, Mapping[str, "Place"]] = field(default_factory=dict)
     known_types: frozenset[str] | None = None
+    other: "Place | None" = None
+    string: "Place" = Mark.TEXT
 
 
-Place: TypeAlias = Mark | Opaque | Shape
+Place: TypeAlias = Mark | Name | Opaque | Shape
 
-TEXT, NAME, PARSED = Mark.TEXT, Mark.NAME, Mark.PARSED
+TEXT, PARSED, MEDIA = Mark.TEXT, Mark.PARSED, Mark.MEDIA
+KIND = Name("kind")  # says which kind of object this is
+WORD = Name("word")  # one of a few words of the API
+ID = Name("id")  # made by the provider or the client's code to refer to something
+LABEL = Name("label")  # a name that the provider or the client's code looks up
+TIME = Name("time")  # a number that is a point in time
 FREE = Shape({})
-UNKNOWN = Shape({"type": NAME, "id": NAME, "status": NAME})
+UNKNOWN = Shape({"type": KIND, "id": ID, "status": WORD})
 PADDING = Opaque("")  # random characters that hide the length of an event
 
 
-def _names(*keys: str) -> dict[str, Place]:
-    return dict.fromkeys(keys, NAME)
+def _all(place: Place, *keys: str) -> dict[str, Place]:
+    return dict.fromkeys(keys, place)
 
 
-ANNOTATION = Shape(_names("type", "file_id", "container_id"))
+def _all_types(entries: Mapping[str, Place], *types: str) -> dict[str, Mapping[str, Place]]:
+    return dict.fromkeys(types, entries)
 
+
+ANNOTATION = Shape({"type": KIND, **_all(ID, "file_id", "container_id")})
+
+FILE_ID = Opaque("file_id")
+_BY_ID: dict[str, Place] = {"file_id": FILE_ID, "detail": WORD}
+# What only parts of a known type have is named by their type: elsewhere the same key may be anything.
 PART = Shape(
     {
-        **_names("type", "detail"),
-        "image_url": Mark.MEDIA,
-        "video_url": Mark.MEDIA,
-        "file_url": Mark.MEDIA,
+        "type": KIND,
+        "image_url": Shape({"url": MEDIA, "detail": WORD}, string=MEDIA),
+        "video_url": MEDIA,
+        "file_url": MEDIA,
         "file_data": Mark.FILE_DATA,
-        "file_id": Opaque("file_id"),
+        "file": Shape({"file_data": Mark.FILE_DATA, "file_id": FILE_ID}),
         "annotations": ANNOTATION,
         "logprobs": FREE,
-        "input_audio": Shape({"data": Opaque("audio"), "format": NAME}),
-    }
+    },
+    by_type={
+        **_all_types(_BY_ID, "input_image", "input_file", "computer_screenshot"),
+        "input_audio": {"input_audio": Shape({"data": Opaque("audio"), "format": WORD})},
+        "image": {"url": MEDIA},
+    },
 )
 
-TOOL: Shape = Shape(
-    {
-        **_names("type", "name", "server_label", "connector_id", "tunnel_id", "mode", "execution"),
-        **_names("search_context_size", "require_approval", "model", "quality", "size", "output_format"),
-        **_names("background", "moderation", "input_fidelity", "action", "allowed_callers"),
-        **_names("vector_store_ids", "container"),
-        "function": Shape({"name": NAME}),
-        "format": Shape(_names("type", "syntax")),
-    }
-)
-TOOL_SET = Shape({**TOOL.entries, "tools": TOOL})  # a namespace, or the allowed tools of a choice
+# As above: a `size` or an `action` is a word in a tool of the API's, and anything in a vendor's.
+_TOOLS: dict[str, Mapping[str, Place]] = {
+    "mcp": {
+        **_all(LABEL, "server_label"),
+        **_all(WORD, "connector_id", "require_approval"),
+        **_all(ID, "tunnel_id"),
+    },
+    "file_search": {"vector_store_ids": ID},
+    "code_interpreter": {"container": ID},
+    "custom": {"format": Shape({"type": KIND, "syntax": WORD})},
+    "image_generation": {
+        **_all(WORD, "quality", "size", "output_format", "background", "moderation", "input_fidelity"),
+        **_all(WORD, "action"),
+        "model": LABEL,
+        "input_image_mask": Shape({"image_url": MEDIA, "file_id": FILE_ID}),
+    },
+    "tool_search": {"execution": WORD},
+    "allowed_tools": {"mode": WORD},
+    **_all_types({"search_context_size": WORD}, "web_search", "web_search_preview"),
+}
+_TOOL: dict[str, Place] = {
+    "type": KIND,
+    "name": LABEL,
+    "allowed_callers": WORD,
+    "function": Shape({"name": LABEL}),
+}
+TOOL = Shape(_TOOL, _TOOLS)
+TOOL_SET = Shape({**_TOOL, "tools": TOOL}, _TOOLS)  # a namespace, or the allowed tools of a choice
+CHOICE = Shape(TOOL_SET.entries, _TOOLS, string=WORD)
 
-CALLER = Shape(_names("type", "caller_id"))
+CALLER = Shape({"type": KIND, "caller_id": ID})
 
 ITEM_TYPES = frozenset(
     (
@@ -107,8 +151,10 @@ ITEM_TYPES = frozenset(
 
 ITEM = Shape(
     {
-        **_names("type", "id", "call_id", "role", "status", "phase", "name", "namespace", "server_label"),
-        **_names("approval_request_id", "container_id", "created_by", "execution"),
+        "type": KIND,
+        **_all(WORD, "role", "status", "phase", "execution"),
+        **_all(ID, "id", "call_id", "approval_request_id", "container_id"),
+        **_all(LABEL, "name", "namespace", "server_label"),
         "caller": CALLER,
         "content": PART,
         "output": PART,
@@ -117,55 +163,59 @@ ITEM = Shape(
         "arguments": PARSED,
         "encrypted_content": Opaque("encrypted"),
         "tools": TOOL_SET,
-        "results": Shape(_names("file_id")),
+        "results": Shape({"file_id": ID}),
     },
     by_type={"image_generation_call": {"result": Opaque("image")}},
     known_types=ITEM_TYPES,
 )
 
-MESSAGE = Shape(
+_FUNCTION = Shape({"name": LABEL, "arguments": PARSED})
+MESSAGE = Shape(  # its `name` is a participant's, so it is text
     {
-        **_names("role", "name", "tool_call_id"),
+        "role": WORD,
+        "tool_call_id": ID,
         "content": PART,
-        "tool_calls": Shape({**_names("id", "type"), "function": Shape({"name": NAME, "arguments": PARSED})}),
-        "function_call": Shape({"name": NAME, "arguments": PARSED}),
+        "tool_calls": Shape({"id": ID, "type": KIND, "function": _FUNCTION}),
+        "function_call": _FUNCTION,
     }
 )
 
-TEXT_CONFIG = Shape({"verbosity": NAME, "format": Shape(_names("type", "name"))})
 _SHARED: dict[str, Place] = {
-    **_names("model", "service_tier", "truncation", "include", "prompt_cache_retention"),
-    "conversation": Shape({"id": NAME}),
+    "model": LABEL,
+    **_all(WORD, "service_tier", "truncation", "include", "prompt_cache_retention"),
+    "conversation": Shape({"id": ID}, string=ID),
     "instructions": ITEM,
     "tools": TOOL_SET,
-    "tool_choice": TOOL_SET,
-    "text": TEXT_CONFIG,
-    "reasoning": Shape(_names("effort", "summary", "generate_summary", "context")),
-    "prompt": Shape({"id": NAME, "version": NAME, "variables": PART}),
-    "context_management": Shape({"type": NAME}),
+    "tool_choice": CHOICE,
+    "text": Shape({"verbosity": WORD, "format": Shape({"type": KIND, "name": LABEL})}),
+    "reasoning": Shape(_all(WORD, "effort", "summary", "generate_summary", "context")),
+    # The variables' names are the client's: one called `file_id` is as good a text as any.
+    "prompt": Shape({**_all(ID, "id", "version"), "variables": Shape({}, other=PART)}),
+    "context_management": Shape({"type": KIND}),
 }
 
 REQUEST = Shape(
     {
         **_SHARED,
-        "models": NAME,
+        "models": LABEL,
         "previous_response_id": Opaque("previous_response_id"),
         "input": ITEM,
         "messages": MESSAGE,
     }
 )
 
-ERROR = Shape(_names("code", "type", "param"))
+ERROR = Shape({"type": KIND, "code": WORD, "param": LABEL})
 
 RESPONSE = Shape(
     {
         **_SHARED,
-        **_names(
-            "id", "object", "status", "previous_response_id", "created_at", "completed_at", "expires_at"
-        ),
+        "object": KIND,
+        "status": WORD,
+        **_all(ID, "id", "previous_response_id"),
+        **_all(TIME, "created_at", "completed_at", "expires_at"),
         "output": ITEM,
         "error": ERROR,
-        "incomplete_details": Shape({"reason": NAME}),
+        "incomplete_details": Shape({"reason": WORD}),
     }
 )
 
@@ -176,7 +226,9 @@ INPUT_ITEMS = Shape({**_names("object", "first_id", "last_id"), "data": ITEM, "e
 
 EVENT = Shape(
     {
-        **_names("type", "item_id", "call_id", "id", "name"),
+        "type": KIND,
+        **_all(ID, "item_id", "call_id", "id"),
+        "name": LABEL,
         "response": RESPONSE,
         "item": ITEM,
         "part": PART,
@@ -188,11 +240,12 @@ EVENT = Shape(
         "error": ERROR,
     },
     by_type={
-        "error": _names("code", "param"),
+        "error": {"code": WORD, "param": LABEL},
         "response.audio.delta": {"delta": Opaque("audio")},
-        **{
-            f"response.image_generation_call.{kind}": _names("size", "quality", "background", "output_format")
-            for kind in ("partial_image", "completed")
-        },
+        **_all_types(
+            _all(WORD, "size", "quality", "background", "output_format"),
+            "response.image_generation_call.partial_image",
+            "response.image_generation_call.completed",
+        ),
     },
 )

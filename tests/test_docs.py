@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pluggy
@@ -18,6 +19,7 @@ from guardproxy.errors import GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.plugins import load_plugins, settings_types
 from guardproxy.settings import UNSCANNABLE_REASONS, load_settings
+from guardproxy.shapes import EVENT, REQUEST, RESPONSE, Name, Opaque, Place, Shape
 from guardproxy.testing.locality import check_locality
 from tests.harness import message, proxy, whole
 
@@ -231,6 +233,35 @@ def test_an_error_has_its_row(error: type[GuardProxyError]) -> None:
 @pytest.mark.parametrize("reason", UNSCANNABLE_REASONS)
 def test_a_reason_is_documented(reason: str) -> None:
     assert f"`{reason}`" in (ROOT / "docs/coverage.md").read_text("utf-8")
+
+
+def exempt(place: Place | None, key: str = "") -> Iterator[tuple[str, str]]:
+    """The reason and the key of every place below that is no text."""
+    if isinstance(place, Name | Opaque):
+        yield place.reason or "not counted", key
+    elif isinstance(place, Shape):
+        for entries in (place.entries, *place.by_type.values()):
+            for name, member in entries.items():
+                yield from exempt(member, name)
+        yield from exempt(place.other, key)
+        yield from exempt(place.string, key)
+
+
+def test_every_place_that_is_no_text_has_its_reason() -> None:
+    found: dict[str, set[str]] = {}
+    for shape in (REQUEST, RESPONSE, EVENT):
+        for reason, key in exempt(shape):
+            found.setdefault(reason, set()).add(key)
+    text = (ROOT / "docs/coverage.md").read_text("utf-8")
+    told: dict[str, set[str]] = {}
+    for part in ("Names, words and ids", "Opaque places"):
+        rows = text.split(f"\n## {part}\n", 1)[1].split("\n## ", 1)[0].split("|---|---|---|\n", 1)[1]
+        for row in rows.split("\n\n", 1)[0].splitlines():
+            reason, why, keys = (cell.strip() for cell in row.strip("|").split("|"))
+            assert why
+            # A key, maybe with the object that has it: "`data` of an `input_audio`".
+            told[reason.strip("`")] = set(re.findall(r"(?:^|, )`(\w+)`", keys))
+    assert told == found
 
 
 @pytest.mark.parametrize(
