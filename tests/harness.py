@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -207,6 +207,27 @@ async def proxy(
     app = create_app(settings, plugins=manager, transport=httpx.MockTransport(answer))
     async with app.lifespan():
         yield Client(app, requests, recorder)
+
+
+@asynccontextmanager
+async def in_one_task(manager: AbstractAsyncContextManager[Client]) -> AsyncIterator[Client]:
+    """A client that fixtures may keep: an application must be left by the task that entered it."""
+    opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+    leave = asyncio.Event()
+
+    async def keep() -> None:
+        async with manager as client:
+            opened.set_result(client)
+            await leave.wait()
+
+    task = asyncio.create_task(keep())
+    await asyncio.wait((task, opened), return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if opened.done():
+            yield opened.result()
+    finally:
+        leave.set()
+        await task
 
 
 def message(text: str, item_id: str = "msg_1") -> dict[str, Any]:
