@@ -353,7 +353,8 @@ class Edits:
         """`text` with the changes spliced in; every other character stays as it is."""
         if not self:
             return text
-        wanted = self._wanted()
+        within = self._within()
+        wanted = {*within, *self.raw, *self.insert}
         pieces: list[str] = []
         done = 0
         for path, start, end in list(spans(text)):
@@ -365,24 +366,33 @@ class Edits:
             elif path in self.raw:
                 new, end = self.raw[path], _end(text, start, end)
             else:
-                new = quote(self.text(path, json.loads(text[start:end])))
+                new = quote(_put_back(json.loads(text[start:end]), within[path]))
             pieces += (text[done:start], new)
             done = end
         return "".join((*pieces, text[done:]))
 
-    def _wanted(self) -> set[Path]:
-        return {*(outer(path) for path in self.texts), *self.raw, *self.insert}
+    def _within(self) -> dict[Path, dict[Path, str]]:
+        """The new texts by the string literal that they are in, and then by their place in it."""
+        found: dict[Path, dict[Path, str]] = {}
+        for path, new in self.texts.items():
+            literal = outer(path)
+            found.setdefault(literal, {})[path[len(literal) :]] = new
+        return found
 
     def text(self, path: Path, old: str) -> str:
         """The new text of the string `old` at `path`; texts inside of arguments or files are put back."""
-        if path in self.texts:
-            return self.texts[path]
-        inside = {p[len(path) :]: new for p, new in self.texts.items() if p[: len(path)] == path}
-        if (data := inside.get((PathMark.DATA,))) is not None:
-            return _encode_data(old, data)
-        if any(p[0] is PathMark.DATA for p in inside):
-            return _reescaped(old, {p[1]: new for p, new in inside.items()})
-        return Edits({p[1:]: new for p, new in inside.items()}).apply(old)
+        return _put_back(old, self._within()[path])
+
+
+def _put_back(old: str, inside: Mapping[Path, str]) -> str:
+    """The string `old` with the texts at places inside of it replaced; () is the string itself."""
+    if (new := inside.get(())) is not None:
+        return new
+    if (data := inside.get((PathMark.DATA,))) is not None:
+        return _encode_data(old, data)
+    if any(p[0] is PathMark.DATA for p in inside):
+        return _reescaped(old, {p[1]: new for p, new in inside.items()})
+    return Edits({p[1:]: new for p, new in inside.items()}).apply(old)
 
 
 def outer(path: Path) -> Path:

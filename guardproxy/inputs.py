@@ -70,7 +70,8 @@ async def inspect(
         edits = run.apply(parts, await run.hits(parts, run.guards))
         if edits and not run.blocked:
             _check_sealed(run, read.document, edits)
-            new = edits.apply(read.text)
+            large = len(read.text) > LARGE
+            new = await asyncio.to_thread(edits.apply, read.text) if large else edits.apply(read.text)
             texts = edits.texts
     echoes = {
         p.path: texts.get(p.path, p.text) for p in parts if needed and p.path and p.path[0] not in _NOT_ECHOED
@@ -106,7 +107,7 @@ def _read(body: bytes) -> _Read:
 
 def _without_own(text: str, value: Any) -> str:
     items = value.get("input") if isinstance(value, dict) else None
-    own = [index for index, item in enumerate(items) if _is_own(item)] if isinstance(items, list) else []
+    own = {index for index, item in enumerate(items) if _is_own(item)} if isinstance(items, list) else set()
     return document.without(text, ("input",), own) if own else text
 
 

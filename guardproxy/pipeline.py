@@ -169,9 +169,12 @@ class Pipeline:
         if not exchange.policy.input or exchange.policy.enforced(Stage.INPUT):
             return None
 
+        name, exchange.name = exchange.name, None
+
         async def watch() -> None:
             async with self._stage(exchange, Stage.INPUT, step) as run:
                 try:
+                    exchange.name = await inputs.clean_label(run, "X-Opper-Name", name)
                     await inputs.inspect(run, self._plain(exchange, body), {}, needed=route.body)
                 except GuardProxyError as error:
                     run.problem = error.error_code
@@ -226,7 +229,8 @@ class Pipeline:
             forwarded = await inputs.inspect(None, plain, {}, needed=route.body)
         else:
             async with self._stage(exchange, Stage.INPUT, step) as run:
-                exchange.name = await inputs.clean_label(run, "X-Opper-Name", exchange.name)
+                name, exchange.name = exchange.name, None  # should a guard fail, it is not exported
+                exchange.name = await inputs.clean_label(run, "X-Opper-Name", name)
                 forwarded = await inputs.inspect(run, plain, self._settings.unscannable, needed=route.body)
                 if run.blocked:
                     exchange.verdicts[Stage.INPUT] = run.verdict()

@@ -1,5 +1,6 @@
 """Merge the ranges of matches, and put placeholders in their place. Pure."""
 
+import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -58,12 +59,23 @@ def delivered(ranges: Sequence[Range], placeholder: str) -> list[tuple[int, int]
     return out
 
 
+class Moves:
+    """Where ranges of a text stand in the spliced text."""
+
+    def __init__(self, ranges: Sequence[Range], placeholder: str) -> None:
+        self._ranges = ranges
+        self._ends = [found.end for found in ranges]
+        self._delivered = delivered(ranges, placeholder)
+
+    def of(self, start: int, end: int) -> tuple[int, int]:
+        """Where [start, end) stands: at its placeholder, or moved by those before it."""
+        after = bisect.bisect_right(self._ends, start)
+        if after < len(self._ranges) and self._ranges[after].start < end:
+            return self._delivered[after]
+        shift = self._delivered[after - 1][1] - self._ends[after - 1] if after else 0
+        return start + shift, end + shift
+
+
 def moved(start: int, end: int, ranges: Sequence[Range], placeholder: str) -> tuple[int, int]:
-    """Where [start, end) stands in the spliced text: at its placeholder, or moved by those before it."""
-    shift = 0
-    for found, (new_start, new_end) in zip(ranges, delivered(ranges, placeholder), strict=True):
-        if found.end <= start:
-            shift = new_end - found.end
-        elif found.start < end:
-            return new_start, new_end
-    return start + shift, end + shift
+    """Where [start, end) stands in the spliced text; for many, `Moves` is made once."""
+    return Moves(ranges, placeholder).of(start, end)

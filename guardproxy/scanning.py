@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from guardproxy.settings import Settings
 
 BATCH = 16 * 1024  # characters that go to a detector at once; a longer text goes alone
+TEXT = 256  # characters that every text counts for at least: a model's work begins anew with each
 REMOTE_WIDTH = 4  # batches of one scan that wait for an `async def scan` at a time
 UNLIMITED = 1 << 30  # `inline_below` from here on: never in a process
 # Slices of local detectors that are worth remembering. inspection.py cuts long texts into pieces of
@@ -231,16 +232,17 @@ class Scanner:
 
 
 def batches(texts: Sequence[str], indexes: Iterable[int]) -> list[list[int]]:
-    """`indexes` in groups whose texts have at most BATCH characters together, or are one."""
+    """`indexes` in groups whose texts count for at most BATCH characters together, or are one."""
     groups: list[list[int]] = []
     length = 0
     for index in indexes:
-        length += len(texts[index])
+        size = max(TEXT, len(texts[index]))
+        length += size
         if groups and length <= BATCH:
             groups[-1].append(index)
         else:
             groups.append([index])
-            length = len(texts[index])
+            length = size
     return groups
 
 

@@ -8,7 +8,7 @@ from guardproxy import policy
 from guardproxy.document import Edits, shown
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
-from guardproxy.redaction import Range, merge, moved, order, splice
+from guardproxy.redaction import Moves, Range, merge, order, splice
 from guardproxy.scanning import Meter, Scanner
 from guardproxy.types import (
     Action,
@@ -245,10 +245,10 @@ class StageRun:
 
     def _findings(self, path: str, hits: Iterable[Hit]) -> list[Finding]:
         at_output = self.stage is Stage.OUTPUT
-        ranges = self.ranges(hits) if at_output else []
+        moves = Moves(self.ranges(hits) if at_output else [], self.placeholder)
         found: dict[tuple[str, int, int, str], Finding] = {}
         for hit in sorted(hits, key=lambda hit: (*order(hit.match), hit.guard)):
-            start, end = moved(hit.match.start, hit.match.end, ranges, self.placeholder)
+            start, end = moves.of(hit.match.start, hit.match.end)
             key = (hit.guard, start, end, hit.match.category)
             if key not in found:
                 found[key] = Finding(

@@ -53,14 +53,17 @@ def is_chat(exchange: Exchange) -> bool:
 
 def model(exchange: Exchange) -> str | None:
     """The model asked for: where it fits the grammar, and no guard found something in it."""
-    return None if "model" in _found_in(exchange.verdicts.get(Stage.INPUT)) else label(exchange.model)
+    return label(exchange.model) if _may_show("model", exchange.verdicts.get(Stage.INPUT)) else None
 
 
-def _found_in(verdict: Verdict | None) -> set[str]:
-    """The last steps of the paths at which something was found."""
-    if verdict is None or not (verdict.findings or verdict.shadowed):
-        return set()
-    return {f.path.rpartition("/")[2].lower() for f in (*verdict.findings, *verdict.shadowed)}
+def _may_show(name: str, verdict: Verdict | None) -> bool:
+    """Whether the value at `name` is shown: nothing was found there, and no guard failed."""
+    if verdict is None:
+        return True
+    if verdict.failed or verdict.outcome.value == "failed":
+        return False
+    found = (*verdict.findings, *verdict.shadowed)
+    return not any(f.path.rpartition("/")[2].lower() == name for f in found)
 
 
 def _present(values: Mapping[str, Value | None]) -> Attributes:
@@ -80,7 +83,7 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
             "guardproxy.verdict.output": exchange.stage_outcome(Stage.OUTPUT).value,
         }
     )
-    if exchange.name is not None and "x-opper-name" not in _found_in(exchange.verdicts.get(Stage.INPUT)):
+    if exchange.name is not None and _may_show("x-opper-name", exchange.verdicts.get(Stage.INPUT)):
         found |= _present({"guardproxy.name": label(exchange.name)})
     if exchange.events:
         found["guardproxy.events"] = exchange.events
@@ -171,11 +174,11 @@ def _scores(step: Step) -> dict[str, float]:
 
 def of_call(exchange: Exchange, step: Step) -> Attributes:
     """The upstream's answer: its model, its id, its tokens."""
-    hidden = _found_in(exchange.verdicts.get(Stage.OUTPUT))
+    verdict = exchange.verdicts.get(Stage.OUTPUT)
     found = _present(
         {
-            "gen_ai.response.id": None if "id" in hidden else label(exchange.response_id),
-            "gen_ai.response.model": None if "model" in hidden else label(exchange.response_model),
+            "gen_ai.response.id": label(exchange.response_id) if _may_show("id", verdict) else None,
+            "gen_ai.response.model": label(exchange.response_model) if _may_show("model", verdict) else None,
             "gen_ai.response.time_to_first_chunk": exchange.first_event_seconds,
         }
     )
