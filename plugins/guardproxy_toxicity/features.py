@@ -21,7 +21,10 @@ _SPACE = np.uint32(32)
 
 _ADDRESS = re.compile(r"https?://\S+|www\.\S+|@\w+|&#?\w+;|<[a-z]+>")
 _LEET = str.maketrans("013457@$!|", "oieastasil")
-_DISGUISED = re.compile(r"[^\W\d_]*[013457@$!|]+(?:[^\W\d_]+[013457@$!|]*)+")
+# From the first of a run of letters and marks, and never back: linear in a text that is one such run.
+DISGUISED = re.compile(
+    r"(?<![^\W\d_])(?<![013457@$!|])[^\W\d_]*+[013457@$!|]++(?:[^\W\d_]++[013457@$!|]*+)++"
+)
 _SPACED = re.compile(r"(?<![^\W_])[^\W\d_](?:[ .*_-]{1,2}[^\W\d_]){2,}(?![^\W_])")
 _SEPARATOR = re.compile(r"[ .*_-]+")
 _LENGTHENED = re.compile(r"([^\W\d_])\1{2,}")
@@ -38,7 +41,7 @@ def words(text: str) -> list[str]:
     """
     text = _ADDRESS.sub(" ", text.lower())
     text = _SPACED.sub(lambda found: _SEPARATOR.sub("", found[0]), text)
-    text = _DISGUISED.sub(_undisguise, text)
+    text = DISGUISED.sub(_undisguise, text)
     text = _LENGTHENED.sub(r"\1\1", text)
     return [_mark(word) for word in _WORD.findall(text)]
 

@@ -1,5 +1,6 @@
 """The guard `toxicity`: what it says of clear cases, of odd texts, and at its hooks."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import guardproxy_toxicity as plugin
+import guardproxy_toxicity.features as patterns
 from guardproxy import Match, Settings
 from guardproxy_toxicity import ToxicityDetector, ToxicitySettings
 from guardproxy_toxicity.features import BUCKETS, features, words
@@ -197,3 +199,13 @@ def test_the_detector_is_blockwise_and_travels_to_workers() -> None:
     detector = pickle.loads(pickle.dumps(registered(ToxicitySettings(threshold=0.9))))
     assert detector.reach is None
     assert detector.threshold == 0.9
+
+
+# As the pattern was before it was made linear.
+DISGUISED = re.compile(r"[^\W\d_]*[013457@$!|]+(?:[^\W\d_]+[013457@$!|]*)+")
+
+
+@given(st.text(st.sampled_from("aé4!2_ x|'$"), max_size=16))
+def test_disguised_words_are_found_where_a_plain_pattern_finds_them(text: str) -> None:
+    spans = [found.span() for found in patterns.DISGUISED.finditer(text)]
+    assert spans == [found.span() for found in DISGUISED.finditer(text)]
