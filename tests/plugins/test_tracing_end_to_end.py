@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 import guardproxy_tracing as tracing
+from guardproxy import Action, Policy, Rule
 from guardproxy.testing.otlp import ExportedSpan, OtlpCollector
-from tests.harness import Client, message, proxy, sse, streaming, text_events, whole
+from tests.harness import Client, message, proxy, response, sse, streaming, text_events, whole
 
 TAG = "TAG-" + "1234"
 KEY = "k" + "eyvalue99"
@@ -131,3 +133,51 @@ async def test_chained_exchanges_share_a_trace(collector: OtlpCollector) -> None
     servers = [span for span in collector.spans if span.kind == "SERVER"]
     assert len({span.trace_id for span in servers}) == 1
     assert [span.parent_id for span in servers] == ["", servers[0].span_id, servers[1].span_id]
+
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+UNREAD = {"encrypted": 1, "file": 1, "file_id": 1, "image": 2, "previous_response_id": 1}
+
+
+async def test_the_receipt_is_in_the_header_and_on_the_stage(collector: OtlpCollector) -> None:
+    content = [
+        {"type": "input_text", "text": f"see {TAG}"},
+        {"type": "input_image", "image_url": PNG},
+        {"type": "input_image", "image_url": PNG},
+        {"type": "input_file", "file_id": "file-1"},
+        {"type": "input_file", "file_data": "JVBERi3/"},
+    ]
+    sealed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2VhbGVk"}
+    body = {"previous_response_id": "resp_0", "input": [{"role": "user", "content": content}, sealed]}
+    async with proxy(whole(message("ok")), plugins=[tracing]) as client:
+        got = await client.post(body, {"x-opper-guard-input": "tags"})
+    counts = " ".join(f"{reason}:{count}" for reason, count in sorted(UNREAD.items()))
+    assert got.headers["x-guardproxy-receipt"] == f"parts=1, skipped={counts}"
+    stage = collector.named("guardproxy.guard input")
+    told = {k: v for k, v in stage.attributes.items() if k.startswith("guardproxy.receipt.")}
+    skipped = {f"guardproxy.receipt.skipped.{reason}": count for reason, count in UNREAD.items()}
+    assert told == {"guardproxy.receipt.parts": 1, **skipped}
+    # The report has no place for it.
+    (entry,) = got.json["guards"]
+    assert entry.keys() == {"type", "guard_type", "stage", "action", "flagged", "findings", "total"}
+
+
+async def test_a_label_that_no_guard_has_cleared_is_not_exported(collector: OtlpCollector) -> None:
+    name = {"x-opper-name": "boom/" + TAG}
+    shadow = Policy(input={"raises": Rule(Action.FLAG, shadow=True)})
+    async with proxy(whole(message("ok")), plugins=[tracing]) as client:
+        failed = await client.post({"model": "m-1", "input": "hi"}, name | {"x-opper-guard-input": "raises"})
+    async with proxy(whole(message("ok")), plugins=[tracing], floor=shadow) as client:
+        shadowed = await client.post({"model": "m-1", "input": "hi"}, name)
+    assert (failed.status, shadowed.status) == (500, 200)
+    assert TAG.encode() not in collector.raw
+
+
+async def test_what_a_failed_guard_has_not_read_of_an_answer_is_not_exported(
+    collector: OtlpCollector,
+) -> None:
+    body = {**response(message("boom")), "id": TAG, "model": TAG}
+    async with proxy(lambda _: httpx.Response(200, json=body), plugins=[tracing]) as client:
+        got = await client.post({"model": "m-1", "input": "hi"}, {"x-opper-guard-output": "raises"})
+    assert got.status == 500
+    assert TAG.encode() not in collector.raw
