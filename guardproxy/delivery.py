@@ -54,12 +54,16 @@ class Delivery:
         """
         received = await answer.read(self._settings.max_body)
         plain = self._decoder(answer).whole(received)
-        facts.of_answer(exchange, plain)
-        expected.learned()
         body = plain
         if plain:
             body = await outputs.inspect(
-                run, plain, expected.shape, expected.echoes, self._settings.unscannable, reporter
+                run,
+                plain,
+                expected.shape,
+                expected.echoes,
+                self._settings.unscannable,
+                reporter,
+                lambda response: _learn(exchange, expected, response),
             )
         drop = ("content-length",) if body is received else _OF_BODY
         length = {"content-length": str(len(body))}
@@ -99,7 +103,7 @@ class Delivery:
             elif body and run.problem is None:
                 facts.of_answer(exchange, bytes(body))
                 expected.learned()
-                await outputs.inspect(run, bytes(body), expected.shape, {}, {}, reporter)
+                await outputs.inspect(run, bytes(body), expected.shape, {}, {}, reporter, lambda _: None)
         except GuardProxyError as error:
             run.problem = error.error_code
 
@@ -209,6 +213,12 @@ def drain_over() -> ShuttingDown:
     if (task := asyncio.current_task()) is not None:
         task.uncancel()
     return ShuttingDown("guardproxy shuts down, and this exchange was not over within its time to drain.")
+
+
+def _learn(exchange: Exchange, expected: Expected, response: Mapping[str, Any]) -> None:
+    """Note what a response says that may be told, and remember the policy under its id."""
+    facts.of_response(exchange, response)
+    expected.learned()
 
 
 def note_error(exchange: Exchange, error: GuardProxyError) -> None:

@@ -1,7 +1,7 @@
 """Inspect a whole answer of the upstream, and make the one that the client gets."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from guardproxy import document
@@ -22,8 +22,11 @@ async def inspect(
     echoes: Mapping[Path, str],
     unscannable: Mapping[str, str],
     reporter: Reporter,
+    observe: Callable[[dict[str, Any]], None],
 ) -> bytes:
     """Run the guards of the output over `body`; the body to deliver, with the report.
+
+    `observe` gets the response's members, less what was redacted, before the report is made.
 
     Raises:
         Violation: a guard blocked.
@@ -53,6 +56,8 @@ async def inspect(
     dropped = follow(value, edits, lambda path: run.ranges_at(place(path)), run.placeholder)
     if dropped:
         run.count((), {"encrypted_dropped": dropped})
+    if isinstance(value, dict):  # what was redacted is no fact; items of ours are named after the id
+        observe({k: v for k, v in value.items() if (k,) not in edits.texts})
     _judge(run, reporter)
     if isinstance(value, dict) and exchange.status is not None and exchange.status < 300:
         _report(value, edits, reporter)

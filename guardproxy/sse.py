@@ -44,7 +44,14 @@ class Frame:
             if not _OTHER_FIELD.search(self.raw) and len(_EVENT_FIELD.findall(self.raw)) < 2:
                 return self.raw
             return self.with_data(self.data).raw
-        return Frame(b"", b"", kind.encode() if _NAME.fullmatch(kind) else b"").with_data(self.data).raw
+        return Frame(b"", b"", self.name(kind)).with_data(self.data).raw
+
+    def name(self, kind: str) -> bytes:
+        """The name with which an event whose type is `kind` is written; b"" where it came without one.
+
+        A type that is no word has none either: a line end in it would begin a line of its own.
+        """
+        return kind.encode() if self.event and _NAME.fullmatch(kind) else b""
 
 
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")

@@ -226,7 +226,9 @@ class GuardedStream:
 
     def _walk(self, event: Event, leaves: Container[Path]) -> Walked:
         """The event's other texts: not the deltas, which are inspected with those before them."""
-        value = {key: member for key, member in event.value.items() if (key,) not in leaves}
+        # What is to be added, an id of an earlier event, is a text as if it had come with this one.
+        whole = {**event.value, **event.located.missing}
+        value = {key: member for key, member in whole.items() if (key,) not in leaves}
         walked = document.walk(value, EVENT)
         return walked._replace(parts=[part for part in walked.parts if part.path not in leaves])
 
@@ -241,8 +243,9 @@ class GuardedStream:
         if self._holding:
             hits = await self._run.hits(parts, self._holding)
             event.edits = self._run.apply(parts, hits, place)
+            whole = {**event.value, **event.located.missing}
             dropped = follow(
-                event.value, event.edits, lambda p: self._run.ranges_at(place(p)), self._run.placeholder
+                whole, event.edits, lambda p: self._run.ranges_at(place(p)), self._run.placeholder
             )
             if dropped:
                 self._run.count((), {"encrypted_dropped": dropped})
@@ -303,7 +306,7 @@ class GuardedStream:
         edits, located = event.edits, event.located
         for key, new in located.missing.items():
             number = new + located.reserved if key == "output_index" and isinstance(new, int) else new
-            edits.put((), key, dumps(number), key in event.value)
+            edits.put((), key, dumps(edits.texts.pop((key,), number)), key in event.value)
         if located.reserved and located.item is not None and "output_index" not in located.missing:
             edits.raw[("output_index",)] = str(located.item + located.reserved)
         response = event.value.get("response")

@@ -52,17 +52,14 @@ class Waiting:
         frame, kind = event.frame, sys.intern(event.kind)
         plain = frame.plain(kind)
         # The name is a copy of the type: where that was redacted, the event has none.
-        named = plain.startswith(b"event:") and ("type",) not in event.edits.texts
-        same = (
-            Frame(b"", b"", kind.encode("utf-8", "replace") if named else b"").with_data(frame.data).raw
-            == plain
-        )
+        name = b"" if ("type",) in event.edits.texts else frame.name(kind)
+        same = Frame(b"", b"", name).with_data(frame.data).raw == plain
         given = event.value.get("sequence_number")
         if not (isinstance(given, Number) and given.isascii() and given.isdecimal() and len(given) < 16):
             given = None
         return cls(
             kind,
-            named,
+            bool(name),
             frame.data,
             None if same else plain,
             None if given is None else int(given),
@@ -88,17 +85,16 @@ class Waiting:
         if not edits and self.raw is not None:
             return self.data, self.raw
         data = edits.apply(self.data.decode()).encode() if edits else self.data
-        return data, Frame(b"", b"", self.kind.encode("utf-8", "replace") if self.named else b"").with_data(
-            data
-        ).raw
+        return data, Frame(b"", b"", self.kind.encode() if self.named else b"").with_data(data).raw
 
 
 def kind_of(frame: Frame, event: Mapping[str, Any]) -> str:
     """The event's type; where it has none, its name, as far as that is a word of the API's."""
-    kind = event.get("type", frame.event.decode("utf-8", "replace"))
-    if "type" not in event and not VOCABULARY.fullmatch(kind):
-        return ""
-    return kind if isinstance(kind, str) else ""
+    if "type" not in event:
+        kind = frame.event.decode("utf-8", "replace")
+        return kind if VOCABULARY.fullmatch(kind) else ""
+    kind = event["type"]
+    return kind if isinstance(kind, str) and not isinstance(kind, Number) else ""
 
 
 def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:

@@ -210,6 +210,15 @@ async def test_report_items_come_first_and_others_are_renumbered() -> None:
     assert "guards" not in events[-1]["response"]
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", "/v3/compat/openresponses"])
+async def test_a_redacted_id_comes_back_in_no_place(path: str) -> None:
+    async with proxy(whole(message("x"), id="TAG-1234", usage={"input_tokens": 7})) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT, path=path)
+        assert client.recorder.exchanges[0].response_id is None
+        assert client.recorder.exchanges[0].usage == {"input_tokens": 7}
+    assert b"1234" not in got.body
+
+
 async def test_own_items_are_stripped_from_the_input_with_and_without_guards() -> None:
     items = [{"type": "opper:guard", "id": "g"}, {"role": "user", "content": "x"}, {"type": "opper:guard"}]
     async with proxy(whole()) as client:

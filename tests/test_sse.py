@@ -67,6 +67,7 @@ def test_frames_of_ours() -> None:
         (b"id: secret\nevent: k\ndata: {}\n\n", "k", b"event: k\ndata: {}\n\n"),
         (b"event: a secret\ndata: {}\n\n", "k", b"event: k\ndata: {}\n\n"),
         (b"event: a secret\ndata: {}\n\n", "not a name", b"data: {}\n\n"),
+        (b"event:\ndata: {}\n\n", "k\ndata: {}", b"event:\ndata: {}\n\n"),
     ],
 )
 def test_nothing_but_data_and_a_known_name_leaves(raw: bytes, kind: str, plain: bytes) -> None:

@@ -371,6 +371,14 @@ async def test_a_redacted_type_is_no_name_either() -> None:
     assert b"1234" not in b"".join(run.out)
 
 
+@pytest.mark.parametrize("name", ["event:", "event: x", "event"])
+async def test_a_type_with_line_ends_begins_no_event(name: str) -> None:
+    kind = "x\ndata: {}\n\nevent: y"
+    (frame,) = Decoder().feed(f"{name}\ndata: {json.dumps({'type': kind})}\n\n".encode())
+    (out,) = await Run("tags").stream.feed(frame)
+    assert [event["type"] for event in decoded(out)] == [kind]
+
+
 async def test_a_type_that_cannot_be_encoded() -> None:
     (frame,) = Decoder().feed(b'event: a?\ndata: {"type":"a\\ud800","sequence_number":0}\n\n')
     (out,) = await Run("tags").stream.feed(frame)
@@ -475,3 +483,12 @@ async def test_a_secret_for_an_id_does_not_come_back_in_ours() -> None:
     )
     assert "1234" not in json.dumps(got)
     assert "TAG-1234" not in json.dumps(seen)
+
+
+async def test_an_id_that_was_redacted_is_not_added_to_later_events() -> None:
+    run = Run("tags")
+    bare = {k: v for k, v in text_events("hi")[3].items() if k != "item_id"}
+    added = {"type": "response.output_item.added", "output_index": 0, "item": message("", "TAG-1234")}
+    await run.all([text_events("")[0], added, bare, text_events("")[-1]], done=False)
+    assert b"1234" not in b"".join(run.out)
+    assert b'"item_id":"[TAG]"' in b"".join(run.out)
