@@ -125,7 +125,8 @@ async def inspect_whole(run: StageRun, guards: Iterable[GuardRun], whole: str, p
     """Inspect tool arguments (JSON, or a text where they are none); the edits of `{"text": whole}`."""
     shape = Shape({"text": PARSED if path[-1] == "arguments" else TEXT})
     parts: list[TextPart] = walk({"text": whole}, shape).parts
-    return run.apply(parts, await run.hits(parts, guards), lambda inner: (*path, *inner[1:]))
+    hits = await run.hits(parts, guards)
+    return run.apply(parts, hits, lambda inner: (*path, *inner[1:]), {"text": whole})
 
 
 def _rewritten(whole: str, edits: Edits) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Container, Mapping
+from typing import Any
 
 import structlog
 
@@ -10,6 +11,7 @@ from guardproxy import encodings, facts, outputs, report, sse
 from guardproxy.errors import (
     GuardFailed,
     GuardProxyError,
+    InternalError,
     Overloaded,
     ShuttingDown,
     UpstreamError,
@@ -17,6 +19,7 @@ from guardproxy.errors import (
 )
 from guardproxy.exchange import Exchange
 from guardproxy.headers import lower_headers, response_headers
+from guardproxy.logs import failure
 from guardproxy.messages import Expected, LocalAnswer, Reply
 from guardproxy.report import Reporter
 from guardproxy.settings import Settings
@@ -145,11 +148,6 @@ class Delivery:
                 await reply.start(answer.status, response_head(exchange, answer.headers, _OF_BODY))
             await reply.write(b"".join(pieces))
 
-        async def fail(error: GuardProxyError) -> None:
-            await write(pieces)
-            note_error(exchange, error)
-            await write(stream.fail(error))
-
         pieces: list[bytes] = []
         try:
             async for frames in self._frames(answer):
@@ -161,18 +159,14 @@ class Delivery:
                 await write(safe)
             safe, pieces = [*pieces, *await stream.end()], []
             await write(safe)
-        except GuardProxyError as error:
-            if not reply.started and not pieces:
-                raise
-            await fail(error)
-        except asyncio.CancelledError:
+        except BaseException as error:
             stream.cancel()
-            if reply.gone or not reply.started:
+            told = _told(error, exchange, reply)
+            if told is None or not (reply.started or pieces):
                 raise
-            await fail(drain_over())
-        except BaseException:
-            stream.cancel()
-            raise
+            await write(pieces)
+            note_error(exchange, told)
+            await write(stream.fail(told))
         await reply.end()
         await stream.settle_shadow()
 
@@ -213,6 +207,18 @@ def drain_over() -> ShuttingDown:
     if (task := asyncio.current_task()) is not None:
         task.uncancel()
     return ShuttingDown("guardproxy shuts down, and this exchange was not over within its time to drain.")
+
+
+def _told(error: BaseException, exchange: Exchange, reply: Reply) -> GuardProxyError | None:
+    """What the client of a stream is told of `error`; None when nobody is there to be told."""
+    if isinstance(error, GuardProxyError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return None if reply.gone else drain_over()
+    if not isinstance(error, Exception):
+        return None
+    failure("stream failed", error, exchange=exchange.id)
+    return InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
 
 
 def _learn(exchange: Exchange, expected: Expected, response: Mapping[str, Any]) -> None:

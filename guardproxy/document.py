@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from guardproxy.errors import Uninspectable
 from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, VOCABULARY, Mark, Name, Opaque, Place, Shape
-from guardproxy.types import Path, PathMark, TextPart, pointer
+from guardproxy.types import Path, PathMark, TextPart
 
 MAX_DEPTH = 500
 LARGE = 128 * 1024  # characters; whoever parses more on the event loop holds up everybody else
@@ -456,9 +456,14 @@ def dumps(value: Any) -> str:
     return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", literal)
 
 
-def shown(path: Path, redacted_keys: Mapping[Path, str]) -> str:
-    """`path` as a pointer in which keys that were found to hold something are shown redacted."""
-    steps: list[Any] = []
-    for index, step in enumerate(path):
-        steps.append(redacted_keys.get((*path[: index + 1], PathMark.KEY), step))
-    return pointer(tuple(steps))
+def keys_at(document: Any, path: Path) -> set[str]:
+    """The keys of the object at `path` of a parsed document; none where there is no object."""
+    value = document
+    for step in path:
+        if step is PathMark.PARSED:
+            value = parse(value)
+        elif isinstance(value, dict | list) and not isinstance(step, PathMark):
+            value = value[step]  # type: ignore[index]
+        else:
+            return set()
+    return set(value) if isinstance(value, dict) else set()

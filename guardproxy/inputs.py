@@ -67,7 +67,7 @@ async def inspect(
     if run is not None:
         run.count(parts, read.walked.skipped)
         run.unscannable(read.walked.skipped, unscannable)
-        edits = run.apply(parts, await run.hits(parts, run.guards))
+        edits = run.apply(parts, await run.hits(parts, run.guards), document=read.document)
         if edits and not run.blocked:
             _check_sealed(run, read.document, edits)
             large = len(read.text) > LARGE
@@ -127,7 +127,7 @@ def _check_sealed(run: StageRun, value: Any, edits: document.Edits) -> None:
         for depth, step in enumerate(document.outer(path)):
             sealed = isinstance(item, dict) and isinstance(item.get("encrypted_content"), str)
             if sealed and step != "encrypted_content":
-                place = pointer(path[:depth])
+                place = run.shown(pointer(path[:depth]))
                 run.blocked = True
                 raise InvalidRequest(
                     f"The item at {place} would have to be redacted, but its encrypted_content cannot be; "

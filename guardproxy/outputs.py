@@ -12,7 +12,7 @@ from guardproxy.places import delivered
 from guardproxy.report import Reporter
 from guardproxy.shapes import Shape
 from guardproxy.stage import StageRun
-from guardproxy.types import Path, TextPart
+from guardproxy.types import Path, PathMark, TextPart
 
 
 async def inspect(
@@ -46,13 +46,16 @@ async def inspect(
     else:
         return await _plain(run, text, reporter)
     parts = [part for part in walked.parts if echoes.get(part.path) != part.text]
+    # Echoed keys are not judged, but paths go through them.
+    keys = [p for p in walked.parts if p.path[-1:] == (PathMark.KEY,) and echoes.get(p.path) == p.text]
     run.count(parts, walked.skipped)
     run.unscannable(walked.skipped, unscannable)
 
     def place(path: Path) -> Path:
         return delivered(path, reporter.reserved)
 
-    edits = run.apply(parts, await run.hits(parts, run.guards), place)
+    run.hide(keys, await run.hits(keys, run.guards), place)
+    edits = run.apply(parts, await run.hits(parts, run.guards), place, value)
     dropped = follow(value, edits, lambda path: run.ranges_at(place(path)), run.placeholder)
     if dropped:
         run.count((), {"encrypted_dropped": dropped})

@@ -1,11 +1,13 @@
 """One stage of one exchange: run its guards over text parts, and gather findings, receipt and verdict."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from guardproxy import policy
-from guardproxy.document import Edits, shown
+from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
 from guardproxy.redaction import Moves, Range, merge, order, splice
@@ -29,7 +31,8 @@ from guardproxy.types import (
 )
 
 MOST_NEW = 1024 * 1024  # characters of text not seen before, for a blockwise detector
-MOST_FINDINGS = 10_000  # kept for the verdict of one stage; all of them count and are acted on
+MOST_FINDINGS = 10_000  # kept of each guard for the verdict of one stage; all of them are acted on
+_EDGE = re.compile(r"(?=[/#])|\Z")  # where a step of a pointer may end
 
 StepOpener = Callable[[Step], AbstractContextManager[object]]
 
@@ -40,6 +43,23 @@ class Hit:
 
     guard: str
     match: Match
+
+
+@dataclass(slots=True)
+class _Key:
+    """An object's key in which something was found."""
+
+    text: str
+    matches: set[Match] = field(default_factory=set)
+    suffix: str = ""
+
+    def shown(self, placeholder: str) -> str:
+        """The key as a path may show it, whatever the action."""
+        return splice(self.text, merge(self.matches), placeholder)
+
+
+def _suffix(count: int) -> str:
+    return f"_{count}" if count > 1 else ""
 
 
 @dataclass(slots=True)
@@ -93,8 +113,9 @@ class StageRun:
         self.flagged = False  # something that cannot be inspected is to be told of
         self.problem: str | None = None  # the code of an error that the stage could not raise any more
         self.blocked = False  # a blocking guard found something
-        self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place
-        self._noted = 0
+        self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place; `~` ends that of a key
+        self._noted: dict[str, int] = {}  # by guard
+        self._keys: dict[str, _Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
 
     def _enter(self, manager: AbstractContextManager[object]) -> None:
@@ -182,33 +203,51 @@ class StageRun:
         parts: Sequence[TextPart],
         hits: Sequence[Sequence[Hit]],
         place: Callable[[Path], Path] = lambda path: path,
+        document: Any = None,
     ) -> Edits:
         """Note the findings; the edits that redacting guards ask for.
 
-        `place` maps a part's path to the path that findings name.
+        `place` maps a part's path to the path that findings name. `document` is what the parts are of:
+        a key that is redacted takes no name that another key there has.
         """
         edits = Edits()
-        keys: dict[Path, str] = {}
-        taken: dict[tuple[Path, str], int] = {}
+        taken: dict[Path, set[str]] = {}
         for part, of_part in zip(parts, hits, strict=True):
             if not of_part:
                 continue
+            path = pointer(place(part.path))
             ranges = self.ranges(of_part)
             new = splice(part.text, ranges, self.placeholder)
             if part.path[-1:] == (PathMark.KEY,):
-                # A path must not show what was found in a key, whatever the action.
-                shown_key = splice(part.text, merge(hit.match for hit in of_part), self.placeholder)
-                sibling = (part.path[:-2], shown_key)
-                taken[sibling] = count = taken.get(sibling, 0) + 1
-                suffix = f"_{count}" if count > 1 else ""
-                keys[place(part.path)] = shown_key + suffix
-                new += suffix  # two keys must not become one
+                parent = part.path[:-2]
+                if parent not in taken:
+                    taken[parent] = keys_at(document, parent)
+                new += self._found_key(path, part.text, of_part, new if ranges else None, taken[parent])
+                path += PathMark.KEY.value
             if ranges:
                 edits.texts[part.path] = new
-        for part, of_part in zip(parts, hits, strict=True):
-            if of_part:
-                self.note(shown(place(part.path), keys), of_part)
+            self.note(path, of_part)
         return edits
+
+    def hide(
+        self, keys: Sequence[TextPart], hits: Sequence[Sequence[Hit]], place: Callable[[Path], Path]
+    ) -> None:
+        """Show `keys` redacted in every path; what was found in them is not judged."""
+        for part, of_part in zip(keys, hits, strict=True):
+            if of_part:
+                self._found_key(pointer(place(part.path)), part.text, of_part, None, set())
+
+    def _found_key(self, path: str, text: str, hits: Sequence[Hit], new: str | None, taken: set[str]) -> str:
+        """Remember a key that holds something; what to put behind it so that it stays one of its own."""
+        key = self._keys.setdefault(path, _Key(text))
+        key.matches.update(hit.match for hit in hits)
+        names = {key.shown(self.placeholder)} | ({new} if new is not None else set())
+        count = 1
+        while any(name + _suffix(count) in taken for name in names):
+            count += 1
+        key.suffix = _suffix(count)
+        taken.update(name + key.suffix for name in names)
+        return key.suffix
 
     def ranges(self, hits: Iterable[Hit]) -> list[Range]:
         """What redaction replaces: the ranges of redacting (or blocking) guards."""
@@ -223,14 +262,30 @@ class StageRun:
         return self.ranges(self._hits.get(pointer(path), ()))
 
     def note(self, path: str, hits: Iterable[Hit]) -> None:
-        """Remember hits at `path`; the same hit in another copy of the text counts once."""
+        """Remember hits at `path`, a pointer; the same hit in another copy of the text counts once."""
         of_path = self._hits.setdefault(path, set())
         for hit in hits:
             rule = self.rules[hit.guard]
             self.blocked |= not rule.shadow and rule.action is Action.BLOCK
-            if hit not in of_path and self._noted < MOST_FINDINGS:
+            if hit not in of_path and self._noted.get(hit.guard, 0) < MOST_FINDINGS:
                 of_path.add(hit)
-                self._noted += 1
+                self._noted[hit.guard] = self._noted.get(hit.guard, 0) + 1
+
+    def shown(self, path: str) -> str:
+        """The pointer `path`, in which keys that any guard found something in are shown redacted."""
+        path = path.removesuffix(PathMark.KEY.value)
+        steps: list[tuple[int, int, str]] = []
+        for edge in _EDGE.finditer(path) if self._keys else ():
+            key = self._keys.get(path[: edge.start()])
+            if key is not None:
+                begin = path.rindex("/", 0, edge.start())
+                if steps and steps[-1][0] == begin:
+                    steps.pop()  # a `#` in a key is no edge
+                steps.append((begin, edge.start(), pointer((key.shown(self.placeholder) + key.suffix,))))
+        out, done = "", 0
+        for begin, end, step in steps:
+            out, done = out + path[done:begin] + step, end
+        return out + path[done:]
 
     def verdict(self) -> Verdict:
         """The policy applied to what was found so far."""
@@ -247,6 +302,7 @@ class StageRun:
         at_output = self.stage is Stage.OUTPUT
         moves = Moves(self.ranges(hits) if at_output else [], self.placeholder)
         found: dict[tuple[str, int, int, str], Finding] = {}
+        path = self.shown(path)
         for hit in sorted(hits, key=lambda hit: (*order(hit.match), hit.guard)):
             start, end = moves.of(hit.match.start, hit.match.end)
             key = (hit.guard, start, end, hit.match.category)

@@ -22,7 +22,7 @@ from guardproxy.report import Reporter
 from guardproxy.shapes import EVENT
 from guardproxy.sse import DONE, Frame
 from guardproxy.stage import GuardRun, StageRun
-from guardproxy.types import Path, TextPart
+from guardproxy.types import Path, PathMark, TextPart
 from guardproxy.waiting import Event, Waiting, kind_of, leaves_of
 
 TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed", "response.cancelled"))
@@ -168,7 +168,7 @@ class GuardedStream:
         if kind in TERMINAL:
             await self._settle()
             self._finished = True
-        self._stop_if_blocked()
+        await self._stop_if_blocked()
         return event
 
     def _unknown(self, frame: Frame) -> None:
@@ -237,13 +237,14 @@ class GuardedStream:
         for reason, number in walked.skipped.items():
             self._run.skipped[reason] = max(number, self._run.skipped.get(reason, 0))
         self._run.unscannable(walked.skipped, self._unscannable)
+        await self._hide(walked.parts, place)
         parts = [part for part in walked.parts if not self._known(part, place(part.path))]
         if not parts:
             return
+        whole = {**event.value, **event.located.missing}
         if self._holding:
             hits = await self._run.hits(parts, self._holding)
-            event.edits = self._run.apply(parts, hits, place)
-            whole = {**event.value, **event.located.missing}
+            event.edits = self._run.apply(parts, hits, place, whole)
             dropped = follow(
                 whole, event.edits, lambda p: self._run.ranges_at(place(p)), self._run.placeholder
             )
@@ -252,27 +253,49 @@ class GuardedStream:
             clean = [part for part, of_part in zip(parts, hits, strict=True) if not of_part]
         else:
             clean = parts
-        self._watch(parts, place)
+        self._watch(parts, place, whole)
         if len(self._clean) < MOST_REMEMBERED:
-            self._clean.update(part.text for part in clean if part.structural)
+            # Not keys: where a guard that only flags finds something in one, its path must not show it.
+            self._clean.update(p.text for p in clean if p.structural and p.path[-1] is not PathMark.KEY)
+
+    async def _hide(self, parts: Iterable[TextPart], place: Callable[[Path], Path]) -> None:
+        """Look at echoed keys too: they are not judged, but paths go through them."""
+        keys = [
+            p for p in parts if p.path[-1:] == (PathMark.KEY,) and self._echoes.get(place(p.path)) == p.text
+        ]
+        if not keys:
+            return
+
+        async def look() -> None:
+            guards = (*self._holding, *self._flagging)
+            self._run.hide(keys, await self._run.hits(keys, guards), place)
+
+        if self._holding:
+            await look()
+        else:
+            self._start(look(), self._tasks)
 
     def _known(self, part: TextPart, place: Path) -> bool:
         if part.structural:
-            return part.text in self._clean
+            return part.text in self._clean or self._echoes.get(place) == part.text
         if place not in self._counted:
             self._counted.add(place)
             self._run.count([part], {})
         return self._echoes.get(place) == part.text
 
-    def _watch(self, parts: list[TextPart], place: Callable[[Path], Path]) -> None:
+    def _watch(self, parts: list[TextPart], place: Callable[[Path], Path], document: Any = None) -> None:
         for guards, tasks in ((self._flagging, self._tasks), (self._shadowing, self._shadow_tasks)):
             if guards:
-                self._start(self._look(parts, guards, place), tasks)
+                self._start(self._look(parts, guards, place, document), tasks)
 
     async def _look(
-        self, parts: list[TextPart], guards: Sequence[GuardRun], place: Callable[[Path], Path]
+        self,
+        parts: list[TextPart],
+        guards: Sequence[GuardRun],
+        place: Callable[[Path], Path],
+        document: Any,
     ) -> None:
-        self._run.apply(parts, await self._run.hits(parts, guards), place)
+        self._run.apply(parts, await self._run.hits(parts, guards), place, document)
 
     def _start(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)
@@ -287,13 +310,14 @@ class GuardedStream:
 
     async def _settle(self) -> None:
         """Wait for the guards that only flag: the report needs what they found."""
-        if self._tasks:
-            await asyncio.gather(*self._tasks)
-        self._stop_if_blocked()
+        await asyncio.gather(*self._tasks)
         self._judge()
-
-    def _stop_if_blocked(self) -> None:
         if self._run.blocked:
+            raise self._reporter.violation()
+
+    async def _stop_if_blocked(self) -> None:
+        if self._run.blocked:
+            await asyncio.gather(*self._tasks, return_exceptions=True)  # they say which keys hide
             self._judge()
             raise self._reporter.violation()
 

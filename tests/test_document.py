@@ -12,11 +12,11 @@ from guardproxy.document import (
     Edits,
     Number,
     dumps,
+    keys_at,
     member,
     outer,
     parse,
     quote,
-    shown,
     spans,
     walk,
     with_members,
@@ -247,4 +247,18 @@ def test_lone_surrogates_stay_escaped() -> None:
 def test_paths_for_people() -> None:
     path = ("input", 0, "arguments", PathMark.PARSED, "a/b", PathMark.KEY)
     assert outer(path) == ("input", 0, "arguments")
-    assert shown(path, {path: "[X]"}) == "/input/0/arguments#/[X]"
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ((), {"a"}),
+        (("a",), {"b", "c"}),
+        (("a", "b", PathMark.PARSED), {"d"}),
+        (("a", "c"), set()),
+        (("a", "c", 0), set()),
+        (("a", "b", PathMark.DATA), set()),
+    ],
+)
+def test_keys_at(path: Any, keys: set[str]) -> None:
+    assert keys_at({"a": {"b": '{"d": 1}', "c": [1]}}, path) == keys

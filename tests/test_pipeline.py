@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from guardproxy import Detector, Guard, LocalReply, Policy, Rule, hookimpl
+from guardproxy.streaming import GuardedStream
 from guardproxy.types import Action, Outcome
 from tests.harness import Chunks, message, proxy, response, sse, streaming, text_events, whole
 from tests.samples import guards
@@ -238,6 +239,41 @@ async def test_redacted_keys_that_would_be_one_stay_two() -> None:
     async with proxy(whole()) as client:
         await client.post({"input": "x", "metadata": {"TAG-1234": "a", "TAG-5678": "b"}}, IN | REDACT)
         assert json.loads(client.requests[0].content)["metadata"] == {"[TAG]": "a", "[TAG]_2": "b"}
+
+
+async def test_a_key_that_is_echoed_is_in_no_path() -> None:
+    async with proxy(whole(metadata={"TAG-1234567": "b TAG-5555"})) as client:
+        got = await client.post({"input": "x", "metadata": {"TAG-1234567": "a"}}, OUT)
+    paths = [finding["path"] for entry in got.json["guards"] for finding in entry["findings"]]
+    assert paths == ["/metadata/[TAG]"]
+
+
+async def test_a_flood_of_findings_hides_no_block() -> None:
+    flood = "x" * 10_100
+    place = {"item_id": "m2", "output_index": 1, "content_index": 0}
+    events = [*text_events(flood, 5000)[:-1], {**text_events("")[1], **place}]
+    tagged = {"type": "response.output_text.delta", **place, "delta": "see TAG-1234 ok" + " " * 30}
+    async with proxy(streaming(sse([*events, tagged]), 500)) as client:
+        headers = {"x-opper-guard-output": "tags=block,pairs=flag"}
+        got = await client.post({"input": "hi", "stream": True}, headers)
+    assert got.ended
+    assert [e["error"]["code"] for e in got.events[:-1] if e["type"] == "error"] == ["guardrail_violation"]
+
+
+async def test_a_fault_of_ours_ends_a_stream_that_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fault(*_: Any) -> None:
+        raise ValueError("my secret")
+
+    monkeypatch.setattr(GuardedStream, "_texts", fault)
+    events = [{"type": "response.output_text.delta", "delta": "x"}]
+    begun = b": begun\n\n"
+    async with proxy(streaming(begun + sse(events), len(begun))) as client:
+        got = await client.post({"input": "hi"}, OUT)
+        assert client.recorder.exchanges[0].error_code == "internal_error"
+    assert [e["type"] for e in got.events[:-1]] == ["error", "response.failed"]
+    assert got.events[0]["error"]["code"] == "internal_error"
+    assert got.events[-1] == "[DONE]"
+    assert b"secret" not in got.body
 
 
 async def test_echoes_are_not_judged_again() -> None:

@@ -1,5 +1,6 @@
 """One stage at work: failures, shadows, findings and steps."""
 
+from collections import Counter
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 from guardproxy.errors import GuardFailed, Uninspectable
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
-from guardproxy.stage import StageRun
-from guardproxy.types import Action, OnError, Outcome, Rule, Stage, Step, TextPart
+from guardproxy.stage import MOST_FINDINGS, StageRun
+from guardproxy.types import Action, OnError, Outcome, PathMark, Rule, Stage, Step, TextPart
 from tests.samples import guards
 
 SCANNER = Scanner(guards(), Settings())
@@ -71,6 +72,52 @@ async def test_output_offsets_are_those_of_the_delivered_text() -> None:
     await look(run, "TAG-12345 met Zorp")
     text = "[TAG] met Zorp"
     assert [text[f.start : f.end] for f in run.verdict().findings] == ["[TAG]", "Zorp"]
+
+
+async def test_a_flood_of_one_guard_hides_nothing_of_another() -> None:
+    run, _ = stage(tags=Rule(Action.REDACT), pairs=Rule())
+    await look(run, "x" * (MOST_FINDINGS + 100), "TAG-1234")
+    found = Counter(finding.guard for finding in run.verdict().findings)
+    assert found == {"pairs": MOST_FINDINGS, "tags": 1}
+
+
+KEY = ("metadata", "TAG-1234", PathMark.KEY)
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+async def test_a_key_that_any_guard_found_is_in_no_path(order: list[int]) -> None:
+    run, _ = stage(Stage.OUTPUT, tags=Rule(), braces=Rule(Action.REDACT))
+    parts = [TextPart(KEY, "TAG-1234"), TextPart(("metadata", "TAG-1234", "a#b"), "{{x}}")]
+    for guard in order:
+        run.apply(parts, await run.hits(parts, [run.guards[guard]]))
+    assert {f.path for f in run.verdict().findings} == {"/metadata/[TAG]", "/metadata/[TAG]/a#b"}
+    assert run.shown("/metadata/TAG-1234/TAG-1234") == "/metadata/[TAG]/TAG-1234"
+    assert run.shown("/metadata/TAG-12345") == "/metadata/TAG-12345"
+
+
+async def test_hidden_keys_are_not_judged() -> None:
+    run, _ = stage(Stage.OUTPUT, tags=Rule(Action.BLOCK))
+    parts = [TextPart(KEY, "TAG-1234")]
+    run.hide(parts, await run.hits(parts, run.guards), lambda path: path)
+    assert not run.blocked
+    assert run.verdict().findings == ()
+    assert run.shown("/metadata/TAG-1234/x") == "/metadata/[TAG]/x"
+
+
+async def test_the_ranges_of_a_key_are_not_those_of_its_value() -> None:
+    run, _ = stage(Stage.OUTPUT, tags=Rule(Action.REDACT))
+    parts = [TextPart(KEY, "TAG-1234"), TextPart(KEY[:2], "see TAG-5678")]
+    run.apply(parts, await run.hits(parts, run.guards))
+    assert [(r.start, r.end) for r in run.ranges_at(KEY[:2])] == [(4, 12)]
+
+
+async def test_a_redacted_key_takes_no_name_that_is_there() -> None:
+    run, _ = stage(tags=Rule(Action.REDACT))
+    document = {"a": {"TAG-1234": 1, "[TAG]": 2, "TAG-5678": 3}}
+    parts = [TextPart(("a", key, PathMark.KEY), key) for key in document["a"]]
+    edits = run.apply(parts, await run.hits(parts, run.guards), document=document)
+    assert list(edits.texts.values()) == ["[TAG]_2", "[TAG]_3"]
+    assert {f.path for f in run.verdict().findings} == {"/a/[TAG]_2", "/a/[TAG]_3"}
 
 
 async def test_too_much_new_text() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,7 +19,7 @@ from guardproxy.settings import Settings
 from guardproxy.sse import Decoder, Frame
 from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
-from guardproxy.types import Action, Policy, Rule, Stage, TextPart
+from guardproxy.types import Action, PathMark, Policy, Rule, Stage, TextPart
 from tests.harness import message, response, sse, text_events
 from tests.samples import guards
 
@@ -40,9 +41,14 @@ class Run:
     """One guarded stream, fed by hand."""
 
     def __init__(
-        self, *names: str, action: Action = Action.REDACT, form: Form = Form.FIELDS, shadow: bool = False
+        self,
+        *names: str,
+        action: Action = Action.REDACT,
+        form: Form = Form.FIELDS,
+        shadow: bool = False,
+        rules: Mapping[str, Rule] | None = None,
     ) -> None:
-        rules = {name: Rule(action, shadow) for name in names}
+        rules = rules or {name: Rule(action, shadow) for name in names}
         self.exchange = Exchange("POST", "/v1/responses", {}, policy=Policy(output=rules))
         self.stage = StageRun(Stage.OUTPUT, rules, SCANNER, "[{category}]", lambda _: nullcontext())
         self.stream = GuardedStream(self.stage, Reporter(self.exchange, form), {}, {}, lambda _: None)
@@ -492,3 +498,38 @@ async def test_an_id_that_was_redacted_is_not_added_to_later_events() -> None:
     await run.all([text_events("")[0], added, bare, text_events("")[-1]], done=False)
     assert b"1234" not in b"".join(run.out)
     assert b'"item_id":"[TAG]"' in b"".join(run.out)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.in_progress", "response": response(metadata={"TAG-1234567": "b {{y}} TAG-5555"})},
+        {"type": "vendor.note", "note": {"TAG-1234567": "b {{y}}"}},
+        {"type": "vendor.delta", "delta": {"TAG-1234567": "zz {{y}} TAG-5555 "}},
+    ],
+)
+@pytest.mark.parametrize("echo", [False, True])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"tags": Action.FLAG},
+        {"tags": Action.FLAG, "braces": Action.REDACT},
+        {"tags": Action.REDACT},
+        {"tags": Action.FLAG, "braces": Action.BLOCK},
+    ],
+)
+async def test_a_key_in_which_something_was_found_is_in_no_path(
+    rules: dict[str, Action], echo: bool, event: Any
+) -> None:
+    run = Run(rules={name: Rule(action) for name, action in rules.items()})
+    if echo:
+        path = ("metadata", "TAG-1234567", PathMark.KEY)
+        run.stream._echoes = {path: "TAG-1234567"}
+    told = ""
+    try:
+        await run.all([*[event] * 2, {"type": "response.completed", "response": response()}])
+    except Violation as error:
+        told = json.dumps(error.envelope)
+    assert "1234567" not in told
+    assert all("1234567" not in finding.path for finding in run.stage.verdict().findings)
+    assert run.stage.verdict().findings
