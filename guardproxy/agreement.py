@@ -21,7 +21,7 @@ def follow(
     """
     dropped = 0
     for path in {outer(path) for path in edits.texts}:
-        if path and path[-1] is PathMark.KEY:
+        if not path or path[-1] is PathMark.KEY:
             continue
         value, parents = document, []
         for depth, step in enumerate(path):

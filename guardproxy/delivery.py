@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncIterator, Container, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -31,8 +32,12 @@ _log = structlog.stdlib.get_logger("guardproxy")
 
 # What an answer's headers say of a body that was changed.
 _OF_BODY = frozenset(
-    ("content-length", "content-encoding", "etag", "content-md5", "digest", "content-digest")
+    (
+        *("content-length", "content-encoding", "content-range", "etag"),
+        *("content-md5", "digest", "content-digest", "repr-digest"),
+    )
 )
+_NO_BODY = frozenset((204, 304))
 
 
 class Delivery:
@@ -56,20 +61,22 @@ class Delivery:
             GuardProxyError: a guard blocked or failed; nothing is sent yet.
         """
         received = await answer.read(self._settings.max_body)
-        plain = self._decoder(answer).whole(received)
-        body = plain
-        if plain:
+        if received:
             body = await outputs.inspect(
                 run,
-                plain,
+                self._decoder(answer).whole(received),
                 expected.shape,
                 expected.echoes,
                 self._settings.unscannable,
                 reporter,
-                lambda response: _learn(exchange, expected, response),
+                lambda response: learn(exchange, expected, response),
+                _content_type(answer),
             )
+        else:
+            body = received
+            outputs.judge(run, reporter)
         drop = ("content-length",) if body is received else _OF_BODY
-        length = {"content-length": str(len(body))}
+        length = {} if answer.status in _NO_BODY else {"content-length": str(len(body))}
         await reply.start(answer.status, response_head(exchange, answer.headers, drop, length))
         await reply.end(body)
 
@@ -84,31 +91,36 @@ class Delivery:
         reply: Reply,
     ) -> None:
         """All guards run in shadow: the answer passes as it came, and is looked at on its way."""
-        decoder, events = self._decoder(answer), sse.Decoder()
-        body = bytearray()
+        decoder: encodings.Decoder | None = None
+        with aside(exchange, run):
+            decoder = self._decoder(answer)
+        events, body = sse.Decoder(), bytearray()
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
         async for chunk in answer.chunks():
             await reply.write(chunk)
-            try:
-                plain = decoder.feed(chunk) if run.problem is None else b""
+            if decoder is None or run.problem is not None:
+                continue
+            with aside(exchange, run):
+                plain = decoder.feed(chunk)
                 if stream is None:
                     body += plain
                 else:
-                    for frame in events.feed(plain):
+                    for frame in _read(events, plain):
                         await stream.feed(frame)
-            except (GuardProxyError, ValueError):
-                run.problem = "uninspectable"
         await reply.end()
-        try:
-            if stream is not None:
+        with aside(exchange, run):
+            if run.problem is not None:
+                pass  # what was found before it counts, but there is no end to inspect
+            elif stream is not None:
                 await stream.end()
-                await stream.settle_shadow()
-            elif body and run.problem is None:
+            elif body:
                 facts.of_answer(exchange, bytes(body))
                 expected.learned()
-                await outputs.inspect(run, bytes(body), expected.shape, {}, {}, reporter, lambda _: None)
-        except GuardProxyError as error:
-            run.problem = error.error_code
+                await outputs.inspect(
+                    run, bytes(body), expected.shape, {}, {}, reporter, lambda _: None, _content_type(answer)
+                )
+        if stream is not None:
+            await stream.settle_shadow()
 
     async def raw(self, exchange: Exchange, answer: "Answer | LocalAnswer", reply: Reply) -> None:
         """Deliver an answer as it came; its facts are noted on its way."""
@@ -174,10 +186,7 @@ class Delivery:
         """The events of `answer`, as many at a time as have arrived."""
         undo, decoder = self._decoder(answer), sse.Decoder()
         async for chunk in answer.chunks():
-            try:
-                frames = decoder.feed(undo.feed(chunk))
-            except ValueError as error:
-                raise UpstreamError(f"The upstream's stream cannot be read: {error}.") from None
+            frames = _read(decoder, undo.feed(chunk))
             chunk = b""
             if frames:
                 yield frames
@@ -187,6 +196,25 @@ class Delivery:
     def _decoder(self, answer: "Answer | LocalAnswer") -> encodings.Decoder:
         encoding = lower_headers(answer.headers).get("content-encoding", "")
         return encodings.Decoder(encoding, self._settings.max_body, UpstreamError, "The upstream's answer")
+
+
+@contextmanager
+def aside(exchange: Exchange, run: StageRun) -> Iterator[None]:
+    """Inspection that the traffic does not wait for: whatever fails in it is noted, and never raised."""
+    try:
+        yield
+    except GuardProxyError as error:
+        run.problem = error.error_code
+    except Exception as error:
+        failure("guards in shadow failed", error, exchange=exchange.id)
+        run.problem = InternalError.code
+
+
+def _read(events: sse.Decoder, data: bytes) -> list[sse.Frame]:
+    try:
+        return events.feed(data)
+    except ValueError as error:
+        raise UpstreamError(f"The upstream's stream cannot be read: {error}.") from None
 
 
 def response_head(
@@ -221,10 +249,14 @@ def _told(error: BaseException, exchange: Exchange, reply: Reply) -> GuardProxyE
     return InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
 
 
-def _learn(exchange: Exchange, expected: Expected, response: Mapping[str, Any]) -> None:
+def learn(exchange: Exchange, expected: Expected, response: Mapping[str, Any]) -> None:
     """Note what a response says that may be told, and remember the policy under its id."""
     facts.of_response(exchange, response)
     expected.learned()
+
+
+def _content_type(answer: "Answer | LocalAnswer") -> str:
+    return lower_headers(answer.headers).get("content-type", "")
 
 
 def note_error(exchange: Exchange, error: GuardProxyError) -> None:

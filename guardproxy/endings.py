@@ -48,12 +48,13 @@ class Ending:
         if not isinstance(response, dict):
             edits.put((), "response", self._final(kind.rpartition(".")[2]), "response" in event)
             return self._items_told()
-        if (report := self._reporter.field()) is not None:
+        output = response.get("output")
+        if (report := self._reporter.field(items_fit=isinstance(output, list | None))) is not None:
             edits.put(("response",), "guards", dumps(report), "guards" in response)
         told = ",".join(dumps(item) for item in self._reporter.items())
-        if not isinstance(response.get("output"), list):
+        if output is None:
             edits.put(("response",), "output", f"[{told}]", "output" in response)
-        elif told:
+        elif told and isinstance(output, list):
             edits.add(("response", "output"), told)
         return self._items_told()
 

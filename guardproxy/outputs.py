@@ -1,18 +1,26 @@
 """Inspect a whole answer of the upstream, and make the one that the client gets."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from guardproxy import document
 from guardproxy.agreement import follow
-from guardproxy.document import LARGE, Edits, dumps
+from guardproxy.document import LARGE, Edits, Walked, dumps
 from guardproxy.errors import Uninspectable, UpstreamError
 from guardproxy.places import delivered
 from guardproxy.report import Reporter
 from guardproxy.shapes import Shape
 from guardproxy.stage import StageRun
 from guardproxy.types import Path, PathMark, TextPart
+
+_JSON_TYPE = re.compile(r"[/+-]json\b", re.IGNORECASE)
+_DATA = re.compile(r"\s*[\[{\"]")
+_EVENT = re.compile(r"(?:\A|[\r\n])(?:data|event)(?:[:\r\n]|\Z)")  # a line of a stream that is not called one
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+# In these, what is valid UTF-8 reads the same as far as it is ASCII.
+_LIKE_UTF8 = frozenset(("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252"))
 
 
 async def inspect(
@@ -23,6 +31,7 @@ async def inspect(
     unscannable: Mapping[str, str],
     reporter: Reporter,
     observe: Callable[[dict[str, Any]], None],
+    content_type: str = "",
 ) -> bytes:
     """Run the guards of the output over `body`; the body to deliver, with the report.
 
@@ -34,17 +43,21 @@ async def inspect(
         GuardProxyError: a guard failed.
     """
     exchange = reporter.exchange
-    text = _text(run, body)
+    text = _text(run, body, unscannable, content_type)
     if text is None:
+        judge(run, reporter)
         return body
+    mark = "\ufeff" if text.startswith("\ufeff") else ""  # a byte order mark is no text, and stays
+    text = text.removeprefix(mark)
     try:
-        value = await asyncio.to_thread(document.parse, text) if len(text) > LARGE else document.parse(text)
-    except Uninspectable:
-        return await _plain(run, text, reporter)
-    if isinstance(value, dict | list):
-        walked = document.walk(value, shape)
-    else:
-        return await _plain(run, text, reporter)
+        value, walked = (
+            await asyncio.to_thread(_read, text, shape) if len(text) > LARGE else _read(text, shape)
+        )
+    except Uninspectable as error:
+        if _JSON_TYPE.search(content_type) or _DATA.match(text) or _EVENT.search(text):
+            # A client may be able to read what strict JSON is not, with its escapes, or piece by piece.
+            _refuse(run, unscannable, error.message)
+        return (mark + await _plain(run, text, reporter)).encode()
     parts = [part for part in walked.parts if echoes.get(part.path) != part.text]
     # Echoed keys are not judged, but paths go through them.
     keys = [p for p in walked.parts if p.path[-1:] == (PathMark.KEY,) and echoes.get(p.path) == p.text]
@@ -61,32 +74,52 @@ async def inspect(
         run.count((), {"encrypted_dropped": dropped})
     if isinstance(value, dict):  # what was redacted is no fact; items of ours are named after the id
         observe({k: v for k, v in value.items() if (k,) not in edits.texts})
-    _judge(run, reporter)
+    judge(run, reporter)
     if isinstance(value, dict) and exchange.status is not None and exchange.status < 300:
         _report(value, edits, reporter)
-    return edits.apply(text).encode() if edits else body
+    return (mark + edits.apply(text)).encode() if edits else body
 
 
-def _text(run: StageRun, body: bytes) -> str | None:
+def _read(text: str, shape: Shape) -> tuple[Any, Walked]:
+    value = document.parse(text)
+    return value, document.walk(value, shape)
+
+
+def _text(run: StageRun, body: bytes, unscannable: Mapping[str, str], content_type: str) -> str | None:
+    charset = _CHARSET.search(content_type)
     try:
-        return document.decode(body)
+        text = document.decode(body)
     except Uninspectable:
-        if run.holds:
-            raise UpstreamError("The upstream's answer cannot be inspected: it is not UTF-8.") from None
-        run.count((), {"file": 1})
+        text = "\0"
+    if "\0" in text or (charset is not None and charset[1].lower() not in _LIKE_UTF8):
+        _refuse(run, unscannable, "It is not UTF-8.")
         return None
+    return text
 
 
-async def _plain(run: StageRun, text: str, reporter: Reporter) -> bytes:
+def _refuse(run: StageRun, unscannable: Mapping[str, str], why: str) -> None:
+    """An answer that cannot be inspected passes only where nothing would be held back of it."""
+    if run.holds:
+        raise UpstreamError(f"The upstream's answer cannot be inspected. {why}")
+    run.count((), {"file": 1})
+    run.unscannable({"file": 1}, unscannable)
+
+
+async def _plain(run: StageRun, text: str, reporter: Reporter) -> str:
     """An answer that is no JSON document, like the error page of a gateway: one text."""
     part = TextPart((), text)
     run.count([part], {})
     edits = run.apply([part], await run.hits([part], run.guards))
-    _judge(run, reporter)
-    return edits.texts.get((), text).encode()
+    judge(run, reporter)
+    return edits.texts.get((), text)
 
 
-def _judge(run: StageRun, reporter: Reporter) -> None:
+def judge(run: StageRun, reporter: Reporter) -> None:
+    """Make the verdict known.
+
+    Raises:
+        Violation: a guard blocked.
+    """
     if run.rules:
         reporter.exchange.verdicts[run.stage] = run.verdict()
     if run.blocked:
@@ -94,11 +127,11 @@ def _judge(run: StageRun, reporter: Reporter) -> None:
 
 
 def _report(value: dict[str, Any], edits: Edits, reporter: Reporter) -> None:
-    if (report := reporter.field()) is not None:
+    output = value.get("output")
+    if (report := reporter.field(items_fit=isinstance(output, list | None))) is not None:
         edits.put((), "guards", dumps(report), "guards" in value)
-    if items := reporter.items():
-        told = ",".join(dumps(item) for item in items)
-        if isinstance(value.get("output"), list):
-            edits.add(("output",), told)
-        else:
-            edits.put((), "output", f"[{told}]", "output" in value)
+    told = ",".join(dumps(item) for item in reporter.items())
+    if told and isinstance(output, list):
+        edits.add(("output",), told)
+    elif told and output is None:
+        edits.put((), "output", f"[{told}]", "output" in value)

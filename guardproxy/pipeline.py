@@ -7,7 +7,7 @@ from typing import Any
 
 from guardproxy import encodings, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_model
-from guardproxy.delivery import Delivery, drain_over, note_error, response_head
+from guardproxy.delivery import Delivery, aside, drain_over, learn, note_error, response_head
 from guardproxy.document import dumps
 from guardproxy.errors import (
     GuardProxyError,
@@ -173,11 +173,9 @@ class Pipeline:
 
         async def watch() -> None:
             async with self._stage(exchange, Stage.INPUT, step) as run:
-                try:
+                with aside(exchange, run):
                     exchange.name = await inputs.clean_label(run, "X-Opper-Name", name)
                     await inputs.inspect(run, self._plain(exchange, body), {}, needed=route.body)
-                except GuardProxyError as error:
-                    run.problem = error.error_code
 
         return asyncio.create_task(watch())
 
@@ -288,11 +286,11 @@ class Pipeline:
             return
         async with self._stage(exchange, Stage.OUTPUT, step) as run:
             stream = None
-            if lower_headers(answer.headers).get("content-type", "").strip().lower().startswith(_STREAM):
+            types = lower_headers(answer.headers).get("content-type", "").lower().split(",")
+            if any(kind.strip().startswith(_STREAM) for kind in types):  # of two the client takes either
 
                 def observe(response: Mapping[str, Any]) -> None:
-                    facts.of_response(exchange, response)
-                    expected.learned()
+                    learn(exchange, expected, response)
 
                 stream = GuardedStream(run, reporter, expected.echoes, self._settings.unscannable, observe)
             if not exchange.policy.enforced():

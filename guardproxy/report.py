@@ -101,9 +101,13 @@ class Reporter:
         # Output items of ours come first, so their number must be known before the first event.
         self.reserved = sum(not rule.shadow for rule in rules) if form is Form.ITEMS else 0
 
-    def field(self) -> list[dict[str, Any]] | None:
-        """The value of the response's `guards`; None when there is nothing to tell."""
-        if self.form is not Form.FIELDS:
+    def field(self, *, items_fit: bool = True) -> list[dict[str, Any]] | None:
+        """The value of the response's `guards`; None when there is nothing to tell there.
+
+        `items_fit`: the response's `output` can take items; where it is none that the API knows, the field
+        stands in for them.
+        """
+        if self.form is Form.NONE or (self.form is Form.ITEMS and items_fit):
             return None
         report = self.entries()
         return report if self._asked or any(entry["flagged"] for entry in report) else None

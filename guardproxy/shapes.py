@@ -220,9 +220,9 @@ RESPONSE = Shape(
 )
 
 # What else the life of a response has for answers.
-DELETED = Shape({**_names("id", "object"), "error": ERROR})
-COUNT = Shape({**_names("object", "input_tokens"), "error": ERROR})
-INPUT_ITEMS = Shape({**_names("object", "first_id", "last_id"), "data": ITEM, "error": ERROR})
+DELETED = Shape({"id": ID, "object": KIND, "error": ERROR})
+COUNT = Shape({"object": KIND, "input_tokens": WORD, "error": ERROR})
+INPUT_ITEMS = Shape({"object": KIND, **_all(ID, "first_id", "last_id"), "data": ITEM, "error": ERROR})
 
 EVENT = Shape(
     {

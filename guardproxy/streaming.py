@@ -334,11 +334,7 @@ class GuardedStream:
         if located.reserved and located.item is not None and "output_index" not in located.missing:
             edits.raw[("output_index",)] = str(located.item + located.reserved)
         response = event.value.get("response")
-        if (
-            isinstance(response, dict)
-            and event.kind not in TERMINAL
-            and not isinstance(response.get("output"), list)
-        ):
+        if isinstance(response, dict) and event.kind not in TERMINAL and response.get("output") is None:
             edits.put(("response",), "output", "[]", "output" in response)
 
     def _release(self) -> list[bytes]:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from guardproxy import Detector, Guard, LocalReply, Policy, Rule, hookimpl
+from guardproxy import Detector, Guard, LocalReply, Policy, Rule, hookimpl, inputs
 from guardproxy.streaming import GuardedStream
 from guardproxy.types import Action, Outcome
 from tests.harness import Chunks, message, proxy, response, sse, streaming, text_events, whole
@@ -449,6 +449,132 @@ async def test_a_plugin_can_only_tighten() -> None:
     async with proxy(whole(), plugins=[Tightens()]) as client:
         await client.post({"input": "TAG-1234"}, {"x-tenant": "strict", "x-opper-guard-input": "tags=flag"})
         assert json.loads(client.requests[0].content)["input"] == "[TAG]"
+
+
+ESCAPED = json.dumps(response(message("x TAG-1234 y"))).replace("TAG-", "T\\u0041G-").encode()
+DELTAS = sse([{"type": "response.output_text.delta", "delta": text} for text in ("say TA", "G-1234 ")])
+
+
+def with_member(value: bytes) -> bytes:
+    return ESCAPED.replace(b'{"id"', b'{"x":' + value + b',"id"', 1)
+
+
+def typed(body: bytes, *content_types: str, **headers: str) -> Any:
+    head = [*(("content-type", kind) for kind in content_types), *headers.items()]
+    return lambda _: httpx.Response(200, headers=head, stream=Chunks([body]))
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (ESCAPED.replace(b'{"id"', b'{"id":1,"id"', 1), "application/json"),
+        (ESCAPED.replace(b'{"id"', b'{"id":1,"id"', 1), "text/html"),
+        (with_member(b"NaN"), "application/json"),
+        (with_member(b"[" * 3000 + b"]" * 3000), "application/json"),
+        (with_member(b"[" * 600 + b"]" * 600), "application/json"),
+        (ESCAPED.decode().encode("utf-16-le"), "application/json; charset=utf-16"),
+        (ESCAPED.decode().encode("utf-16-le"), "text/plain"),
+        (b"+AFQ-AG-1234", "text/plain; charset=utf-7"),
+        (b'{"t":"T\\u0041G-1234"}\n{}\n', "application/x-ndjson"),
+        (DELTAS, "text/plain"),
+        (DELTAS, ""),
+    ],
+)
+async def test_an_answer_that_cannot_be_inspected(body: bytes, content_type: str) -> None:
+    async with proxy(typed(body, *([content_type] if content_type else []))) as client:
+        for action in ("redact", "block"):
+            got = await client.post({"input": "hi"}, {"x-opper-guard-output": f"tags={action}"})
+            assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")
+        got = await client.post({"input": "hi"}, OUT)
+    assert (got.status, got.body) == (200, body)
+    assert "skipped=file:1" in got.headers["x-guardproxy-receipt"]
+
+
+@pytest.mark.parametrize(
+    ("body", "redacted"),
+    [
+        (b"\xef\xbb\xbf" + ESCAPED, b"\xef\xbb\xbf" + ESCAPED.replace(b"T\\u0041G-1234", b"[TAG]")),
+        (b' "T\\u0041G-1234"', b' "[TAG]"'),
+        (b"7", b"7"),
+    ],
+)
+async def test_answers_that_are_json_all_the_same(body: bytes, redacted: bytes) -> None:
+    async with proxy(typed(body, "application/json")) as client:
+        got = await client.post({"input": "hi"}, {**OUT, **REDACT, "x-opper-guard-report": "none"})
+    assert got.body == redacted
+
+
+async def test_a_second_content_type_makes_a_stream_too() -> None:
+    async with proxy(
+        typed(sse(text_events("TAG-1234", 3)), "application/json", "text/event-stream")
+    ) as client:
+        got = await client.post({"input": "hi", "stream": True}, OUT | REDACT)
+    assert got.text == "[TAG]"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_without_a_body(status: int) -> None:
+    async with proxy(lambda _: httpx.Response(status)) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT)
+    assert (got.status, got.body) == (status, b"")
+    assert "content-length" not in got.headers
+    assert got.headers["x-guardproxy-verdict"] == "input=off, output=clean"
+
+
+async def test_headers_of_a_body_go_with_it() -> None:
+    digests = {"repr-digest": "sha-256=:x:", "content-range": "bytes 0-1/2", "etag": "e", "x-kept": "1"}
+    async with proxy(
+        lambda _: httpx.Response(200, json=response(message("TAG-1234")), headers=digests)
+    ) as client:
+        got = await client.post({"input": "hi"}, OUT | REDACT)
+    assert digests.keys() & got.headers.keys() == {"x-kept"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("form", ["fields", "items"])
+async def test_an_output_that_is_no_list_is_kept(form: str, stream: bool) -> None:
+    odd = response(message("x"), metadata={"a": "TAG-1234"}) | {"output": {"a": "b"}}
+    event = {"type": "response.completed", "response": odd}
+    upstream = streaming(sse([event])) if stream else typed(json.dumps(odd).encode(), "application/json")
+    async with proxy(upstream) as client:
+        got = await client.post({"input": "hi"}, {**OUT, **REDACT, "x-opper-guard-report": form})
+    final = got.events[-2]["response"] if stream else got.json
+    assert final["output"] == {"a": "b"}
+    assert final["guards"][0]["flagged"] is True
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        typed(b"brotli", "application/json", **{"content-encoding": "br"}),
+        typed(b"no gzip", "text/event-stream", **{"content-encoding": "gzip"}),
+        typed(ESCAPED[:-9], "application/json"),
+        streaming(sse([{"type": 5}, *text_events("hello")]), 60),
+        streaming(b"data: " + b"x" * (17 << 20)),
+    ],
+)
+async def test_shadow_never_changes_traffic(upstream: Any) -> None:
+    floor = Policy(output={"tags": Rule(Action.BLOCK, shadow=True)})
+    async with proxy(upstream, floor=floor) as client:
+        guarded = await client.post({"input": "hi"})
+    async with proxy(upstream) as client:
+        raw = await client.post({"input": "hi"})
+    assert (guarded.status, guarded.body, guarded.ended) == (200, raw.body, True)
+
+
+async def test_a_fault_of_guards_in_shadow_is_logged_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fault(*_: Any) -> None:
+        raise TypeError("my secret")
+
+    monkeypatch.setattr(GuardedStream, "feed", fault)
+    monkeypatch.setattr(inputs, "inspect", fault)
+    rule = {"tags": Rule(shadow=True)}
+    body = sse(text_events("hello"))
+    async with proxy(streaming(body), floor=Policy(input=rule, output=rule)) as client:
+        got = await client.post({"input": "hi"})
+        assert [v.outcome for v in client.recorder.verdicts] == [Outcome.FAILED] * 2
+        assert client.recorder.exchanges[0].error_code is None
+    assert (got.body, got.ended) == (body, True)
 
 
 async def test_credentials() -> None:

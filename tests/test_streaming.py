@@ -413,6 +413,11 @@ async def test_a_delta_is_held_whatever_the_type(kind: str) -> None:
     assert "".join(e.get("delta", "") for e in decoded(b"".join(run.out))) == "a [TAG] b"
 
 
+async def test_a_type_that_is_a_number() -> None:
+    (got,) = await Run("tags").feed({"type": 5, "note": "TAG-1234"})
+    assert (got["type"], got["note"]) == (5, "[TAG]")
+
+
 @pytest.mark.parametrize("number", [None, "x", 1.5, "²"])
 async def test_numbers_that_are_none(number: Any) -> None:
     events = text_events("hello", 2)
