@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from guardproxy.document import Edits, walk
-from guardproxy.errors import GuardFailed, Uninspectable
+from guardproxy.errors import Uninspectable, UpstreamError
 from guardproxy.shapes import PARSED, TEXT, Shape
 from guardproxy.stage import GuardRun, Hit, StageRun
 from guardproxy.types import Path, TextPart, pointer
@@ -29,7 +29,7 @@ class Channel(abc.ABC):
     async def push(self, text: str) -> None:
         """Add a delta's text."""
         if self.closed:
-            raise GuardFailed("The upstream went on with a text after its end.")
+            raise UpstreamError("The upstream went on with a text after its end.")
         self.end += len(text)
         await self._push(text)
 

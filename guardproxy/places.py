@@ -45,23 +45,14 @@ _NAMES: Mapping[str, str | None] = {  # None: the element of the list is the tex
 }
 _TEXTS = ("delta", "text", "arguments", "refusal", "input", "code", "command")
 _NO_ID = "response.shell_call_command."  # these events have no `item_id` by design
-WHOLE = frozenset(  # a client acts on these: their text is inspected when it is complete
-    (
-        "response.function_call_arguments",
-        "response.function_call",
-        "response.mcp_call_arguments",
-        "response.mcp_call.arguments",
-        "response.custom_tool_call_input",
-        "response.shell_call_command",
-    )
-)
+_IDS = ("item_id", "call_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
     """An event's place: its output item, its part in that item, and the members that it lacks.
 
-    `indexes` are those of an event that we do not know: they tell its texts apart.
+    Of an event that the API does not know, `others` are all its indexes and ids.
     """
 
     stem: str
@@ -69,7 +60,15 @@ class Located:
     part: Path | None = None
     missing: Mapping[str, int | str] = field(default_factory=dict)
     reserved: int = 0
-    indexes: Path = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the text of its deltas is inspected when it is complete: a client acts on tool calls.
+
+        Code of the interpreter and results of calls are only shown.
+        """
+        return "_call" in self.stem and "_output" not in self.stem and not self.stem.endswith("_call_code")
 
     def path(self, path: Path) -> Path:
         """The place in the response of the text at `path` of the event."""
@@ -93,7 +92,7 @@ class Located:
     @property
     def channel(self) -> Path:
         """What deltas of one text have in common."""
-        return (self.stem, -1 if self.item is None else self.item, *(self.part or self.indexes))
+        return (self.stem, -1 if self.item is None else self.item, *(self.part or ()), *self.others)
 
     def covers(self, channel: Path) -> bool:
         """Whether the end of this event's item or part ends the text of `channel`."""
@@ -132,7 +131,12 @@ class Places:
         stem = kind.rpartition(".")[0]
         if stem not in _LISTS:
             index = _number(event.get("output_index"))
-            return Located(stem, index, reserved=self._reserved, indexes=_indexes(event))
+            others = sorted(
+                f"{key}={value}"
+                for key, value in event.items()
+                if (key.endswith("_index") or key in _IDS) and isinstance(value, str)
+            )
+            return Located(stem, index, reserved=self._reserved, others=tuple(others))
         missing: dict[str, int | str] = {}
         item = self._item(kind, event, missing)
         part: Path | None = None
@@ -166,15 +170,6 @@ class Places:
         self._count = max(self._count, item.index + 1)
         self._last = item
         return item
-
-
-def _indexes(event: Mapping[str, Any]) -> Path:
-    # Only those of the API: a vendor's index may count the deltas of one text.
-    return tuple(
-        number
-        for key in ("content_index", "summary_index", "command_index")
-        if (number := _number(event.get(key))) is not None
-    )
 
 
 def _number(value: Any) -> int | None:

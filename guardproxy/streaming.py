@@ -17,7 +17,7 @@ from guardproxy.channels import Channel, FlowingText, Watched, WholeText
 from guardproxy.document import Edits, Walked, dumps
 from guardproxy.endings import Ending
 from guardproxy.errors import GuardProxyError, Uninspectable, UpstreamError
-from guardproxy.places import WHOLE, Places
+from guardproxy.places import Places
 from guardproxy.report import Reporter
 from guardproxy.shapes import EVENT
 from guardproxy.sse import DONE, Frame
@@ -200,7 +200,7 @@ class GuardedStream:
 
     def _flow(self, event: Event, path: Path) -> _Flow:
         place = event.located.path(path)
-        whole = event.located.stem in WHOLE
+        whole = event.located.whole
         held: Channel | None = None
         if self._holding:
             held = (WholeText if whole else FlowingText)(self._run, self._holding, place)
@@ -333,6 +333,11 @@ class GuardedStream:
             edits.put((), key, dumps(edits.texts.pop((key,), number)), key in event.value)
         if located.reserved and located.item is not None and "output_index" not in located.missing:
             edits.raw[("output_index",)] = str(located.item + located.reserved)
+        if self._holding and event.kind == "response.output_item.added":
+            item = event.value.get("item")
+            # What it seals is yet to come, and may have to be redacted; the item's `.done` has it.
+            if isinstance(item, dict) and item.get("encrypted_content") is not None:
+                edits.raw[("item", "encrypted_content")] = "null"
         response = event.value.get("response")
         if isinstance(response, dict) and event.kind not in TERMINAL and response.get("output") is None:
             edits.put(("response",), "output", "[]", "output" in response)

@@ -206,8 +206,57 @@ async def test_a_delta_that_is_an_object() -> None:
 async def test_a_text_that_goes_on_after_its_end_fails_closed() -> None:
     run = Run("tags")
     events = text_events("TAG-12", 6)
-    with pytest.raises(GuardProxyError, match="after its end"):
-        await run.feed(*events[:-3], {**events[3], "delta": "34"})
+    with pytest.raises(UpstreamError, match="after its end"):
+        await run.feed(*events[:-3], {**events[3], "item_id": "msg_2", "delta": "34"})
+
+
+SHELL = "response.shell_call_command"
+
+
+@pytest.mark.parametrize(
+    ("kind", "places"),
+    [
+        (SHELL, [{"output_index": 0, "command_index": 0}, {"output_index": 0, "command_index": 1}]),
+        ("vendor.text", [{"item_id": "a"}, {"item_id": "b"}]),
+        ("vendor.text", [{"call_id": "a", "step_index": 1}, {"step_index": 1, "call_id": "b"}]),
+        ("vendor.text", [{"output_index": 0}, {"output_index": 1}]),
+    ],
+)
+async def test_texts_of_unknown_kinds_are_kept_apart(kind: str, places: list[Any]) -> None:
+    def delta(which: int, text: str) -> dict[str, Any]:
+        return {"type": f"{kind}.delta", **places[which], "delta": text}
+
+    run = Run("tags")
+    await run.feed(
+        delta(0, "say TA"),
+        delta(1, "ls "),
+        delta(0, "G-1234 "),
+        {"type": f"{kind}.done", **places[0]},
+        delta(1, "TAG"),
+        delta(1, "-5678"),
+        {"type": f"{kind}.done", **places[1]},
+    )
+    said = ["", ""]
+    for event in decoded(b"".join(run.out)):
+        said[places.index({key: event[key] for key in places[0]})] += event.get("delta", "")
+    assert said == ["say [TAG] ", "ls [TAG]"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "held"),
+    [
+        (SHELL, True),
+        ("response.apply_patch_call_operation_diff", True),
+        ("response.code_interpreter_call_code", False),
+        ("response.shell_call_output_content", False),
+    ],
+)
+async def test_what_a_client_acts_on_is_held_whole(stem: str, held: bool) -> None:
+    run = Run("tags")
+    got = await run.feed(*[{"type": f"{stem}.delta", "output_index": 0, "delta": "list "}] * 30)
+    assert bool(got) is not held
+    await run.feed({"type": f"{stem}.done", "output_index": 0})
+    assert len(decoded(b"".join(run.out))) == 31
 
 
 async def test_logprobs_of_rewritten_text_are_dropped() -> None:
@@ -251,6 +300,15 @@ async def test_a_sealed_copy_goes_with_what_was_redacted() -> None:
     (got,) = await run.feed({"type": "response.output_item.done", "output_index": 0, "item": item})
     assert got["item"]["encrypted_content"] is None
     assert run.stage.verdict().receipt.skipped["encrypted_dropped"] == 1
+
+
+@pytest.mark.parametrize("action", Action)
+async def test_a_sealed_copy_does_not_come_before_its_text(action: Action) -> None:
+    item = {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "x="}
+    (got,) = await Run("tags", action=action).feed(
+        {"type": "response.output_item.added", "output_index": 0, "item": item}
+    )
+    assert got["item"]["encrypted_content"] == ("x=" if action is Action.FLAG else None)
 
 
 async def test_the_failed_response_has_only_items_that_were_done() -> None:
