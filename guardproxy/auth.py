@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 
 from guardproxy import document
+from guardproxy.document import Number
 from guardproxy.errors import InvalidRequest, Unauthorized
 from guardproxy.settings import ClientKey, Settings
 
@@ -56,16 +57,22 @@ class Credentials:
         return ""  # whatever it presents, it acts with the deployment's own key, or with none
 
 
-def check_model(key: ClientKey | None, model: str | None, body: bytes) -> None:
-    """Refuse a model that the key may not use.
+def check_model(key: ClientKey | None, body: bytes) -> None:
+    """Refuse a model that the key may not use, as `model` or as one of `models`.
 
     Raises:
         InvalidRequest: names the models that it may use; or the body could name two models.
     """
     if key is None or not key.allowed_models:
         return
-    document.parse(document.decode(body))  # a `model` that occurs twice would be whichever one likes
-    if model not in key.allowed_models:
+    # Strictly: a `model` that occurs twice would be whichever one likes.
+    asked = document.parse(document.decode(body))
+    models = [asked.get("model")] if isinstance(asked, dict) else [None]
+    if isinstance(asked, dict) and (others := asked.get("models")) is not None:
+        models += others if isinstance(others, list) else [others]
+    # A number is no name, whatever its digits.
+    names = [name if isinstance(name, str) and not isinstance(name, Number) else None for name in models]
+    if not all(name in key.allowed_models for name in names):
         raise InvalidRequest(
             f"The key '{key.name}' may not use this model. Allowed: {', '.join(key.allowed_models)}.",
             param="model",

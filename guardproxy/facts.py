@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from guardproxy.document import Number
 from guardproxy.exchange import Exchange
 from guardproxy.shapes import GRAMMAR
 
@@ -12,7 +13,6 @@ from guardproxy.shapes import GRAMMAR
 class _Head(msgspec.Struct):
     model: Any = None
     stream: Any = None
-    background: Any = None
 
 
 class _Answer(msgspec.Struct):
@@ -27,15 +27,19 @@ _USAGE = ("input_tokens", "output_tokens", "total_tokens")
 MOST_READ = 256 * 1024  # bytes of an answer that are read for its facts
 
 
-def of_request(exchange: Exchange, body: bytes) -> bool:
-    """Note what `body` says; whether it asks to be run in the background."""
+def of_request(exchange: Exchange, body: bytes) -> None:
+    """Note what `body` says, which nobody has to have read: it may be no JSON."""
     try:
         head = _HEAD.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    exchange.model = _label(head.model)
-    exchange.stream = head.stream is True
-    return head.background is True
+        return
+    of_document(exchange, {"model": head.model, "stream": head.stream})
+
+
+def of_document(exchange: Exchange, document: Mapping[str, Any]) -> None:
+    """Note what a parsed request says."""
+    exchange.model = _label(document.get("model"))
+    exchange.stream = document.get("stream") is True
 
 
 def of_answer(exchange: Exchange, body: bytes) -> None:
@@ -63,4 +67,5 @@ def of_response(exchange: Exchange, response: Mapping[str, Any]) -> None:
 
 def _label(value: Any) -> str | None:
     """`value` where it fits the grammar of names: anything else could be a text that nobody inspected."""
-    return value if isinstance(value, str) and GRAMMAR.fullmatch(value) else None
+    is_name = isinstance(value, str) and not isinstance(value, Number) and GRAMMAR.fullmatch(value)
+    return value if is_name else None

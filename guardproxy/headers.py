@@ -10,6 +10,7 @@ _CONNECTION = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 _NOT_SENT = _CONNECTION | {b"host", b"content-length", b"expect"}
+_OF_BODY = frozenset({b"content-encoding", b"content-type"})
 _CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key"})
 _PREFIXES = (b"x-opper-", b"x-guardproxy-", b"proxy-")
 
@@ -67,8 +68,9 @@ def _encoded(headers: Mapping[str, str]) -> dict[bytes, bytes]:
 
 
 def _named(raw: Raw) -> Iterable[bytes]:
-    """The names that Connection lists: they, too, are for one connection only."""
+    """The names that Connection lists: for one connection only, too, unless they say how to read the body."""
     for name, value in raw:
         if name.lower() == b"connection":
             for word in value.split(b","):
-                yield word.strip().lower()
+                if (listed := word.strip().lower()) not in _OF_BODY:
+                    yield listed

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from guardproxy import document
 from guardproxy.document import LARGE, Walked
@@ -46,11 +47,19 @@ def stripped(body: bytes) -> bytes:
 
 
 async def inspect(
-    run: StageRun | None, body: bytes, unscannable: Mapping[str, str], *, needed: bool = True
+    run: StageRun | None,
+    body: bytes,
+    unscannable: Mapping[str, str],
+    check: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    observe: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    *,
+    needed: bool = True,
 ) -> Forwarded:
     """Run the guards of the input over `body`; without a run, only read it.
 
-    A body that is not `needed` may be missing; one that comes all the same has no echoes.
+    `check` gets the request before any guard runs, and may raise. `observe` gets its members
+    less those in which something was found. A body that is not `needed` may be missing; one that
+    comes all the same has no echoes.
 
     Raises:
         InvalidRequest: the body cannot be inspected.
@@ -61,18 +70,23 @@ async def inspect(
             return Forwarded(body, {}, False)
         raise InvalidRequest("The request has no body; send a JSON object.")
     read = await asyncio.to_thread(_read, body) if len(body) > LARGE else _read(body)
+    check(read.document)
     parts = read.walked.parts
+    found: set[Path] = set()
     texts: Mapping[Path, str] = {}
     new = read.text
     if run is not None:
         run.count(parts, read.walked.skipped)
         run.unscannable(read.walked.skipped, unscannable)
-        edits = run.apply(parts, await run.hits(parts, run.guards), document=read.document)
+        hits = await run.hits(parts, run.guards)
+        edits = run.apply(parts, hits, document=read.document)
+        found = {part.path for part, of_part in zip(parts, hits, strict=True) if of_part}
         if edits and not run.blocked:
             _check_sealed(run, read.document, edits)
             large = len(read.text) > LARGE
             new = await asyncio.to_thread(edits.apply, read.text) if large else edits.apply(read.text)
             texts = edits.texts
+    observe({k: v for k, v in read.document.items() if (k,) not in found})
     echoes = {
         p.path: texts.get(p.path, p.text) for p in parts if needed and p.path and p.path[0] not in _NOT_ECHOED
     }
@@ -92,6 +106,27 @@ async def clean_label(run: StageRun, name: str, value: str | None) -> str | None
     hits = await run.hits(parts, run.guards)
     run.apply(parts, hits)
     return None if hits[0] else value
+
+
+async def inspect_query(run: StageRun, query: bytes) -> None:
+    """Inspect the values of a query; they go on as they came, or not at all.
+
+    Raises:
+        InvalidRequest: one would have to be redacted.
+        GuardProxyError: a guard failed.
+    """
+    values = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    parts = [TextPart((f"?{name}",), value) for name, value in values if value]
+    hits = await run.hits(parts, run.guards)
+    run.apply(parts, hits)
+    for part, of_part in zip(parts, hits, strict=True):
+        if run.ranges(of_part) and not run.blocked:
+            name = str(part.path[0]).removeprefix("?")
+            raise InvalidRequest(
+                f"The query's '{name}' would have to be redacted, and cannot be; leave it out.",
+                param=pointer(part.path),
+                code="uninspectable",
+            )
 
 
 def _read(body: bytes) -> _Read:

@@ -35,7 +35,7 @@ async def inspect(
 ) -> bytes:
     """Run the guards of the output over `body`; the body to deliver, with the report.
 
-    `observe` gets the response's members, less what was redacted, before the report is made.
+    `observe` gets the response's members, less what was found, before the report is made.
 
     Raises:
         Violation: a guard blocked.
@@ -68,12 +68,14 @@ async def inspect(
         return delivered(path, reporter.reserved)
 
     run.hide(keys, await run.hits(keys, run.guards), place)
-    edits = run.apply(parts, await run.hits(parts, run.guards), place, value)
+    hits = await run.hits(parts, run.guards)
+    edits = run.apply(parts, hits, place, value)
     dropped = follow(value, edits, lambda path: run.ranges_at(place(path)), run.placeholder)
     if dropped:
         run.count((), {"encrypted_dropped": dropped})
-    if isinstance(value, dict):  # what was redacted is no fact; items of ours are named after the id
-        observe({k: v for k, v in value.items() if (k,) not in edits.texts})
+    if isinstance(value, dict):  # what was found is no fact; items of ours are named after the id
+        found = {part.path for part, of_part in zip(parts, hits, strict=True) if of_part}
+        observe({k: v for k, v in value.items() if (k,) not in found})
     judge(run, reporter)
     if isinstance(value, dict) and exchange.status is not None and exchange.status < 300:
         _report(value, edits, reporter)

@@ -37,7 +37,7 @@ from guardproxy.settings import ClientKey, Settings
 from guardproxy.shapes import GRAMMAR
 from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
-from guardproxy.types import Guard, Outcome, Stage, Step, StepKind
+from guardproxy.types import Guard, Outcome, Policy, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 
 _STREAM = "text/event-stream"
@@ -119,7 +119,7 @@ class Pipeline:
         key = self._credentials.identify(exchange.headers)
         exchange.client = key.name if key else None
         name = exchange.headers.get("x-opper-name", "")
-        exchange.name = name if GRAMMAR.fullmatch(name) else None
+        label = name if GRAMMAR.fullmatch(name) else None
         past = Past(
             self._memory, self._credentials.client(exchange.headers, key), route, incoming.response_id
         )
@@ -135,7 +135,7 @@ class Pipeline:
         self._check_query(exchange, incoming, route)
 
         body = await incoming.body()
-        forwarded = await self._input(exchange, step, key, route, body)
+        forwarded = await self._input(exchange, step, key, route, incoming, body, label)
         exchange.request = forwarded.body
         watching = self._watch_input(exchange, step, route, body)
         try:
@@ -206,30 +206,46 @@ class Pipeline:
                     await answer.aclose()
 
     async def _input(
-        self, exchange: Exchange, step: Step, key: ClientKey | None, route: Route, body: bytes
+        self,
+        exchange: Exchange,
+        step: Step,
+        key: ClientKey | None,
+        route: Route,
+        incoming: Incoming,
+        body: bytes,
+        label: str | None,
     ) -> inputs.Forwarded:
         key = key if route.body else None  # only where a body is needed is there a model to check
         if not exchange.policy.enforced():
-            facts.of_request(exchange, body)
-            check_model(key, exchange.model, body)
-            stripped = inputs.stripped(body)
-            return inputs.Forwarded(stripped, {}, stripped is not body)
+            exchange.name = label
+            try:
+                plain = self._plain(exchange, body)
+            except GuardProxyError:
+                plain = body  # nobody has to be able to read it
+            facts.of_request(exchange, plain)
+            check_model(key, plain)
+            stripped = inputs.stripped(plain)
+            changed = stripped is not plain
+            return inputs.Forwarded(stripped if changed else body, {}, changed)
         plain = self._plain(exchange, body)
-        background = facts.of_request(exchange, plain)
-        check_model(key, exchange.model, plain)
-        if background and exchange.policy.holds():
-            raise NotImplementedYet(
-                "A response in the background cannot be inspected yet; leave out 'background', or the guards "
-                "that block or redact.",
-                param="background",
-            )
+
+        def check(document: Mapping[str, Any]) -> None:
+            check_model(key, plain)
+            _check_background(exchange.policy, document)
+
+        def observe(document: Mapping[str, Any]) -> None:
+            facts.of_document(exchange, document)
+
         if not exchange.policy.enforced(Stage.INPUT):
-            forwarded = await inputs.inspect(None, plain, {}, needed=route.body)
+            exchange.name = label
+            forwarded = await inputs.inspect(None, plain, {}, check, observe, needed=route.body)
         else:
             async with self._stage(exchange, Stage.INPUT, step) as run:
-                name, exchange.name = exchange.name, None  # should a guard fail, it is not exported
-                exchange.name = await inputs.clean_label(run, "X-Opper-Name", name)
-                forwarded = await inputs.inspect(run, plain, self._settings.unscannable, needed=route.body)
+                exchange.name = await inputs.clean_label(run, "X-Opper-Name", label)
+                await inputs.inspect_query(run, incoming.query)
+                forwarded = await inputs.inspect(
+                    run, plain, self._settings.unscannable, check, observe, needed=route.body
+                )
                 if run.blocked:
                     exchange.verdicts[Stage.INPUT] = run.verdict()
                     raise report.violation(exchange, Stage.INPUT)
@@ -340,6 +356,16 @@ class Pipeline:
         headers = response_head(exchange, [], (), {**error.headers, **length})
         await reply.start(error.status, headers)
         await reply.end(body)
+
+
+def _check_background(whole: Policy, document: Mapping[str, Any]) -> None:
+    # Whatever an upstream may take for true.
+    if document.get("background") not in (None, False) and whole.holds():
+        raise NotImplementedYet(
+            "A response in the background cannot be inspected yet; leave out 'background', or the guards "
+            "that block or redact.",
+            param="background",
+        )
 
 
 def _unseen(_: Step) -> AbstractContextManager[object]:

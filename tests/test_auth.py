@@ -70,11 +70,24 @@ def test_clients_are_told_apart_by_their_key_and_not_where_the_deployment_s_own_
 
 
 def test_models_of_a_key() -> None:
-    check_model(KEY, "small", b"{}")
-    check_model(None, "any", b"")
-    with pytest.raises(InvalidRequest, match="Allowed: small"):
-        check_model(KEY, "large", b"{}")
-    with pytest.raises(InvalidRequest):
-        check_model(KEY, None, b"{}")
-    with pytest.raises(InvalidRequest, match="occurs twice"):
-        check_model(KEY, "small", b'{"model": "large", "model": "small"}')
+    check_model(KEY, b'{"model": "small"}')
+    check_model(KEY, b'{"model": "small", "models": ["small"]}')
+    check_model(KEY, b'{"model": "small", "models": null}')
+    check_model(None, b"")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"model": "large"}', "Allowed: small"),
+        (b"{}", "Allowed: small"),
+        (b"[]", "Allowed: small"),
+        (b'{"model": "small", "models": ["small", "large"]}', "Allowed: small"),
+        (b'{"model": "small", "models": "large"}', "Allowed: small"),
+        (b'{"model": "small", "models": [["small"]]}', "Allowed: small"),
+        (b'{"model": "large", "model": "small"}', "occurs twice"),
+    ],
+)
+def test_models_that_a_key_may_not_use(body: bytes, why: str) -> None:
+    with pytest.raises(InvalidRequest, match=why):
+        check_model(KEY, body)

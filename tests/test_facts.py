@@ -2,8 +2,9 @@
 
 import pytest
 
+from guardproxy.document import Number
 from guardproxy.exchange import Exchange
-from guardproxy.facts import of_answer, of_request
+from guardproxy.facts import of_answer, of_document, of_request
 
 
 def exchange() -> Exchange:
@@ -11,20 +12,29 @@ def exchange() -> Exchange:
 
 
 @pytest.mark.parametrize(
-    ("body", "model", "stream", "background"),
+    ("body", "model", "stream"),
     [
-        (b'{"model":"gpt-4.1","stream":true}', "gpt-4.1", True, False),
-        (b'{"model":"my secret words","background":true}', None, False, True),
-        (b'{"model":5,"stream":"yes"}', None, False, False),
-        (b"not json", None, False, False),
-        (b"[" * 5000, None, False, False),
-        (b"\xff", None, False, False),
+        (b'{"model":"gpt-4.1","stream":true}', "gpt-4.1", True),
+        (b'{"model":"my secret words"}', None, False),
+        (b'{"model":5,"stream":"yes"}', None, False),
+        (b"not json", None, False),
+        (b"[" * 5000, None, False),
+        (b"\xff", None, False),
     ],
 )
-def test_requests(body: bytes, model: str | None, stream: bool, background: bool) -> None:
+def test_requests(body: bytes, model: str | None, stream: bool) -> None:
     made = exchange()
-    assert of_request(made, body) is background
+    of_request(made, body)
     assert (made.model, made.stream) == (model, stream)
+
+
+@pytest.mark.parametrize(
+    ("model", "fact"), [("m", "m"), ("two words", None), (Number("5"), None), (None, None)]
+)
+def test_documents(model: object, fact: str | None) -> None:
+    made = exchange()
+    of_document(made, {"model": model, "stream": True})
+    assert (made.model, made.stream) == (fact, True)
 
 
 def test_answers() -> None:

@@ -792,6 +792,66 @@ async def test_background_is_refused_while_a_guard_holds() -> None:
     assert fine.status == 200
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        (b'"background":true,"x":"\\ud800"', 501),
+        (b'"background":1', 501),
+        (b'"background":"true"', 501),
+        (b'"background":{}', 501),
+        (b'"background":false', 200),
+        (b'"background":null', 200),
+    ],
+)
+async def test_whatever_may_ask_for_the_background(more: bytes, status: int) -> None:
+    async with proxy(whole()) as client:
+        got = await client.post(b'{"input":"hi",%b}' % more, OUT | REDACT)
+    assert got.status == status
+
+
+async def test_a_label_that_was_not_inspected_is_told_to_no_plugin() -> None:
+    async with proxy(whole()) as client:
+        named = {"x-opper-name": "TAG-1234"}
+        await client.post({"input": "hi", "model": "TAG-1234", "background": True}, IN | REDACT | named)
+        await client.post({"input": "hi"}, IN | named | {"content-encoding": "br"})
+        await client.post({"input": "hi", "model": "TAG-1234"}, IN)
+        assert [(e.name, e.model) for e in client.recorder.exchanges] == [(None, None)] * 3
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "code"), [("block", 400, "guardrail_violation"), ("redact", 400, "uninspectable")]
+)
+async def test_values_of_a_query_are_inspected(action: str, status: int, code: str) -> None:
+    async with proxy(whole()) as client:
+        headers = {"x-opper-guard-input": f"tags={action}"}
+        got = await client.post({"input": "hi"}, headers, query="include=x&include=TAG-1234")
+        assert client.requests == []
+        flagged = await client.post({"input": "hi"}, IN, query="include=x&include=TAG-1234")
+    assert (got.status, got.json["error"]["code"], got.json["error"]["param"]) == (status, code, "/?include")
+    assert "1234" not in got.body.decode()
+    assert flagged.json["guards"][0]["findings"][0]["path"] == "/?include"
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+async def test_connection_does_not_take_the_encoding_of_a_body_away(guarded: bool) -> None:
+    packed = gzip.compress(b'{"input":"hi"}')
+    headers = {"content-encoding": "gzip", "connection": "content-encoding"} | (IN if guarded else {})
+    async with proxy(whole()) as client:
+        await client.post(packed, headers)
+        assert client.requests[0].content == packed
+        assert client.requests[0].headers["content-encoding"] == "gzip"
+
+
+async def test_own_items_in_a_compressed_body_are_stripped_too() -> None:
+    packed = gzip.compress(b'{"input":[{"type":"opper:guard"}]}')
+    async with proxy(whole()) as client:
+        await client.post(packed, {"content-encoding": "gzip"})
+        assert client.requests[0].content == b'{"input":[]}'
+        assert "content-encoding" not in client.requests[0].headers
+        await client.post(packed[:-5], {"content-encoding": "gzip"})
+        assert client.requests[1].content == packed[:-5]
+
+
 async def test_a_label_is_a_text_like_any_other() -> None:
     async with proxy(whole()) as client:
         await client.post({"input": "hi"}, IN | {"x-opper-name": "job-1"})

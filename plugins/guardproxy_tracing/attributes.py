@@ -175,10 +175,12 @@ def _scores(step: Step) -> dict[str, float]:
 def of_call(exchange: Exchange, step: Step) -> Attributes:
     """The upstream's answer: its model, its id, its tokens."""
     verdict = exchange.verdicts.get(Stage.OUTPUT)
+    # The upstream says the model again.
+    model_shown = _may_show("model", exchange.verdicts.get(Stage.INPUT)) and _may_show("model", verdict)
     found = _present(
         {
             "gen_ai.response.id": label(exchange.response_id) if _may_show("id", verdict) else None,
-            "gen_ai.response.model": label(exchange.response_model) if _may_show("model", verdict) else None,
+            "gen_ai.response.model": label(exchange.response_model) if model_shown else None,
             "gen_ai.response.time_to_first_chunk": exchange.first_event_seconds,
         }
     )

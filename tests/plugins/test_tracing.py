@@ -715,6 +715,18 @@ def test_a_model_that_a_guard_found_something_in_is_not_named() -> None:
     assert not [value for value in every if "@example.org" in str(value)]
 
 
+def test_a_model_that_was_found_at_the_input_is_not_named_when_the_upstream_says_it_again() -> None:
+    of = exchange()
+    with tracing.record() as spans, opened(of, Step(StepKind.EXCHANGE, "exchange")) as root:
+        inside = finding("pii", "EMAIL_ADDRESS", 1.0, "/model")
+        run_stage(of, root, verdict(Stage.INPUT, Outcome.FLAGGED, inside), INPUT)
+        with opened(of, Step(StepKind.CALL, "call", root)):
+            of.response_model = "ada@example.org"
+        of.verdicts[Stage.OUTPUT] = verdict(Stage.OUTPUT, Outcome.CLEAN)
+    every = [value for span in spans for value in (span.name, *attributes(span).values())]
+    assert not [value for value in every if "@example.org" in str(value)]
+
+
 def test_trace_of_a_traceparent_keeps_its_key() -> None:
     trace_id = int(TRACEPARENT[3:35], 16)
     of = exchange(headers={"traceparent": TRACEPARENT})

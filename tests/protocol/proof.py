@@ -11,6 +11,7 @@ from guardproxy import inputs, outputs
 from guardproxy.errors import GuardProxyError
 from guardproxy.exchange import Exchange
 from guardproxy.report import Form, Reporter
+from guardproxy.shapes import RESPONSE
 from guardproxy.stage import StageRun
 from guardproxy.types import Action, Policy, Rule, Stage
 from tests.test_streaming import SCANNER
@@ -73,7 +74,8 @@ async def inspected(side: Stage, action: Action, document: Any) -> tuple[bytes, 
         if side is Stage.INPUT:
             forwarded = await inputs.inspect(run, body, {})
             return b"" if run.blocked else forwarded.body, run
-        return await outputs.inspect(run, body, {}, {}, Reporter(exchange, Form.NONE)), run
+        reporter = Reporter(exchange, Form.NONE)
+        return await outputs.inspect(run, body, RESPONSE, {}, {}, reporter, lambda _: None), run
     except GuardProxyError as error:
         if error.error_code != "guardrail_violation":  # that of an item bound to a sealed copy is the same
             raise
