@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,8 @@ class Exchange:
     outcome: str = "allowed"  # allowed, flagged, redacted, blocked, failed, error, cancelled
     error_code: str | None = None
     state: dict[str, Any] = field(default_factory=dict)
+    # The core's own: what has to be brought to its end once the traffic went on.
+    deferred: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     def stage_outcome(self, stage: Stage) -> Outcome:
         """The word of `X-Guardproxy-Verdict` for `stage`, as far as it is known."""

@@ -78,7 +78,8 @@ async def inspect(
     if run is not None:
         run.count(parts, read.walked.skipped)
         run.unscannable(read.walked.skipped, unscannable)
-        hits = await run.hits(parts, run.guards)
+        hits = await run.hits(parts, run.enforced)
+        run.watch(parts, document=read.document)
         edits = run.apply(parts, hits, document=read.document)
         found = {part.path for part, of_part in zip(parts, hits, strict=True) if of_part}
         if edits and not run.blocked:
@@ -103,7 +104,8 @@ async def clean_label(run: StageRun, name: str, value: str | None) -> str | None
     if value is None:
         return None
     parts = [TextPart((name,), value)]
-    hits = await run.hits(parts, run.guards)
+    hits = await run.hits(parts, run.enforced)
+    run.watch(parts)
     run.apply(parts, hits)
     return None if hits[0] else value
 
@@ -117,7 +119,8 @@ async def inspect_query(run: StageRun, query: bytes) -> None:
     """
     values = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     parts = [TextPart((f"?{name}",), value) for name, value in values if value]
-    hits = await run.hits(parts, run.guards)
+    hits = await run.hits(parts, run.enforced)
+    run.watch(parts)
     run.apply(parts, hits)
     for part, of_part in zip(parts, hits, strict=True):
         if run.ranges(of_part) and not run.blocked:

@@ -67,8 +67,9 @@ async def inspect(
     def place(path: Path) -> Path:
         return delivered(path, reporter.reserved)
 
-    run.hide(keys, await run.hits(keys, run.guards), place)
-    hits = await run.hits(parts, run.guards)
+    run.hide(keys, await run.hits(keys, run.enforced), place)
+    hits = await run.hits(parts, run.enforced)
+    run.watch(parts, place, value, keys)
     edits = run.apply(parts, hits, place, value)
     dropped = follow(value, edits, lambda path: run.ranges_at(place(path)), run.placeholder)
     if dropped:
@@ -111,7 +112,8 @@ async def _plain(run: StageRun, text: str, reporter: Reporter) -> str:
     """An answer that is no JSON document, like the error page of a gateway: one text."""
     part = TextPart((), text)
     run.count([part], {})
-    edits = run.apply([part], await run.hits([part], run.guards))
+    edits = run.apply([part], await run.hits([part], run.enforced))
+    run.watch([part])
     judge(run, reporter)
     return edits.texts.get((), text)
 

@@ -103,9 +103,13 @@ class Pipeline:
                 mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
                 await self._fail(exchange, mine, reply)
             finally:
-                _conclude(exchange)
-                step.status, step.error_type = exchange.status, exchange.error_code
-                await self._hooks.after_forward(exchange)
+                try:
+                    for end in exchange.deferred:
+                        await end()
+                finally:
+                    _conclude(exchange)
+                    step.status, step.error_type = exchange.status, exchange.error_code
+                    await self._hooks.after_forward(exchange)
 
     async def _exchange(
         self,
@@ -339,10 +343,24 @@ class Pipeline:
             problem = "internal_error"
             raise
         finally:
-            verdict = run.finish(problem)
-            if rules:
-                exchange.verdicts[stage] = verdict
-                await self._hooks.verdict(exchange, verdict)
+
+            async def end() -> None:
+                if exchange.error_code == "client_disconnected":
+                    run.cancel()
+                try:
+                    with aside(exchange, run):
+                        await run.settle()
+                finally:
+                    verdict = run.finish(problem)
+                    if rules:
+                        exchange.verdicts[stage] = verdict
+                        await self._hooks.verdict(exchange, verdict)
+
+            if run.watching:  # guards in shadow hold up nothing: the stage ends when they are done
+                exchange.verdicts[stage] = run.verdict(problem)
+                exchange.deferred.append(end)
+            else:
+                await end()
 
     async def _fail(self, exchange: Exchange, error: GuardProxyError, reply: Reply) -> None:
         note_error(exchange, error)

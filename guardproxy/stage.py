@@ -1,5 +1,6 @@
 """One stage of one exchange: run its guards over text parts, and gather findings, receipt and verdict."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -107,6 +108,8 @@ class StageRun:
         ]
         for guard in self.guards:
             self._enter(open_step(guard.step))
+        self.enforced = [guard for guard in self.guards if not guard.rule.shadow]
+        self._watching: list[asyncio.Task[None]] = []
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, int] = {}
         self.parts = 0
@@ -229,6 +232,41 @@ class StageRun:
             self.note(path, of_part)
         return edits
 
+    def watch(
+        self,
+        parts: Sequence[TextPart],
+        place: Callable[[Path], Path] = lambda path: path,
+        document: Any = None,
+        keys: Sequence[TextPart] = (),
+    ) -> None:
+        """Have the guards in shadow look at `parts` beside the traffic; the rest is as for `apply` and `hide`."""
+        guards = [guard for guard in self.guards if guard.rule.shadow]
+
+        async def look() -> None:
+            self.hide(keys, await self.hits(keys, guards), place)
+            self.apply(parts, await self.hits(parts, guards), place, document)
+
+        if guards:
+            self._watching.append(asyncio.create_task(look()))
+
+    @property
+    def watching(self) -> bool:
+        """Whether a guard in shadow is not done yet."""
+        return not all(task.done() for task in self._watching)
+
+    async def settle(self) -> None:
+        """Wait for the guards in shadow; traffic never does. Raises what they raised."""
+        if self._watching:
+            await asyncio.wait(self._watching)
+        for task in self._watching:
+            if not task.cancelled():
+                task.result()
+
+    def cancel(self) -> None:
+        """The exchange is over before they are done."""
+        for task in self._watching:
+            task.cancel()
+
     def hide(
         self, keys: Sequence[TextPart], hits: Sequence[Sequence[Hit]], place: Callable[[Path], Path]
     ) -> None:
@@ -287,13 +325,15 @@ class StageRun:
             out, done = out + path[done:begin] + step, end
         return out + path[done:]
 
-    def verdict(self) -> Verdict:
-        """The policy applied to what was found so far."""
+    def verdict(self, error_type: str | None = None) -> Verdict:
+        """The policy applied to what was found so far; `error_type` says what stopped the stage."""
         receipt = Receipt(self.parts, dict(self.skipped))
         findings = [f for path, hits in self._hits.items() for f in self._findings(path, hits)]
         verdict = policy.verdict(self.stage, self.rules, findings, tuple(self.failed), receipt)
         if self.blocked:
             return replace(verdict, outcome=Outcome.BLOCKED)
+        if error_type is not None:
+            return replace(verdict, outcome=Outcome.FAILED)
         if self.flagged and verdict.outcome is Outcome.CLEAN:
             return replace(verdict, outcome=Outcome.FLAGGED)
         return verdict
@@ -315,10 +355,8 @@ class StageRun:
     def finish(self, error_type: str | None = None) -> Verdict:
         """The last verdict; closes the steps. Later calls return the same verdict."""
         if self._finished is None:
-            verdict = self.verdict()
             error_type = error_type or self.problem
-            if error_type is not None and not self.blocked:
-                verdict = replace(verdict, outcome=Outcome.FAILED)
+            verdict = self.verdict(error_type)
             for guard in self.guards:
                 guard.step.seconds = guard.meter.seconds
             steps = {guard.name: guard.step for guard in self.guards}

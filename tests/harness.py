@@ -134,6 +134,7 @@ class Client:
         method: str = "POST",
         query: str = "",
         disconnect: asyncio.Event | None = None,
+        delivered: asyncio.Event | None = None,
     ) -> Answered:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = list(headers.items() if isinstance(headers, Mapping) else headers)
@@ -168,6 +169,8 @@ class Client:
 
         async def send(message: Any) -> None:
             sent.append(message)
+            if delivered is not None and message["type"].endswith("body") and not message.get("more_body"):
+                delivered.set()
 
         await self.app(scope, receive, send)
         if not sent:

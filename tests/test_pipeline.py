@@ -3,15 +3,16 @@
 import asyncio
 import gzip
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from guardproxy import Detector, Guard, LocalReply, Policy, Rule, hookimpl, inputs
+from guardproxy import Detector, Guard, LocalReply, Match, Policy, Rule, hookimpl, inputs
 from guardproxy.streaming import GuardedStream
-from guardproxy.types import Action, Outcome
+from guardproxy.types import Action, Outcome, Stage
 from tests.harness import Chunks, message, proxy, response, sse, streaming, text_events, whole
 from tests.samples import guards
 
@@ -575,6 +576,44 @@ async def test_a_fault_of_guards_in_shadow_is_logged_and_no_more(monkeypatch: py
         assert [v.outcome for v in client.recorder.verdicts] == [Outcome.FAILED] * 2
         assert client.recorder.exchanges[0].error_code is None
     assert (got.body, got.ended) == (body, True)
+
+
+class Slow(Detector):
+    """Waits until it is told to go on, then finds everything."""
+
+    name = "slow"
+    reach = 4
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.waits = False
+
+    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        await self.go_on.wait()
+        return [[Match(0, 1, "SLOW")] if text else [] for text in texts]
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("action", ["flag", "redact", "block"])
+async def test_a_shadow_beside_an_enforced_guard_holds_up_nothing(stage: Stage, action: str) -> None:
+    slow = Slow()
+    made = {**guards(), "slow": Guard("slow", (slow,))}
+    floor = Policy(**{stage.value: {"slow": Rule(Action.BLOCK, shadow=True)}})
+    headers = {f"x-opper-guard-{stage}": f"tags={action}"}
+    delivered = asyncio.Event()
+    async with proxy(whole(message("TAG-1234")), made=made, floor=floor) as client:
+        exchanging = asyncio.create_task(client.post({"input": "TAG-1234"}, headers, delivered=delivered))
+        await delivered.wait()
+        assert not exchanging.done()
+        assert client.recorder.verdicts == []
+        slow.go_on.set()
+        got = await exchanging
+        (verdict,) = client.recorder.verdicts
+        steps = client.recorder.steps
+        assert steps.index(f"-stage {stage}") < steps.index(f"verdict {stage}") < steps.index("after_forward")
+    assert {finding.category for finding in verdict.shadowed} == {"SLOW"}
+    assert got.status == (400 if action == "block" else 200)
+    assert f"{stage}={verdict.outcome}" in got.headers["x-guardproxy-verdict"]
 
 
 async def test_credentials() -> None:
