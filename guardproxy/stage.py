@@ -239,7 +239,7 @@ class StageRun:
         document: Any = None,
         keys: Sequence[TextPart] = (),
     ) -> None:
-        """Have the guards in shadow look at `parts` beside the traffic; the rest is as for `apply` and `hide`."""
+        """Have the guards in shadow look at `parts` beside the traffic; else as `apply` and `hide`."""
         guards = [guard for guard in self.guards if guard.rule.shadow]
 
         async def look() -> None:
