@@ -121,7 +121,7 @@ class WholeText(Channel):
         return new
 
 
-async def inspect_whole(run: StageRun, guards: Iterable[GuardRun], whole: str, path: Path) -> Edits:
+async def inspect_whole(run: StageRun, guards: Sequence[GuardRun], whole: str, path: Path) -> Edits:
     """Inspect tool arguments (JSON, or a text where they are none); the edits of `{"text": whole}`."""
     shape = Shape({"text": PARSED if path[-1] == "arguments" else TEXT})
     parts: list[TextPart] = walk({"text": whole}, shape).parts

@@ -78,7 +78,7 @@ async def inspect(
     if run is not None:
         run.count(parts, read.walked.skipped)
         run.unscannable(read.walked.skipped, unscannable)
-        hits = await run.hits(parts, run.enforced)
+        hits = await run.hits(parts, run.enforced, joined=True)
         run.watch(parts, document=read.document)
         edits = run.apply(parts, hits, document=read.document)
         found = {part.path for part, of_part in zip(parts, hits, strict=True) if of_part}

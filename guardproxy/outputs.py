@@ -68,7 +68,7 @@ async def inspect(
         return delivered(path, reporter.reserved)
 
     run.hide(keys, await run.hits(keys, run.enforced), place)
-    hits = await run.hits(parts, run.enforced)
+    hits = await run.hits(parts, run.enforced, joined=True)
     run.watch(parts, place, value, keys)
     edits = run.apply(parts, hits, place, value)
     dropped = follow(value, edits, lambda path: run.ranges_at(place(path)), run.placeholder)

@@ -13,6 +13,7 @@ from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
 from guardproxy.redaction import Moves, Range, merge, order, splice
 from guardproxy.scanning import Meter, Scanner
+from guardproxy.seams import Seam, seams
 from guardproxy.types import (
     Action,
     Finding,
@@ -148,8 +149,10 @@ class StageRun:
         for reason, number in skipped.items():
             self.skipped[reason] = self.skipped.get(reason, 0) + number
 
-    async def hits(self, parts: Sequence[TextPart], guards: Iterable[GuardRun]) -> list[list[Hit]]:
-        """The matches of `guards` in each of `parts`.
+    async def hits(
+        self, parts: Sequence[TextPart], guards: Sequence[GuardRun], *, joined: bool = False
+    ) -> list[list[Hit]]:
+        """The matches of `guards` in each of `parts`; `joined`: and what is split over neighbours.
 
         Raises:
             GuardFailed, Overloaded: a guard failed, and its failure is not to be tolerated.
@@ -174,7 +177,28 @@ class StageRun:
                             ]
             except (GuardFailed, Overloaded) as error:
                 self.fail(guard, error)
+        if joined and (between := list(seams(parts))):
+            await self._add_split(between, guards, found)
         return found
+
+    async def _add_split(
+        self, between: Sequence[Seam], guards: Sequence[GuardRun], found: Sequence[list[Hit]]
+    ) -> None:
+        """Add the validated matches that reach over a seam, in pieces, to what was `found` in each part."""
+        texts = [seam.text for seam in between]
+        digests = [self.scanner.digest(text) for text in texts]
+        for guard in guards:
+            if guard.name in self.failed:
+                continue
+            try:
+                matches = await find(self.scanner, guard.name, texts, digests, guard.meter, local=True)
+            except (GuardFailed, Overloaded) as error:
+                self.fail(guard, error)
+                continue
+            for seam, of_seam in zip(between, matches, strict=True):
+                for match in of_seam:
+                    for part, piece in seam.split(match) if match.validated else ():
+                        found[part].append(Hit(guard.name, piece))
 
     def _too_much(self, guard: GuardRun, texts: Sequence[str], digests: Sequence[bytes]) -> bool:
         """Whether there is more new text than the guard's blockwise detectors look at."""
@@ -244,7 +268,7 @@ class StageRun:
 
         async def look() -> None:
             self.hide(keys, await self.hits(keys, guards), place)
-            self.apply(parts, await self.hits(parts, guards), place, document)
+            self.apply(parts, await self.hits(parts, guards, joined=True), place, document)
 
         if guards:
             self._watching.append(asyncio.create_task(look()))

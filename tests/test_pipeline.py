@@ -956,3 +956,11 @@ async def test_a_plugin_cannot_forward_what_no_guard_has_seen() -> None:
     async with proxy(whole(), plugins=[Rewrites()]) as client:
         await client.post({"input": "hi"}, IN | REDACT)
         assert json.loads(client.requests[0].content) == {"input": "hi"}
+
+
+async def test_a_value_split_over_two_content_parts_does_not_pass() -> None:
+    parts = [{"type": "input_text", "text": text} for text in ("my tag: TAG-", "1234, thanks")]
+    async with proxy(whole(message("x"))) as client:
+        await client.post({"input": [{"role": "user", "content": parts}]}, IN | REDACT)
+        sent = json.loads(client.requests[0].content)["input"][0]["content"]
+    assert [part["text"] for part in sent] == ["my tag: [TAG]", "[TAG], thanks"]

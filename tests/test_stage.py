@@ -148,3 +148,14 @@ def test_what_cannot_be_scanned_blocks_where_it_should() -> None:
     run, _ = stage(tags=Rule(Action.REDACT))
     with pytest.raises(Uninspectable, match="cannot be inspected here: image"):
         run.unscannable({"image": 1}, {"image": "block"})
+
+
+async def test_a_value_split_over_neighbours_is_found_in_both() -> None:
+    run, _ = stage(Stage.INPUT, tags=Rule(Action.REDACT))
+    parts = [
+        TextPart(("input", 0, "content", i, "text"), text) for i, text in enumerate(("a TAG-", "1234 b"))
+    ]
+    hits = await run.hits(parts, run.guards, joined=True)
+    edits = run.apply(parts, hits)
+    assert list(edits.texts.values()) == ["a [TAG]", "[TAG] b"]
+    assert await run.hits(parts, run.guards) == [[], []]
