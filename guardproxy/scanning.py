@@ -22,7 +22,9 @@ from guardproxy.types import Detector, Guard, Match
 if TYPE_CHECKING:
     from guardproxy.settings import Settings
 
-BATCH = 16 * 1024  # characters that go to a detector at once; a longer text goes alone
+# Characters that go to a detector at once; a longer text goes alone. Names take a second for 4,000 of the
+# worst kind (a word a line) on a busy machine, and a batch that is over `guard_timeout` fails an exchange.
+BATCH = 4 * 1024
 TEXT = 256  # characters that every text counts for at least: a model's work begins anew with each
 REMOTE_WIDTH = 4  # batches of one scan that wait for an `async def scan` at a time
 UNLIMITED = 1 << 30  # `inline_below` from here on: never in a process

@@ -213,9 +213,7 @@ async def test_one_thing_again_and_again(client: Client, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-# Nothing but invisible characters costs time that grows with its square: every slice is widened by what
-# cannot be seen, to the whole text. It belongs here once `readings` bounds that.
-@pytest.mark.parametrize("name", [name for name in REPEATED if name != "zero-width characters"])
+@pytest.mark.parametrize("name", REPEATED)
 async def test_a_megabyte_of_it(client: Client, name: str) -> None:
     for action in ACTIONS:
         got = await sent(client, repeated(name, 1_000_000), action)

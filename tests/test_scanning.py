@@ -242,7 +242,8 @@ async def test_whole_pieces_of_local_detectors_are_remembered() -> None:
         local.seen.clear()
         for text in ("a" * PIECE, "b" * PIECE, "a" * PIECE):
             assert await scanner.scan(first(scanner), [text, text[:5]]) == [[HIT], [HIT]]
-        assert local.seen == [["a" * PIECE, "aaaaa"], ["b" * PIECE, "bbbbb"], ["aaaaa"]]
+        seen = [text for batch in local.seen for text in batch]
+        assert seen == ["a" * PIECE, "aaaaa", "b" * PIECE, "bbbbb", "aaaaa"]
 
 
 async def test_what_was_found_in_slices_is_not_taken_for_whole_texts() -> None:
