@@ -54,9 +54,11 @@ async def inspect(
             await asyncio.to_thread(_read, text, shape) if len(text) > LARGE else _read(text, shape)
         )
     except Uninspectable as error:
-        if _JSON_TYPE.search(content_type) or _DATA.match(text) or _EVENT.search(text):
-            # A client may be able to read what strict JSON is not, with its escapes, or piece by piece.
+        # A client may be able to read what strict JSON is not, with its escapes, or piece by piece.
+        if _JSON_TYPE.search(content_type) or _DATA.match(text):
             _refuse(run, unscannable, error.message)
+        elif _EVENT.search(text):
+            _refuse(run, unscannable, "It is a stream whose type is not text/event-stream.")
         return (mark + await _plain(run, text, reporter)).encode()
     parts = [part for part in walked.parts if echoes.get(part.path) != part.text]
     # Echoed keys are not judged, but paths go through them.
