@@ -323,6 +323,11 @@ class StageRun:
         """What is replaced in the text that findings call `path`."""
         return self.ranges(self._hits.get(pointer(path), ()))
 
+    def redacts_below(self, path: Path) -> bool:
+        """Whether something is replaced in a text below what findings call `path`."""
+        above = pointer(path) + "/"
+        return any(at.startswith(above) and self.ranges(hits) for at, hits in self._hits.items())
+
     def note(self, path: str, hits: Iterable[Hit]) -> None:
         """Remember hits at `path`, a pointer; the same hit in another copy of the text counts once."""
         of_path = self._hits.setdefault(path, set())

@@ -165,6 +165,8 @@ class GuardedStream:
         if isinstance(response := value.get("response"), dict):
             self._observe({k: v for k, v in response.items() if ("response", k) not in event.edits.texts})
         self._repair(event)
+        if self._holding:
+            self._unseal(event)
         if kind in TERMINAL:
             await self._settle()
             self._finished = True
@@ -333,14 +335,30 @@ class GuardedStream:
             edits.put((), key, dumps(edits.texts.pop((key,), number)), key in event.value)
         if located.reserved and located.item is not None and "output_index" not in located.missing:
             edits.raw[("output_index",)] = str(located.item + located.reserved)
-        if self._holding and event.kind == "response.output_item.added":
-            item = event.value.get("item")
-            # What it seals is yet to come, and may have to be redacted; the item's `.done` has it.
-            if isinstance(item, dict) and item.get("encrypted_content") is not None:
-                edits.raw[("item", "encrypted_content")] = "null"
         response = event.value.get("response")
         if isinstance(response, dict) and event.kind not in TERMINAL and response.get("output") is None:
             edits.put(("response",), "output", "[]", "output" in response)
+
+    def _unseal(self, event: Event) -> None:
+        """Take sealed copies away whose text is yet to come, or was redacted where another event had it."""
+        response = event.value.get("response")
+        output = response.get("output") if isinstance(response, dict) else None
+        items: list[tuple[Path, Any]] = [(("item",), event.value.get("item"))]
+        if isinstance(output, list):
+            items += [(("response", "output", index), item) for index, item in enumerate(output)]
+        for path, item in items:
+            sealed = (*path, "encrypted_content")
+            if (
+                not isinstance(item, dict)
+                or item.get("encrypted_content") is None
+                or sealed in event.edits.raw
+            ):
+                continue
+            if event.kind == "response.output_item.added":  # the item's `.done` has it
+                event.edits.raw[sealed] = "null"
+            elif self._run.redacts_below(event.located.path(path)):
+                event.edits.raw[sealed] = "null"
+                self._run.count((), {"encrypted_dropped": 1})
 
     def _release(self) -> list[bytes]:
         out: list[bytes] = []

@@ -113,6 +113,17 @@ def test_a_name_that_does_not_look_like_one_is_text() -> None:
     assert texts({"model": "call me on 555 0100"}) == {"/model": "call me on 555 0100"}
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"previous_response_id": "see it here"},
+        {"input": [{"content": [{"type": "input_file", "file_id": "see it here"}]}]},
+    ],
+)
+def test_an_id_of_several_words_is_text(request_: Any) -> None:
+    assert list(texts(request_).values()) == ["see it here"]
+
+
 def test_structure_is_looked_at_for_validated_matches() -> None:
     (part,) = walk(
         parse('{"input": [{"type": "function_call_output", "call_id": "ghp_abcdefg1"}]}'), REQUEST

@@ -311,6 +311,24 @@ async def test_a_sealed_copy_does_not_come_before_its_text(action: Action) -> No
     assert got["item"]["encrypted_content"] == ("x=" if action is Action.FLAG else None)
 
 
+@pytest.mark.parametrize(("text", "sealed"), [("see TAG-1234 ok", None), ("see it", "x=")])
+async def test_a_sealed_copy_goes_with_what_was_redacted_in_another_event(text: str, sealed: Any) -> None:
+    item = {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "x="}
+    place = {"item_id": "r", "output_index": 0, "summary_index": 0}
+    kind = "response.reasoning_summary_text"
+    *_, done, completed, _ = await Run("tags").all(
+        [
+            {"type": "response.created", "response": response()},
+            {"type": f"{kind}.delta", **place, "delta": text},
+            {"type": f"{kind}.done", **place, "text": text},
+            {"type": "response.output_item.done", "output_index": 0, "item": item},
+            {"type": "response.completed", "response": response(item)},
+        ]
+    )
+    assert done["item"]["encrypted_content"] == sealed
+    assert completed["response"]["output"][0]["encrypted_content"] == sealed
+
+
 async def test_the_failed_response_has_only_items_that_were_done() -> None:
     run = Run("tags", action=Action.BLOCK)
     first = text_events("fine", 4)[:-1]
