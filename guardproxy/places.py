@@ -45,14 +45,15 @@ _NAMES: Mapping[str, str | None] = {  # None: the element of the list is the tex
 }
 _TEXTS = ("delta", "text", "arguments", "refusal", "input", "code", "command")
 _NO_ID = "response.shell_call_command."  # these events have no `item_id` by design
-_IDS = ("item_id", "call_id")
+# What tells the texts of unknown events apart; no vendor's index, which may count the deltas of one text.
+_TELLING = ("item_id", "call_id", "content_index", "summary_index", "command_index")
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
     """An event's place: its output item, its part in that item, and the members that it lacks.
 
-    Of an event that the API does not know, `others` are all its indexes and ids.
+    Of an event that the API does not know, `others` are its indexes and ids.
     """
 
     stem: str
@@ -131,12 +132,8 @@ class Places:
         stem = kind.rpartition(".")[0]
         if stem not in _LISTS:
             index = _number(event.get("output_index"))
-            others = sorted(
-                f"{key}={value}"
-                for key, value in event.items()
-                if (key.endswith("_index") or key in _IDS) and isinstance(value, str)
-            )
-            return Located(stem, index, reserved=self._reserved, others=tuple(others))
+            others = tuple(f"{key}={value}" for key in _TELLING if isinstance(value := event.get(key), str))
+            return Located(stem, index, reserved=self._reserved, others=others)
         missing: dict[str, int | str] = {}
         item = self._item(kind, event, missing)
         part: Path | None = None

@@ -239,8 +239,11 @@ CASES = (
     Case(
         "upstream says no JSON",
         outward(BOTH),
-        verdict="input=off, output=redacted",
-        outcome="redacted",
+        status=502,
+        code="upstream_error",
+        verdict="input=off, output=failed",
+        outcome="error",
+        error_type="upstream_error",
         script=Script(reply=lambda _: f"<html>{SAID}</html>".encode()),
     ),
     Case(

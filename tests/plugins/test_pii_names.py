@@ -3,6 +3,7 @@
 import pytest
 import spacy
 
+from guardproxy import ConfigError
 from guardproxy_pii.cues import announced, with_title
 from guardproxy_pii.names import Names
 from guardproxy_pii.prose import is_prose, prose_ranges
@@ -48,7 +49,7 @@ def test_a_street_is_no_person(names: Names) -> None:
 
 def test_a_pipeline_without_names_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spacy.load", lambda *_, **__: spacy.blank("en"))
-    with pytest.raises(ValueError, match="no recogniser of names"):
+    with pytest.raises(ConfigError, match="no recogniser of names"):
         Names(PIPELINE).load()
 
 
