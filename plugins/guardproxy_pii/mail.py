@@ -19,6 +19,7 @@ _FILES = re.compile(
 )
 # What opens a quotation or an option before an address, and is no part of it.
 _OPENING = "'`{|/=?&#$%!*^"
+_ESCAPES = "bfnrt"  # the letters that a backslash makes a control of
 
 
 class Mail(LocalDetector):
@@ -49,6 +50,8 @@ def _start(window: str, at: int) -> int | None:
     start = at
     while start and (window[start - 1].isalnum() or window[start - 1] in "!#$%&'*+/=?^_`{|}~-."):
         start -= 1
+    if 0 < start < at - 1 and window[start - 1] == "\\" and window[start] in _ESCAPES:
+        start += 1  # in a text that is JSON or code, the letter belongs to the escape
     while start < at and window[start] in _OPENING + ".":
         start += 1
     local = window[start:at]
