@@ -1,14 +1,13 @@
 """Where text lives in a JSON document, and how to put text back without touching any other byte. Pure."""
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes
+from typing import Any, NamedTuple, TypeAlias
 
+from guardproxy import embedded
+from guardproxy.embedded import Embedded
 from guardproxy.errors import Uninspectable
 from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, VOCABULARY, Mark, Name, Opaque, Place, Shape
 from guardproxy.types import Path, PathMark, TextPart
@@ -18,9 +17,8 @@ LARGE = 128 * 1024  # characters; whoever parses more on the event loop holds up
 LONG_NUMBER = 7  # digits; a shorter number is no card, phone or id
 # Ids, and bytes in base64: what an opaque place may hold. Anything else there is a text.
 _SEALED = re.compile(r"[A-Za-z0-9._:/@+=\s-]*")
-SHORT_LINE = 60  # characters; base64 is wrapped into longer lines, and words are shorter
-_BASE64 = re.compile(r";\s*base64\s*$", re.IGNORECASE)  # as lenient as whoever reads it
-_URL_SAFE = str.maketrans("-_", "+/")
+_JSON = re.compile(r"\s*[\[{]")
+_HEAD = "head"  # the step to what a data: URL says about itself
 
 
 class Number(str):
@@ -88,11 +86,11 @@ def walk(document: Any, shape: Shape) -> Walked:
         Uninspectable: depth over 500.
     """
     walker = _Walker()
-    try:
-        walker.value(document, (), shape, 0)
-    except RecursionError:  # objects need two frames a level, and whoever calls has some already
-        raise _too_deep() from None
+    walker.walk(document, shape)
     return Walked(walker.parts, walker.skipped)
+
+
+_Inside: TypeAlias = Iterator[tuple[Any, Path, Place]]
 
 
 @dataclass(slots=True)
@@ -100,21 +98,31 @@ class _Walker:
     parts: list[TextPart] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
 
-    def value(self, value: Any, path: Path, place: Place, depth: int) -> None:
-        if isinstance(value, str):
-            self.string(value, path, place, depth)
-        elif isinstance(value, list):
-            _check_depth(depth)
-            for index, element in enumerate(value):
-                self.value(element, (*path, index), place, depth + 1)
-        elif isinstance(value, dict):
-            _check_depth(depth)
-            if isinstance(place, Opaque):
-                # Only strings can be opaque: an object in such a place is none the API knows.
-                place = FREE
-            self.members(value, path, place if isinstance(place, Shape) else FREE, depth)
+    def walk(self, document: Any, shape: Shape) -> None:
+        # No recursion: how deep a document may be must not depend on how deep the caller is.
+        stack: list[_Inside] = [iter([(document, (), shape)])]
+        while stack:
+            for value, path, place in stack[-1]:
+                if (inside := self.value(value, path, place)) is not None:
+                    if len(stack) > MAX_DEPTH:
+                        raise _too_deep()
+                    stack.append(inside)
+                    break
+            else:
+                stack.pop()
 
-    def members(self, value: dict[str, Any], path: Path, shape: Shape, depth: int) -> None:
+    def value(self, value: Any, path: Path, place: Place) -> _Inside | None:
+        """Note the texts of `value` itself; what is inside of it."""
+        if isinstance(value, str):
+            return self.string(value, path, place)
+        if isinstance(value, list):
+            return ((element, (*path, index), place) for index, element in enumerate(value))
+        if isinstance(value, dict):
+            # Only strings can be opaque: an object in such a place is none the API knows.
+            return self.members(value, path, place if isinstance(place, Shape) else FREE)
+        return None
+
+    def members(self, value: dict[str, Any], path: Path, shape: Shape) -> _Inside:
         kind = value.get("type")
         entries = shape.entries
         if isinstance(kind, str):
@@ -127,14 +135,14 @@ class _Walker:
             if place is None:
                 self.key(key, path)
                 place = shape.other or FREE
-            self.value(member, (*path, key), place, depth + 1)
+            yield member, (*path, key), place
 
     def key(self, key: str, path: Path) -> None:
         # An ordinary word as a key is structure; a card number or a sentence is not.
         if len(key) >= LONG_NUMBER and not VOCABULARY.fullmatch(key):
             self.parts.append(TextPart((*path, key, PathMark.KEY), key, bool(GRAMMAR.fullmatch(key))))
 
-    def string(self, value: str, path: Path, place: Place, depth: int) -> None:
+    def string(self, value: str, path: Path, place: Place) -> _Inside | None:
         if isinstance(place, Shape):
             place = place.string
         if isinstance(value, Number):
@@ -142,105 +150,65 @@ class _Walker:
                 integer = value.lstrip("-").isdigit()
                 self.parts.append(TextPart(path, str(value), isinstance(place, Name) or not integer))
         elif not value:
-            return
-        elif isinstance(place, Opaque) and _SEALED.fullmatch(value) and not _has_words(value):
+            return None
+        elif isinstance(place, Opaque) and _SEALED.fullmatch(value) and not embedded.has_words(value):
             if place.reason:
                 self.skip(place.reason)
                 self.name(value, path)
         elif isinstance(place, Name) and GRAMMAR.fullmatch(value):
             self.name(value, path)
-        elif place is Mark.PARSED:
-            self.parsed(value, path, depth)
-        elif place in (Mark.MEDIA, Mark.FILE_DATA) and value[:5].lower() == "data:":
-            self.media(value, path)
+        elif place is Mark.PARSED or place is Mark.RESULT:
+            return self.parsed(value, path, place)
+        elif place in (Mark.MEDIA, Mark.FILE_DATA) and embedded.is_data_url(value):
+            self.file(value, path, embedded.of_url(value))
         elif place is Mark.FILE_DATA:
-            self.file_data(value, path)
+            self.file(value, path, embedded.of_base64(value))
         else:
             self.parts.append(TextPart(path, value))
+        return None
 
     def name(self, value: str, path: Path) -> None:
         """Look for validated matches in what is no text: a key in an id is a key."""
         if len(value) >= LONG_NUMBER and GRAMMAR.fullmatch(value) and not VOCABULARY.fullmatch(value):
             self.parts.append(TextPart(path, value, structural=True))
 
-    def parsed(self, value: str, path: Path, depth: int) -> None:
+    def parsed(self, value: str, path: Path, place: Mark) -> _Inside | None:
         try:
-            inner = parse(value)
+            if place is Mark.PARSED or _JSON.match(value):
+                return self.value(parse(value), (*path, PathMark.PARSED), FREE)
         except Uninspectable:
+            pass
+        if place is Mark.PARSED:
             self.loose(value, path)
-            return
-        self.value(inner, (*path, PathMark.PARSED), FREE, depth + 1)
+        else:
+            self.parts.append(TextPart(path, value))
+        return None
 
     def loose(self, value: str, path: Path) -> None:
         """Arguments that are no JSON, or not quite: a lenient reader undoes their escapes all the same."""
-        pieces = _loose(value)
+        pieces = embedded.pieces_of(value)
         if len(pieces) == 1:
             self.parts.append(TextPart(path, value))  # nothing escaped: a text like any other
             return
         for index, piece in enumerate(pieces):
-            if text := _unescaped(piece) if index % 2 else piece:
+            if text := embedded.unescaped(piece) if index % 2 else piece:
                 self.parts.append(TextPart((*path, PathMark.DATA, index), text))
+
+    def file(self, value: str, path: Path, found: Embedded) -> None:
+        if found.opaque:
+            self.skip(found.opaque)
+        if found.stands:
+            self.parts.append(TextPart(path, value))
+        elif found.head:
+            usual = embedded.is_usual(found.head)
+            self.parts.append(TextPart((*path, PathMark.DATA, _HEAD), found.head, structural=usual))
+        elif not found.inside:
+            self.name(value, path)
+        if found.inside:
+            self.parts.append(TextPart((*path, PathMark.DATA), found.inside))
 
     def skip(self, reason: str) -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
-
-    def media(self, value: str, path: Path) -> None:
-        head, _, data = value.partition(",")
-        kind, _, _ = head[5:].strip().lower().partition("/")
-        if not _is_packed(head):
-            self.inner(unquote_to_bytes(data.encode("utf-8", "replace")), path, "file", text=True)
-        elif (inside := _unpacked(data)) is None:
-            self.parts.append(TextPart(path, value))
-        else:
-            # A text is one whatever it is called: an image of words would hide them.
-            reason = kind if kind in ("image", "audio", "video") else "file"
-            if not self.inner(inside, path, reason, text=kind == "text") and _has_words(data):
-                self.parts.append(TextPart(path, value))
-
-    def file_data(self, value: str, path: Path) -> None:
-        data = _unpacked(value)
-        if data is None:
-            self.parts.append(TextPart(path, value))
-        elif not self.inner(data, path, "file"):
-            if _has_words(value):
-                self.parts.append(TextPart(path, value))
-            else:
-                self.name(value, path)
-
-    def inner(self, data: bytes, path: Path, reason: str, *, text: bool = False) -> bool:
-        """Look at the text inside of a file (`text`: it is one for sure); False where there is none."""
-        try:
-            inside = data.decode("utf-8", "replace" if text else "strict")
-        except UnicodeDecodeError:
-            self.skip(reason)
-            return False
-        if "\0" in inside:
-            self.skip(reason)  # more than a text; what is text in it is looked at all the same
-        if inside:
-            self.parts.append(TextPart((*path, PathMark.DATA), inside))
-        return True
-
-
-def _has_words(value: str) -> bool:
-    """Whether blanks part `value` into more than the lines of base64: a sentence is no bytes."""
-    return any(len(line) < SHORT_LINE for line in value.split()[:-1])
-
-
-def _is_packed(head: str) -> bool:
-    return _BASE64.search(head) is not None
-
-
-def _unpacked(value: str) -> bytes | None:
-    packed = "".join(value.split()).translate(_URL_SAFE).rstrip("=")
-    try:
-        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _check_depth(depth: int) -> None:
-    if depth >= MAX_DEPTH:
-        raise _too_deep()
 
 
 def _too_deep() -> Uninspectable:
@@ -366,7 +334,7 @@ class Edits:
             elif path in self.raw:
                 new, end = self.raw[path], _end(text, start, end)
             else:
-                new = quote(_put_back(json.loads(text[start:end]), within[path]))
+                new = quote(_put_back(_DECODER.decode(text[start:end]), within[path]))
             pieces += (text[done:start], new)
             done = end
         return "".join((*pieces, text[done:]))
@@ -386,10 +354,12 @@ class Edits:
 
 def _put_back(old: str, inside: Mapping[Path, str]) -> str:
     """The string `old` with the texts at places inside of it replaced; () is the string itself."""
-    if (new := inside.get(())) is not None:
-        return new
-    if (data := inside.get((PathMark.DATA,))) is not None:
-        return _encode_data(old, data)
+    whole, data = inside.get(()), inside.get((PathMark.DATA,))
+    head = inside.get((PathMark.DATA, _HEAD))
+    if data is not None or head is not None:
+        return embedded.rewritten(old, data, head if whole is None else whole)
+    if whole is not None:
+        return whole
     if any(p[0] is PathMark.DATA for p in inside):
         return _reescaped(old, {p[1]: new for p, new in inside.items()})
     return Edits({p[1:]: new for p, new in inside.items()}).apply(old)
@@ -403,40 +373,8 @@ def outer(path: Path) -> Path:
     return path
 
 
-def _encode_data(old: str, new: str) -> str:
-    data = base64.b64encode(new.encode("utf-8", "replace")).decode("ascii")
-    if old[:5].lower() != "data:":
-        return data
-    head = old.partition(",")[0]
-    return f"{head if _is_packed(head) else head + ';base64'},{data}"
-
-
-# What stands between the quotes of JSON that may be broken or cut off.
-_RUN = re.compile(r'(?:[^"\\]++|\\.|\\$)++', re.DOTALL)
-_ESCAPE = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
-_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-
-
-def _loose(value: str) -> list[str]:
-    """`value` in pieces; every second one is a run between quotes that has escapes in it."""
-    pieces = [""]
-    done = 0
-    for run in _RUN.finditer(value) if "\\" in value else ():
-        if "\\" in run[0]:
-            pieces[-1] = value[done : run.start()]
-            pieces += (run[0], "")
-            done = run.end()
-    pieces[-1] = value[done:]
-    return pieces
-
-
-def _unescaped(run: str) -> str:
-    text = _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else _CONTROLS.get(m[2], m[2]), run)
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-
-
 def _reescaped(old: str, texts: Mapping[Any, str]) -> str:
-    pieces = _loose(old)
+    pieces = embedded.pieces_of(old)
     for index, text in texts.items():
         pieces[index] = quote(text)[1:-1] if index % 2 else text
     return "".join(pieces)

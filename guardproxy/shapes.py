@@ -6,6 +6,7 @@ below it. Sources: the OpenAI Responses reference and Open Responses 2026-04-24.
   while the value fits `GRAMMAR`; validated matches (a provider's prefix, a checksum) count all the same,
 - an `Opaque`: bytes that no detector can read, with the reason that the receipt names,
 - PARSED: a string that holds JSON; its leaves are text,
+- RESULT: the same where the string is a JSON object or array, and else a text,
 - a `Shape`: an object, or a list of objects, with entries of its own.
 docs/coverage.md lists every `Name` and `Opaque`, and a test holds it to this file.
 """
@@ -13,7 +14,7 @@ docs/coverage.md lists every `Name` and `Opaque`, and a test holds it to this fi
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 GRAMMAR = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
@@ -27,6 +28,7 @@ class Mark(enum.Enum):
 
     TEXT = "text"
     PARSED = "parsed"
+    RESULT = "result"  # what a tool gave back
     MEDIA = "media"  # a URL, or a data: URL with bytes or text inside
     FILE_DATA = "file_data"  # base64, or a data: URL
 
@@ -157,7 +159,7 @@ ITEM = Shape(
         **_all(LABEL, "name", "namespace", "server_label"),
         "caller": CALLER,
         "content": PART,
-        "output": PART,
+        "output": replace(PART, string=Mark.RESULT),
         "outputs": PART,
         "summary": PART,
         "arguments": PARSED,

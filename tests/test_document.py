@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardproxy.document import (
+    MAX_DEPTH,
     Edits,
     Number,
     dumps,
@@ -23,7 +24,7 @@ from guardproxy.document import (
     without,
 )
 from guardproxy.errors import Uninspectable
-from guardproxy.shapes import EVENT, FREE, REQUEST, RESPONSE
+from guardproxy.shapes import EVENT, FREE, PART, REQUEST, RESPONSE
 from guardproxy.types import PathMark
 
 JSONS = st.recursive(
@@ -58,10 +59,20 @@ def test_what_is_not_json_is_named(body: str, message: str) -> None:
         parse(body)
 
 
-def test_depth_over_500_is_refused_by_the_walk() -> None:
+def deep(opening: str, levels: int) -> str:
+    return opening * levels + "1" + ("]" if opening == "[" else "}") * levels
+
+
+def called_from(frames: int, document: Any) -> Any:
+    return called_from(frames - 1, document) if frames else walk(document, FREE)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("frames", [0, 400])
+def test_depth_over_500_is_refused_by_the_walk_whoever_calls(opening: str, frames: int) -> None:
     with pytest.raises(Uninspectable, match="nested deeper than 500"):
-        walk(parse("[" * 501 + "]" * 501), FREE)
-    assert walk(parse("[" * 500 + "]" * 500), FREE).parts == []
+        called_from(frames, parse(deep(opening, MAX_DEPTH + 1)))
+    assert called_from(frames, parse(deep(opening, MAX_DEPTH))).parts == []
 
 
 def test_numbers_stay_as_they_were_written() -> None:
@@ -145,11 +156,98 @@ def test_text_inside_of_files_is_decoded_and_put_back(value: str) -> None:
     packed = base64.b64encode(inside.encode()).decode()
     data = value + (inside.replace(" ", "%20") if value.endswith("plain,") else packed)
     text = json.dumps({"input": [{"role": "user", "content": [{"type": "input_file", "file_data": data}]}]})
-    (part,) = [p for p in walk(parse(text), REQUEST).parts if PathMark.DATA in p.path]
+    (part,) = [p for p in walk(parse(text), REQUEST).parts if p.path[-1] is PathMark.DATA]
     assert part.text == inside
     new = Edits({part.path: "my file says [X]"}).apply(text)
-    (again,) = [p for p in walk(parse(new), REQUEST).parts if PathMark.DATA in p.path]
+    (again,) = [p for p in walk(parse(new), REQUEST).parts if p.path[-1] is PathMark.DATA]
     assert again.text == "my file says [X]"
+
+
+PACKED = base64.b64encode(b"see TAG-1234").decode()
+
+
+def told(value: str) -> tuple[str, list[Any]]:
+    text = json.dumps({"file_data": value})
+    return text, [part for part in walk(parse(text), PART).parts if not part.structural]
+
+
+def sent(value: str, changed: dict[Any, str]) -> str:
+    text, _ = told(value)
+    found: str = json.loads(Edits(changed).apply(text))["file_data"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "head"),
+    [
+        (f"DATA:text/plain;BASE64,{PACKED}", "DATA:text/plain;BASE64,"),
+        (f"data:text/plain;charset=utf-8;base64,{PACKED}", "data:text/plain;charset=utf-8;base64,"),
+        (f"data:text/plain;base64,%63{PACKED[1:]}", "data:text/plain;base64,"),
+        (f"data:image/svg+xml;base64,{PACKED}", "data:image/svg+xml;base64,"),
+        (f"data:;base64,{PACKED}", "data:;base64,"),
+        ("data:,see%20TAG-1234", "data:;base64,"),
+        (f"{PACKED[:4]} {PACKED[4:]}", ""),
+    ],
+)
+def test_what_is_spelled_as_usual_keeps_its_head(value: str, head: str) -> None:
+    _, (part,) = told(value)
+    assert part.text == "see TAG-1234"
+    assert sent(value, {part.path: "[X]"}) == head + base64.b64encode(b"[X]").decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "stands", "head"),
+    [
+        (f" data:text/csv;base64,{PACKED}", " data:text/csv;base64", "data:text/plain;base64,"),
+        (f"d\nata:text/csv;bas\te64,{PACKED}", "d\nata:text/csv;bas\te64", "data:text/plain;base64,"),
+        (f"data:text/csv; base64,{PACKED}", "data:text/csv; base64", "data:text/csv;base64,"),
+        (f"data:text/csv;n=TAG;base64,{PACKED}", "data:text/csv;n=TAG;base64", "data:text/csv;base64,"),
+        ("data:TAG,see%20TAG-1234", "data:TAG", "data:text/plain;base64,"),
+        (f"data:text/csv;base64,{PACKED[:4]}!{PACKED[4:]}", "", "data:text/csv;base64,"),
+        (f"data:text/csv;base64;n=TAG,{PACKED}", "", "data:text/csv;base64,"),
+        (f"data:base64,{PACKED}", "", "data:text/plain;base64,"),
+        (f"{PACKED[:4]}!{PACKED[4:]}", "", ""),
+    ],
+)
+def test_of_what_is_spelled_otherwise_only_the_data_stay(value: str, stands: str, head: str) -> None:
+    _, (first, inside) = told(value)
+    assert (first.text, inside.text) == (stands or value, "see TAG-1234")
+    changed = {first.path: first.text.replace("TAG", "[X]"), inside.path: "[X]"}
+    assert sent(value, changed) == head + base64.b64encode(b"[X]").decode()
+
+
+def test_the_head_of_an_image_is_a_text() -> None:
+    value = "data:image/png;name=TAG;base64,/+8="
+    _, (head,) = told(value)
+    assert head.text == "data:image/png;name=TAG;base64"
+    assert sent(value, {head.path: "data:image/png;name=[X];base64"}) == "data:image/png;base64,/+8="
+
+
+def test_a_usual_head_is_looked_at_as_a_name() -> None:
+    parts = walk(parse(json.dumps({"image_url": "data:text/ghp_1234;base64,/+8="})), PART).parts
+    assert ("data:text/ghp_1234;base64", True) in [(part.text, part.structural) for part in parts]
+
+
+def test_a_number_of_any_length_can_be_redacted() -> None:
+    assert Edits({("a",): "[X]"}).apply('{"a": ' + "1" * 5000 + "}") == '{"a": "[X]"}'
+
+
+@pytest.mark.parametrize("kind", ["function_call_output", "custom_tool_call_output", "mcp_call"])
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (' {"a": ["\\u0054AG-1234"]}', {"#/a/0": "TAG-1234"}),
+        ('["x y"]', {"#/0": "x y"}),
+        ('"x y"', {"": '"x y"'}),
+        ("12345678", {"": "12345678"}),
+        ("[info] x", {"": "[info] x"}),
+        (r'{"a": "\d"}', {"": r'{"a": "\d"}'}),
+        ([{"type": "output_text", "text": "x y"}], {"/0/text": "x y"}),
+    ],
+)
+def test_a_result_that_is_json_is_decoded(kind: str, output: Any, expected: dict[str, str]) -> None:
+    found = texts({"input": [{"type": kind, "output": output}]})
+    assert found == {f"/input/0/output{path}": text for path, text in expected.items()}
 
 
 def test_what_cannot_be_read_is_named() -> None:

@@ -279,9 +279,9 @@ class Walked(_Walker):
 
     entries: dict[str, Place] = field(default_factory=dict)
 
-    def string(self, value: str, path: Where, place: Place, depth: int) -> None:
+    def string(self, value: str, path: Where, place: Place) -> Any:
         self.entries.setdefault(value, place.string if isinstance(place, Shape) else place)
-        _Walker.string(self, value, path, place, depth)
+        return _Walker.string(self, value, path, place)
 
 
 def exempt() -> Iterator[tuple[str, Name | Opaque, set[str], dict[str, int]]]:
@@ -296,7 +296,7 @@ def exempt() -> Iterator[tuple[str, Name | Opaque, set[str], dict[str, int]]]:
                         node = node and (node.members.get(step) if isinstance(step, str) else node.element)
                     for holder in holders if node else ():
                         walked = Walked()
-                        walked.value(parse(json.dumps(holder(thing))), (), shape, 0)
+                        walked.walk(parse(json.dumps(holder(thing))), shape)
                         entry = walked.entries.get(TAG)
                         if node and isinstance(entry, Name | Opaque):
                             yield (

@@ -21,6 +21,18 @@ def packed(text: str) -> str:
 S = "see TAG-7351 now"
 LATIN = base64.b64encode("see TAG-7351 café".encode("latin-1")).decode()
 ESCAPED = '{"a": "\\u0054AG-7351", "b": {"TAG-7351": [1]}}'
+# Base64 and data: URLs as only a lenient reader takes them; all but the first are URLs.
+UNUSUAL = [
+    f"{packed(S)[:5]}!{packed(S)[5:]}",
+    f"data:text/plain;base64,%63{packed(S)[1:]}",
+    f"data:text/plain;base64,{packed(S)[:5]} *{packed(S)[5:]}",
+    f" data:text/plain;base64,{packed(S)}",
+    f"da\nta:text/plain;ba\tse64,{packed(S)}",
+    f"data:text/plain;name=a.txt;base64,{packed(S)}",
+    f"data:text/plain;base64;name=TAG-7351,{packed(S)}",
+    f"data:image/png;name=TAG-7351;base64,{packed(S)}",
+    f"data:base64,{packed(S)}",
+]
 # Facts of the reference that the listings do not have, and forms in which a text hides.
 NESTED: list[Any] = [
     {"input": [{"type": "computer_call", "action": {"type": "type", "text": S}}]},
@@ -50,6 +62,10 @@ NESTED: list[Any] = [
     {"input": [{"type": "mcp_list_tools", "tools": [{"input_schema": {"properties": {"TAG-7351": {}}}}]}]},
     {"input": [{"type": "function_call", "arguments": ESCAPED}]},
     {"input": [{"type": "function_call", "arguments": ESCAPED[:-1]}]},
+    {"input": [{"type": "function_call_output", "output": ESCAPED}]},
+    {"input": [{"type": "custom_tool_call_output", "output": f"[{ESCAPED}]"}]},
+    {"input": [{"type": "mcp_call", "output": f" {ESCAPED}"}]},
+    {"input": [{"type": "mcp_call", "output": ESCAPED[:-1].replace("\\u0054", "T")}]},
     {"input": [{"type": "function_call", "caller": {"type": "program", "caller_id": S}}]},
     {"input": [{"type": "vendor_call", "name": S, "role": {"deep": [[S]]}}]},
     {"input": [{"type": "vendor_call", "size": "TAG-7351", "name": "TAG-7351", "encrypted_content": S}]},
@@ -64,6 +80,11 @@ NESTED: list[Any] = [
     },
     {"input": [in_message({"type": "input_file", "file_data": "data:,see TAG-7351 \ud800 caf%E9"})]},
     {"input": [in_message({"type": "input_file", "file_data": f"data:text/csv;base64,{LATIN}"})]},
+    *({"input": [in_message({"type": "input_file", "file_data": value})]} for value in UNUSUAL),
+    *(
+        {"input": [in_message({"type": "image_url", "image_url": {"url": url, "detail": "low"}})]}
+        for url in UNUSUAL[1:]
+    ),
     {"input": [in_message({"type": "input_file", "file_data": S})]},
     {"input": [in_message({"type": "input_file", "file_data": "TAG-7351"})]},
     {"input": [in_message({"type": "input_image", "image_url": f"data:image/png;base64,{packed(S)}"})]},

@@ -54,7 +54,8 @@ def _strings(value: Any) -> Iterator[str]:
 def _forms(string: str) -> Iterator[str]:
     yield from (string, unquote(string))
     with suppress(ValueError):
-        yield base64.b64decode(string.rpartition(",")[2], validate=True).decode("utf-8", "replace")
+        packed = unquote(string.rpartition(",")[2])  # as the most lenient reader takes it
+        yield base64.b64decode(packed + "==").decode("utf-8", "replace")
     with suppress(ValueError):
         yield from _strings(json.loads(string))
 
