@@ -1,8 +1,8 @@
 """A stream's events on their way: what each came as, what changes, and what is kept of it while it waits."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from guardproxy import document
@@ -31,6 +31,12 @@ class Event:
     leaves: tuple[Leaf, ...] = ()
 
 
+@lru_cache(maxsize=256)
+def _shared(kind: str) -> str:
+    """One string for all events of a kind."""
+    return kind
+
+
 @dataclass(slots=True)
 class Waiting:
     """An event in the queue. Of a delta no more is kept than its delivery needs: there may be many."""
@@ -49,7 +55,7 @@ class Waiting:
     @classmethod
     def of(cls, event: Event) -> "Waiting":
         """What must be kept of `event`."""
-        frame, kind = event.frame, sys.intern(event.kind)
+        frame, kind = event.frame, _shared(event.kind)
         plain = frame.plain(kind)
         # The name is a copy of the type: where that was redacted, the event has none.
         name = b"" if ("type",) in event.edits.texts else frame.name(kind)

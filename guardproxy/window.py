@@ -49,6 +49,10 @@ class Tail:
             self._read = (start, self.end, readings(clean(self.piece(start, self.end))))
         return self._read[2]
 
+    def rest(self) -> None:
+        """Keep no readings until more text comes: there may be thousands of streams that wait."""
+        self._read = (-1, -1, [])
+
     def back(self, position: int, count: int) -> int:
         """`count` visible characters before `position`."""
         return back_from(self.text, position - self.start, count) + self.start
@@ -262,6 +266,7 @@ class Window:
                 self._lanes = [other for other in self._lanes if other.guard is not lane.guard]
                 continue
             fresh += [Hit(lane.guard.name, match) for match in matches]
+        self._tail.rest()
         if fresh:
             closing = {h.match.start for h in fresh if h.match.end != ENDLESS}
             self._matches = [
