@@ -97,7 +97,8 @@ def _unscannable(settings: Settings, whole: Policy) -> Tree:
     said: dict[tuple[str, str], list[str]] = {}
     for reason in UNSCANNABLE_REASONS:
         word = settings.unscannable.get(reason)
-        said.setdefault((word or "pass", "default" if word is None else "file"), []).append(reason)
+        default = "block" if reason == "too_large" else "pass"
+        said.setdefault((word or default, "default" if word is None else "file"), []).append(reason)
     for (word, origin), reasons in sorted(said.items()):
         tree.add(Text(f"{word}, {origin}: {', '.join(reasons)}"))
         if word == "block":

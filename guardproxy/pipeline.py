@@ -331,6 +331,7 @@ class Pipeline:
             self._settings.placeholder,
             (lambda step: self._hooks.step(exchange, step)) if rules else _unseen,
             parent,
+            self._settings.unscannable.get("too_large"),
         )
         problem: str | None = "cancelled"
         try:

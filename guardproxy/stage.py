@@ -95,11 +95,13 @@ class StageRun:
         placeholder: str,
         open_step: StepOpener,
         parent: Step | None = None,
+        too_large: str | None = None,
     ) -> None:
         self.stage = stage
         self.rules = rules
         self.scanner = scanner
         self.placeholder = placeholder
+        self._too_large = too_large  # what `[unscannable]` says of it
         self.step = Step(StepKind.STAGE, stage.value, parent, stage)
         self._open: list[AbstractContextManager[object]] = []
         self._enter(open_step(self.step))
@@ -210,12 +212,13 @@ class StageRun:
         new = sum(len(t) for t, digest in zip(texts, digests, strict=True) if get(slot, digest) is None)
         if new <= MOST_NEW:
             return False
-        if guard.holds:
+        if guard.holds and self._too_large in (None, "block"):
             raise Uninspectable(
                 f"There are {new} characters of new text, and the guard '{guard.name}' inspects at most "
                 f"{MOST_NEW} at a time; send less."
             )
         self.count((), {"too_large": 1})
+        self.flagged |= self._too_large in ("flag", "block")
         return True
 
     def fail(self, guard: GuardRun, error: GuardFailed | Overloaded) -> None:

@@ -89,10 +89,12 @@ def test_each_part_has_its_origin() -> None:
         "└── birch: redact, enforced, on_error = fail",
         "    └── plugin acme: redact, enforced, on_error = fail",
         "unscannable",
+        "├── block, default: too_large",
+        "│   └── input: blocks; output: blocks",
         "├── block, file: image",
         "│   └── input: blocks; output: blocks",
         "├── flag, file: file",
-        "└── pass, default: audio, video, file_id, encrypted, previous_response_id, too_large",
+        "└── pass, default: audio, video, file_id, encrypted, previous_response_id",
         "report: items, header X-Opper-Guard-Report",
     ]
 

@@ -128,6 +128,15 @@ async def test_too_much_new_text() -> None:
     flagging, _ = stage(names=Rule(Action.FLAG))
     await look(flagging, text)
     assert flagging.verdict().receipt.skipped == {"too_large": 1}
+    assert flagging.verdict().outcome is Outcome.CLEAN
+
+
+@pytest.mark.parametrize(("word", "outcome"), [("pass", Outcome.CLEAN), ("flag", Outcome.FLAGGED)])
+async def test_too_much_new_text_may_pass(word: str, outcome: Outcome) -> None:
+    run, _ = stage(names=Rule(Action.BLOCK))
+    run._too_large = word
+    await look(run, "many words here. " * 70_000)
+    assert (run.verdict().outcome, run.verdict().receipt.skipped) == (outcome, {"too_large": 1})
 
 
 @pytest.mark.parametrize(
