@@ -1,83 +1,89 @@
-"""Values that are split over neighbouring text parts: both sides of each seam, put together. Pure.
+"""Values that are split over neighbouring content parts: the texts around their seams, put together. Pure.
 
-Neighbours are elements of one list inside of an item (content parts, lines of an output, arguments):
+Neighbours are the texts of objects that follow each other in one list inside of an item:
 `("input", 0, "content", 0, "text")` and `("input", 0, "content", 1, "text")`.
 """
 
+import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 
-from guardproxy.types import Match, Path, TextPart
+from guardproxy.types import Match, Path, PathMark, TextPart
 
 SIDE = 256  # characters on each side of a seam
 _JOINTS = ("", " ")
 
 
-@dataclass(frozen=True, slots=True)
-class Seam:
-    """The text around one seam; `pieces` tell which part each range of it came from, and where."""
+@dataclass(slots=True)
+class Chain:
+    """Neighbouring texts, joined; of the first and the last no more than is near a seam."""
 
-    text: str
-    pieces: tuple[tuple[int, int, int, int], ...]  # part, offset in the part, start and end in `text`
+    pieces: list[str] = field(default_factory=list)
+    length: int = 0
+    parts: list[int] = field(default_factory=list)  # which part each piece came from
+    offsets: list[int] = field(default_factory=list)  # where the piece begins in the part
+    starts: list[int] = field(default_factory=list)  # and in `text`
+    ends: list[int] = field(default_factory=list)
+
+    def add(self, part: int, offset: int, piece: str, joint: str) -> None:
+        """Put the next piece behind the others."""
+        self.pieces += (joint if self.parts else "", piece)
+        self.parts.append(part)
+        self.offsets.append(offset)
+        self.starts.append(self.length + len(self.pieces[-2]))
+        self.length = self.starts[-1] + len(piece)
+        self.ends.append(self.length)
+
+    @property
+    def text(self) -> str:
+        """All pieces, joined."""
+        return "".join(self.pieces)
 
     def split(self, match: Match) -> list[tuple[int, Match]]:
-        """`match` as ranges of the parts; empty when it is within one part."""
-        found = [
-            (part, max(match.start, start) - start + offset, min(match.end, end) - start + offset)
-            for part, offset, start, end in self.pieces
-            if match.start < end and start < match.end
-        ]
-        if len({part for part, _, _ in found}) < 2:
+        """`match` as ranges of the parts that it reaches into; empty when that is one part alone."""
+        low = bisect.bisect_right(self.ends, match.start)
+        high = bisect.bisect_left(self.starts, match.end)
+        if high - low < 2:
             return []
-        return [
-            (part, Match(start, end, match.category, match.score, match.validated))
-            for part, start, end in found
-        ]
+        found = []
+        for index in range(low, high):
+            moved = self.offsets[index] - self.starts[index]
+            start = max(match.start, self.starts[index]) + moved
+            end = min(match.end, self.ends[index]) + moved
+            found.append((self.parts[index], Match(start, end, match.category, match.score, match.validated)))
+        return found
 
 
-def seams(parts: Sequence[TextPart]) -> Iterator[Seam]:
-    """The seams between neighbours among `parts`."""
+def chains(parts: Sequence[TextPart]) -> list[Chain]:
+    """The chains of neighbours among `parts`, once for each way to join them."""
     groups: dict[Path, list[tuple[int, int]]] = {}
     for index, part in enumerate(parts):
-        at = next((i for i in range(len(part.path) - 1, 1, -1) if type(part.path[i]) is int), None)
-        if at is not None and not part.structural and part.text:
-            step = part.path[at]
-            assert isinstance(step, int)
-            groups.setdefault((*part.path[:at], "*", *part.path[at + 1 :]), []).append((step, index))
-    for group in groups.values():
-        if len(group) > 1:
-            yield from _of_group(parts, sorted(group))
-
-
-def _of_group(parts: Sequence[TextPart], group: list[tuple[int, int]]) -> Iterator[Seam]:
-    for number, ((step, _), (following, _)) in enumerate(pairwise(group)):
-        if following != step + 1:
+        path = part.path
+        if len(path) < 4 or part.structural or not part.text or PathMark.PARSED in path:
             continue
-        before = _side(parts, group[number::-1], -1)
-        after = _side(parts, group[number + 1 :], 1)
-        for joint in _JOINTS:
-            pieces: list[tuple[int, int, int, int]] = []
-            text = ""
-            for part, start, end in (*reversed(before), *after):
-                text += joint if text else ""
-                pieces.append((part, start, len(text), len(text) + end - start))
-                text += parts[part].text[start:end]
-            yield Seam(text, tuple(pieces))
+        step, name = path[-2:]
+        if type(step) is int and isinstance(name, str):
+            groups.setdefault((*path[:-2], name), []).append((step, index))
+    return [chain for group in groups.values() for joint in _JOINTS for chain in _of(parts, group, joint)]
 
 
-def _side(
-    parts: Sequence[TextPart], group: list[tuple[int, int]], direction: int
-) -> list[tuple[int, int, int]]:
-    """The ranges of parts that stand on one side of a seam, the nearest first."""
-    found: list[tuple[int, int, int]] = []
-    left, expected = SIDE, group[0][0]
+def _of(parts: Sequence[TextPart], group: Sequence[tuple[int, int]], joint: str) -> Iterator[Chain]:
+    chain = Chain()
+    before: int | None = None
     for step, index in group:
-        length = len(parts[index].text)
-        if step != expected or left <= 0:
-            break
-        start, end = (max(0, length - left), length) if direction < 0 else (0, min(length, left))
-        found.append((index, start, end))
-        left -= end - start
-        expected += direction
-    return found
+        text = parts[index].text
+        if before is not None and step != before + 1:
+            if len(chain.parts) > 1:
+                yield chain
+            chain = Chain()
+        if len(text) <= 2 * SIDE:
+            chain.add(index, 0, text, joint)
+        else:
+            if chain.parts:
+                chain.add(index, 0, text[:SIDE], joint)
+                yield chain
+            chain = Chain()
+            chain.add(index, len(text) - SIDE, text[-SIDE:], joint)
+        before = step
+    if len(chain.parts) > 1:
+        yield chain

@@ -13,7 +13,7 @@ from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
 from guardproxy.redaction import Moves, Range, merge, order, splice
 from guardproxy.scanning import Meter, Scanner
-from guardproxy.seams import Seam, seams
+from guardproxy.seams import Chain, chains
 from guardproxy.types import (
     Action,
     Finding,
@@ -179,15 +179,19 @@ class StageRun:
                             ]
             except (GuardFailed, Overloaded) as error:
                 self.fail(guard, error)
-        if joined and (between := list(seams(parts))):
-            await self._add_split(between, guards, found)
+        if joined and (together := chains(parts)):
+            await self._add_split(together, guards, found)
         return found
 
     async def _add_split(
-        self, between: Sequence[Seam], guards: Sequence[GuardRun], found: Sequence[list[Hit]]
+        self, together: Sequence[Chain], guards: Sequence[GuardRun], found: Sequence[list[Hit]]
     ) -> None:
-        """Add the validated matches that reach over a seam, in pieces, to what was `found` in each part."""
-        texts = [seam.text for seam in between]
+        """Add the validated matches that reach over a seam, in pieces, to what was `found` in each part.
+
+        Not where a part alone holds a match there: the neighbour's word only looks like a piece of it.
+        """
+        alone = [[hit for hit in hits if hit.match.validated] for hits in found]
+        texts = [chain.text for chain in together]
         digests = [self.scanner.digest(text) for text in texts]
         for guard in guards:
             if guard.name in self.failed:
@@ -197,10 +201,18 @@ class StageRun:
             except (GuardFailed, Overloaded) as error:
                 self.fail(guard, error)
                 continue
-            for seam, of_seam in zip(between, matches, strict=True):
-                for match in of_seam:
-                    for part, piece in seam.split(match) if match.validated else ():
-                        found[part].append(Hit(guard.name, piece))
+            for chain, of_chain in zip(together, matches, strict=True):
+                for match in of_chain:
+                    pieces = chain.split(match) if match.validated else []
+                    if not any(
+                        hit.guard == guard.name
+                        and hit.match.start < piece.end
+                        and piece.start < hit.match.end
+                        for part, piece in pieces
+                        for hit in alone[part]
+                    ):
+                        for part, piece in pieces:
+                            found[part].append(Hit(guard.name, piece))
 
     def _too_much(self, guard: GuardRun, texts: Sequence[str], digests: Sequence[bytes]) -> bool:
         """Whether there is more new text than the guard's blockwise detectors look at."""

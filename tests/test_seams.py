@@ -1,7 +1,7 @@
-"""Texts on both sides of a seam, and matches taken apart again."""
+"""Neighbouring texts put together, and matches taken apart again."""
 
-from guardproxy.seams import SIDE, seams
-from guardproxy.types import Match, TextPart
+from guardproxy.seams import SIDE, chains
+from guardproxy.types import Match, PathMark, TextPart
 
 
 def content(*texts: str, item: int = 0) -> list[TextPart]:
@@ -9,29 +9,32 @@ def content(*texts: str, item: int = 0) -> list[TextPart]:
 
 
 def test_neighbours_are_put_together_with_and_without_a_blank() -> None:
-    found = list(seams(content("see TAG-", "1234 ok")))
-    assert [seam.text for seam in found] == ["see TAG-1234 ok", "see TAG- 1234 ok"]
+    found = chains(content("see TAG-", "1234 ok"))
+    assert [chain.text for chain in found] == ["see TAG-1234 ok", "see TAG- 1234 ok"]
 
 
 def test_a_match_is_taken_apart() -> None:
-    seam = next(seams(content("see TAG-", "1234 ok")))
-    assert seam.split(Match(4, 12, "TAG", validated=True)) == [
+    plain, blank = chains(content("see TAG-", "1234 ok"))
+    assert plain.split(Match(4, 12, "TAG", validated=True)) == [
         (0, Match(4, 8, "TAG", validated=True)),
         (1, Match(0, 4, "TAG", validated=True)),
     ]
-    assert seam.split(Match(0, 3, "X")) == []
+    assert plain.split(Match(0, 8, "X")) == []
+    assert plain.split(Match(8, 12, "X")) == []
+    assert blank.split(Match(4, 13, "X")) == [(0, Match(4, 8, "X")), (1, Match(0, 4, "X"))]
 
 
 def test_a_value_may_be_split_over_many() -> None:
-    found = [seam for seam in seams(content(*"TAG-1234")) if seam.text == "TAG-1234"]
-    assert len(found) == 7
-    assert [part for part, _ in found[0].split(Match(0, 8, "TAG"))] == list(range(8))
+    plain, _ = chains(content(*"TAG-1234"))
+    assert plain.text == "TAG-1234"
+    assert [part for part, _ in plain.split(Match(0, 8, "TAG"))] == list(range(8))
 
 
 def test_long_texts_are_cut() -> None:
-    seam = next(seams(content("a" * 1000 + "x", "y" + "b" * 1000)))
-    assert seam.text == "a" * (SIDE - 1) + "xy" + "b" * (SIDE - 1)
-    assert seam.split(Match(SIDE - 1, SIDE + 1, "X")) == [(0, Match(1000, 1001, "X")), (1, Match(0, 1, "X"))]
+    first, second, *_ = chains(content("a" * 1000 + "x", "y" + "b" * 1000, "c"))
+    assert first.text == "a" * (SIDE - 1) + "xy" + "b" * (SIDE - 1)
+    assert first.split(Match(SIDE - 1, SIDE + 1, "X")) == [(0, Match(1000, 1001, "X")), (1, Match(0, 1, "X"))]
+    assert second.text == "b" * SIDE + "c"
 
 
 def test_who_are_no_neighbours() -> None:
@@ -43,6 +46,10 @@ def test_who_are_no_neighbours() -> None:
         TextPart(("input", 4, "content", 0, "text"), "e"),
         TextPart(("input", 4, "content", 2, "text"), "f"),
         TextPart(("input", 4, "content", 1, "refusal"), "g"),
-        TextPart(("instructions",), "h"),
+        TextPart(("tools", 0, "parameters", "enum", 0), "h"),
+        TextPart(("tools", 0, "parameters", "enum", 1), "i"),
+        TextPart(("input", 5, "arguments", PathMark.PARSED, 0, "text"), "j"),
+        TextPart(("input", 5, "arguments", PathMark.PARSED, 1, "text"), "k"),
+        TextPart(("instructions",), "l"),
     ]
-    assert list(seams(parts)) == []
+    assert chains(parts) == []

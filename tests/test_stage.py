@@ -168,3 +168,18 @@ async def test_a_value_split_over_neighbours_is_found_in_both() -> None:
     edits = run.apply(parts, hits)
     assert list(edits.texts.values()) == ["a [TAG]", "[TAG] b"]
     assert await run.hits(parts, run.guards) == [[], []]
+
+
+async def test_a_neighbours_word_is_no_piece_of_a_whole_value() -> None:
+    run, _ = stage(Stage.INPUT, braces=Rule(Action.REDACT), tags=Rule(Action.REDACT))
+    parts = [
+        TextPart(("input", 0, "content", i, "text"), text) for i, text in enumerate(("a TAG-1234", "5678 b"))
+    ]
+    edits = run.apply(parts, await run.hits(parts, run.guards, joined=True))
+    assert list(edits.texts.values()) == ["a [TAG]"]
+
+
+async def test_thousands_of_short_neighbours_take_their_time_once() -> None:
+    run, _ = stage(Stage.INPUT, tags=Rule(Action.REDACT))
+    parts = [TextPart(("input", 0, "content", i, "text"), "x") for i in range(50_000)]
+    assert not any(await run.hits(parts, run.guards, joined=True))
