@@ -15,14 +15,14 @@ Change = tuple[int, int, str]  # the range of a text, and what stands there in i
 # Percent-encoding (RFC 3986), HTML's character references, and the escapes of JSON, JavaScript and C.
 _ESCAPE = re.compile(
     r"(?:%[0-9A-Fa-f]{2})+"
-    r"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});?"
+    r"|&(?:#0{0,8}[0-9]{1,7}|#[xX]0{0,8}[0-9A-Fa-f]{1,6});?"
     r"|&[A-Za-z][A-Za-z0-9]{1,31};"
     r"|\\{1,8}+(?:u[dD][89abAB][0-9A-Fa-f]{2}\\{1,8}u[dD][c-fC-F][0-9A-Fa-f]{2}"
     r"|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|[nrtbf\"'/])"
 )
 _PARTIAL = re.compile(
     r"(?:(?:%[0-9A-Fa-f]{2}){0,3}%[0-9A-Fa-f]?|(?:%[0-9A-Fa-f]{2}){1,3}"
-    r"|&(?:#[0-9]{0,7}|#[xX][0-9A-Fa-f]{0,6}|[A-Za-z][A-Za-z0-9]{0,31})?"
+    r"|&(?:#[0-9]{0,15}|#[xX][0-9A-Fa-f]{0,14}|[A-Za-z][A-Za-z0-9]{0,31})?"
     r"|(?:\\{1,8}u[dD][89abAB][0-9A-Fa-f]{2})?\\{1,8}(?:u[0-9A-Fa-f]{0,3}|u\{[0-9A-Fa-f]{0,6}|x[0-9A-Fa-f]?)?"
     r"|\\{1,8}u[dD][89abAB][0-9A-Fa-f]{2})\Z"
 )
@@ -31,33 +31,37 @@ _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 # Runs of characters that may be base64 (RFC 4648, both alphabets) or hex; wrapped lines go on.
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+SHORTEST_RUN = 12
 _RUN = re.compile(
-    r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{12,}"
-    r"(?:(?<=[A-Za-z0-9+/_-]{40})\r?\n[ \t]{0,8}[A-Za-z0-9+/_-]{4,})*"
+    rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{SHORTEST_RUN},}}"
+    r"(?:(?<=[A-Za-z0-9+/_-]{40})\r?\n[ \t]{0,8}[A-Za-z0-9+/_-]+)*"
 )
 _WRAPPED = re.compile(r"[A-Za-z0-9+/_-]{40}\r?\n[ \t]{0,8}\Z")
-_HEX = re.compile(r"[0-9A-Fa-f]+")
-LONG = 24  # characters of a run from which on it is read at every alignment
-READABLE = 16  # characters that chance does not make out of other bytes: once in a million per byte
+_HEX = re.compile(r"[0-9A-Fa-f]{16,}")
+LONG = 18  # characters of a run from which on it is read at every alignment
+READABLE = 12  # characters in a row that chance hardly makes out of other bytes: ten times in a million bytes
 _READABLE = re.compile("[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\udc80-\udcff\ufffd]{8,}")
+_UTF16 = re.compile(rb"(?:[\t\n\r -~]\x00){%d,}|(?:\x00[\t\n\r -~]){%d,}" % (READABLE, READABLE))
 _URL_SAFE = str.maketrans("-_", "+/")
 
 # Single characters, each set apart from the next (`A K I A`, `4-1-1-1`), and the groups of a card.
 _BLANK = r"[ \t\u00a0]"
-_DASH = r"[-._/\u2010-\u2015]"
+_DASH = r"[-._\u2010-\u2015]"
+_AROUND = r"\"'`()\[\]{}<>=:,;.!?"
 _APART = re.compile(
-    rf"(?<!\S)\S(?:{_BLANK}{{1,3}}\S){{7,}}(?!\S)|(?<!\w)\w(?:(?P<mark>[-._/:])\w)(?:(?P=mark)\w){{6,}}(?!\w)"
+    rf"(?<![^\s{_AROUND}])\S(?:{_BLANK}{{1,3}}\S){{7,}}(?![^\s{_AROUND}])"
+    r"|(?<!\w)\w(?:(?P<mark>[-._/:])\w)(?:(?P=mark)\w){6,}(?!\w)"
 )
 _DIGITS_APART = re.compile(rf"(?<!\w)[0-9](?:{_BLANK}{{1,3}}[0-9]){{11,}}(?!\w)")
 _GROUPS_APART = re.compile(  # the digit comes first: that is what the engine can look for fast
     r"[0-9](?<!\w[0-9])" + "".join(rf"(?<![0-9.,]{_BLANK}{{{n}}}[0-9])" for n in range(1, 5)) + r"[0-9]{3}"
-    rf"(?P<gap>{_BLANK}{{2,4}}|{_BLANK}{{0,2}}{_DASH}{_BLANK}{{0,2}})"
+    rf"(?P<gap>{_BLANK}{{0,2}}{_DASH}{_BLANK}{{0,2}})"
     r"(?:[0-9]{4}(?P=gap)[0-9]{4}(?P=gap)[0-9]{1,7}|[0-9]{6}(?P=gap)[0-9]{4,5})"
     rf"(?!{_BLANK}*[0-9.,]*[0-9])(?!\w)"
 )
 _GAP = re.compile(rf"{_BLANK}+")
 _MAYBE_SINGLES = re.compile(rf"{_BLANK}\S(?:{_BLANK}{{1,3}}\S){{2}}{_BLANK}|[-._/:]\w(?:[-._/:]\w){{2}}\b")
-_MAYBE_GROUPS = re.compile(rf"[0-9]{{4}}{_BLANK}{{0,2}}(?:{_BLANK}|{_DASH}){_BLANK}{{0,2}}[0-9]{{4}}")
+_MAYBE_GROUPS = re.compile(rf"[0-9]{{4}}{_BLANK}{{0,2}}{_DASH}{_BLANK}{{0,2}}[0-9]{{4}}")
 
 
 def escapes(text: str) -> Iterator[Change]:
@@ -104,16 +108,20 @@ def set_apart(text: str) -> list[list[Change]]:
     """The ways in which characters of `text` are set apart: for each, what to leave out or to narrow."""
     found: list[list[Change]] = []
     if _MAYBE_SINGLES.search(text):
-        found += (list(_between_singles(text)), list(_between_digits(text)))
+        found.append(list(_between_digits(text)))
+        # A single letter beside them (`a`, `I`) may be a word of its own.
+        found += (list(_between_singles(text, first, last)) for first in (0, 1) for last in (0, 1))
     if _MAYBE_GROUPS.search(text):
         found.append(list(_between_groups(text)))
     return [changes for changes in found if changes]
 
 
-def _between_singles(text: str) -> Iterator[Change]:
+def _between_singles(text: str, first: int, last: int) -> Iterator[Change]:
+    """But for the `first` and the `last` so many gaps of each run."""
     for found in _APART.finditer(text):
         gaps = _GAP if found["mark"] is None else re.compile(re.escape(found["mark"]))
-        for gap in gaps.finditer(text, found.start() + 1, found.end() - 1):
+        every = list(gaps.finditer(text, found.start() + 1, found.end() - 1))
+        for gap in every[first : len(every) - last]:
             yield gap.start(), gap.end(), ""
 
 
@@ -153,7 +161,16 @@ def run_end(text: str, position: int, most: int) -> int:
     return found.end() if found else position
 
 
-_ON = re.compile(r"[A-Za-z0-9+/_-]*(?:(?<=[A-Za-z0-9+/_-]{40})\r?\n[ \t]{0,8}[A-Za-z0-9+/_-]{4,})*")
+_ON = re.compile(r"[A-Za-z0-9+/_-]*(?:(?<=[A-Za-z0-9+/_-]{40})\r?\n[ \t]{0,8}[A-Za-z0-9+/_-]+)*")
+
+
+def packing_end(text: str, position: int) -> int:
+    """The first position from `position` on at which no packing goes on, however it is escaped."""
+    found = _NO_PACKING.search(text, position)
+    return found.start() if found else len(text)
+
+
+_NO_PACKING = re.compile(r"[^A-Za-z0-9+/_=%&#;\\\r\n-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +205,16 @@ def packed(text: str) -> Iterator[Packed]:
             characters = "".join(characters.split())
         ends = run.end() == len(text)
         long = len(characters) >= LONG
-        least = READABLE if long else 3 * len(characters) // 4
         plain = characters.translate(_URL_SAFE)
         for shift in range(4 if long else 1):
+            least = READABLE if long else 3 * len(characters) // 4
             yield from _readable(_base64(plain[shift:]), places[shift:], 6, least, ends)
-        if _HEX.fullmatch(characters):
-            least = READABLE if long else len(characters) // 2
-            for shift in range(2 if long else 1):
-                even = len(characters) - (len(characters) - shift) % 2
-                data = bytes.fromhex(characters[shift:even])
-                yield from _readable(data, places[shift:], 4, least, ends)
+        for digits in _HEX.finditer(characters):
+            least = min(READABLE, len(digits[0]) // 2)
+            for start in (digits.start(), digits.start() + 1):
+                end = digits.end() - (digits.end() - start) % 2
+                data = bytes.fromhex(characters[start:end])
+                yield from _readable(data, places[start:], 4, least, ends and end == len(characters))
 
 
 def _base64(characters: str) -> bytes:
@@ -210,24 +227,13 @@ def _base64(characters: str) -> bytes:
 def _readable(
     data: bytes, places: "range | list[int]", bits: int, least: int, ends: bool
 ) -> Iterator[Packed]:
-    if 3 * data.count(0) > len(data):
-        for shift in (0, 1):
-            pairs = data[shift : len(data) - (len(data) - shift) % 2]
-            yield from _pieces(
-                pairs.decode("utf-16-le", "replace"), "utf-16-le", shift, places, bits, least // 2, ends
-            )
-        return
     text = data.decode("utf-8", "surrogateescape")
-    yield from _pieces(text, "utf-8", 0, places, bits, least, ends)
-
-
-def _pieces(
-    text: str, encoding: str, shift: int, places: "range | list[int]", bits: int, least: int, ends: bool
-) -> Iterator[Packed]:
     for found in _READABLE.finditer(text):
         if len(found[0]) >= least:
-            before = text[: found.start()]
-            first = shift + len(
-                before.encode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
-            )
-            yield Packed(found[0], encoding, first, places, bits, ends and found.end() == len(text))
+            first = len(text[: found.start()].encode("utf-8", "surrogateescape"))
+            yield Packed(found[0], "utf-8", first, places, bits, ends and found.end() == len(text))
+    for pairs in _UTF16.finditer(data) if b"\0" in data else ():
+        little = pairs[0][1] == 0
+        read = pairs[0].decode("utf-16-le" if little else "utf-16-be")
+        last = ends and pairs.end() >= len(data) - 1
+        yield Packed(read, "utf-16-le", pairs.start(), places, bits, last)

@@ -5,13 +5,17 @@ The same text gives the same matches here and in a stream (streaming.py uses the
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from guardproxy.blocks import blocks
+from guardproxy.decodings import packing_end
 from guardproxy.readings import Reading, back_from, clean, on_from, plain, readings, squeezed
+from guardproxy.redaction import order
 from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import Match
 
 PIECE = 8192  # characters of a text that a local detector sees at a time, beside its reach
+LONGEST_OPEN = 16 * 1024  # characters of an open match that are seen as one
 GROUP = 8  # pieces that are read and scanned before the others on the loop have their turn
 
 
@@ -65,23 +69,77 @@ async def _local(
         for index, text in enumerate(texts)
         for start in range(0, max(1, len(text)), PIECE)
     ]
+    closed: dict[tuple[int, DetectorRef], tuple[int, int]] = {}  # the open match that was followed last
     for group in (cuts[i : i + GROUP] for i in range(0, len(cuts), GROUP)):
         slices = [local_slice(reach, texts[index], start, end) for index, start, end in group]
         read = [readings(clean(text)) for text, _ in slices]
         for ref in refs:
             results = await seen(scanner, ref, read, meter)
             for (index, start, end), (_, offset), matches in zip(group, slices, results, strict=True):
-                last = end == len(texts[index])
-                for match in matches:
+                text, last = texts[index], end == len(texts[index])
+                for match in sorted(matches, key=order):
                     at = match.start + offset
                     if not (start <= at and (at < end or last)):
                         continue
                     whole = shifted(match, offset)
-                    if match.open and whole.end < len(texts[index]):
-                        whole = await _closed(scanner, ref, texts[index], whole, meter)
+                    if match.open and whole.end < len(text):
+                        first, close = closed.get((index, ref), (0, 0))
+                        if not first <= whole.start < close:
+                            close = await _close(scanner, ref, text, whole, reach, meter)
+                            closed[index, ref] = (whole.start, close)
+                        # What begins within an open match and is open too ends where that does.
+                        whole = replace(whole, end=max(close, whole.end), open=False)
                     found[index].append(forms[index].back(whole))
         if len(cuts) > GROUP:
             await asyncio.sleep(0)  # the others on the loop have their turn
+
+
+async def _close(
+    scanner: Scanner, ref: DetectorRef, text: str, match: Match, reach: int, meter: Meter | None
+) -> int:
+    """Where a match closes that the end of a slice had left open; as a stream finds it (window.py)."""
+    first = back_from(text, match.start, reach)
+    end = match.end
+    while end < len(text) and end - match.start < LONGEST_OPEN:
+        end = min(len(text), max(end + PIECE, match.start + LONGEST_OPEN))
+        found = await _at(scanner, ref, [readings(clean(text[first:end]))], match, match.start - first, meter)
+        stop = first + max((m.end for m in found), default=match.end - first)
+        if not any(m.open for m in found) or stop < end:
+            return stop
+    if await is_packed(scanner, ref, text[match.start : end], match.category, meter):
+        return packing_end(text, end)
+    # Its opening and the last characters tell whether it goes on.
+    opening = text[match.start : on_from(text, match.start, reach)]
+    while end < len(text):
+        tail = back_from(text, end, reach)
+        end = min(len(text), end + PIECE)
+        piece = opening + text[tail:end]
+        found = await _at(scanner, ref, [readings(clean(piece))], match, 0, meter)
+        stop = max((m.end for m in found), default=0)
+        if not any(m.open for m in found) or stop < len(piece):
+            return tail + max(0, stop - len(opening))
+    return end
+
+
+async def _at(
+    scanner: Scanner,
+    ref: DetectorRef,
+    read: Sequence[Sequence[Reading]],
+    match: Match,
+    start: int,
+    meter: Meter | None,
+) -> list[Match]:
+    (found,) = await seen(scanner, ref, read, meter)
+    return [m for m in found if m.start == start and m.category == match.category]
+
+
+async def is_packed(
+    scanner: Scanner, ref: DetectorRef, text: str, category: str, meter: Meter | None = None
+) -> bool:
+    """Whether the match with which `text` begins is one in base64 or hex: it ends where its packing does."""
+    unpacked = [reading for reading in readings(clean(text)) if not reading.packed]
+    (found,) = await seen(scanner, ref, [unpacked], meter)
+    return all(m.start for m in found if m.category == category)
 
 
 def reach_of(refs: Iterable[DetectorRef]) -> int:

@@ -13,7 +13,7 @@ import bisect
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from guardproxy.decodings import (
@@ -42,6 +42,7 @@ _UNSEEN = f"[{INVISIBLE.pattern[1:-1]}{MARKS.pattern[1:-2]}]"
 _FLOOD = re.compile(f"(?<={_UNSEEN}{{64}}){_UNSEEN}+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]|&[#A-Za-z]|\\[uxnrtbf\"'/\\]")
+_HIDING = re.compile("[^\t\n\r -~]|[%\\\\;]")  # what may stand for a packing character, or ends its escape
 DEPTH = 3  # decodings inside of each other
 # A character of a reading may take eight of a packing text (hex in hex in hex).
 _WIDEST = 8
@@ -59,6 +60,7 @@ class Reading:
     span: Span | None = None  # None: the text as it is
     derived: bool = False  # only validated matches count
     grows: bool = True  # it goes on when the text does
+    packed: bool = False  # it was unpacked from base64 or hex
 
     def back(self, match: Match) -> Match:
         """`match` with the offsets of the text that was read."""
@@ -162,7 +164,7 @@ def _derive(reading: Reading, depth: int, found: list[Reading]) -> None:
         forms += _rewritten(reading, marks(reading.text))
         if (ascii_form := lookalike(forms[-1].text)) is not None:
             last = forms[-1]
-            forms.append(Reading(ascii_form, last.length, last.span or _same, True, last.grows))
+            forms.append(replace(last, text=ascii_form, span=last.span or _same, derived=True))
         found += forms[1:]
     for form in forms:
         for changes in set_apart(form.text):
@@ -186,13 +188,18 @@ def _rewritten(reading: Reading, changes: Iterable[Change]) -> list[Reading]:
     made = _changed(reading.text, changes)
     if made is None:
         return []
-    return [Reading(made[0], reading.length, _through(made[1], reading.span), True, reading.grows)]
+    return [replace(reading, text=made[0], span=_through(made[1], reading.span), derived=True)]
 
 
 def _unpacked(reading: Reading) -> list[Reading]:
     return [
         Reading(
-            inner.text, reading.length, _through(inner.span, reading.span), True, reading.grows and inner.ends
+            inner.text,
+            reading.length,
+            _through(inner.span, reading.span),
+            derived=True,
+            grows=reading.grows and inner.ends,
+            packed=True,
         )
         for inner in packed(reading.text)
     ]
@@ -214,17 +221,28 @@ def _through(inner: Span, outer: Span | None) -> Span:
     return span
 
 
-def _least(text: str) -> int:
-    """The number of characters in the shortest of the readings of `text` that go along with it."""
-    least = len(text)
+def _along(text: str) -> Iterator[Reading]:
+    """The readings of `text` that go along with it, character by character, each from the one before."""
+    reading = Reading(text, len(text))
     for change in (_folds, marks, *[escapes] * DEPTH):
-        if (made := _changed(text, change(text))) is not None:
-            text = made[0]
-            least = min(least, len(text))
+        made = _rewritten(reading, change(reading.text))
+        if made:
+            reading = made[0]
         elif change is escapes:
             break
-    for changes in set_apart(text):
-        least = min(least, len(text) - sum(end - start - len(new) for start, end, new in changes))
+        if made or change is marks:
+            yield reading
+            if (ascii_form := lookalike(reading.text)) is not None:
+                yield replace(reading, text=ascii_form, span=reading.span or _same)
+
+
+def _least(text: str) -> int:
+    """The number of characters in the shortest of the readings of `text` that go along with it."""
+    least, last = len(text), text
+    for reading in _along(text):
+        least, last = min(least, len(reading.text)), reading.text
+    for changes in set_apart(last):
+        least = min(least, len(last) - sum(end - start - len(new) for start, end, new in changes))
     return least
 
 
@@ -246,24 +264,34 @@ def back_from(text: str, position: int, count: int) -> int:
         while start and (have := _least(text[start:position])) < needed:
             start = max(0, start - max(needed - have, (position - start) // 2))
     most = _WIDEST * (count + _SLACK)
-    if (run := run_start(text, position, most)) < start:
-        start = run
-    elif odd and (inner := _escaped_run(text[max(0, position - most) : position])):
-        start = min(start, max(0, position - inner))
+    run = run_start(text, position, most)
+    start = min(start, run)
+    # A run of packing characters may go on before what only looks like its beginning.
+    if odd or (run and _HIDING.match(text, run - 1)):
+        start = min(start, _hidden_run(text, position, most))
     return start
 
 
-def _escaped_run(text: str) -> int:
-    """How many characters at the end of `text` are escapes of a run that may be base64 or hex."""
-    found = [Reading(text, len(text))]
-    for _ in range(DEPTH):
-        found = _rewritten(found[0], escapes(found[0].text))
-        if not found:
-            break
-        run = run_start(found[0].text, len(found[0].text), len(text))
-        if run < len(found[0].text) and found[0].span is not None:
-            return len(text) - found[0].span(run)[0]
-    return 0
+def _hidden_run(text: str, position: int, most: int) -> int:
+    """Where the run begins that a reading shows to be base64 or hex, and that goes up to `position`.
+
+    At most `most` characters of the reading back; what hides them may be many more of the text.
+    """
+    begin = position
+    width = 64
+    while True:
+        low = max(0, position - width)
+        starts = []
+        for reading in _along(text[low:position]):
+            end = len(reading.text)
+            run = run_start(reading.text, end, most)
+            if run < end:
+                starts.append(low + (reading.span or _same)(run)[0])
+        begin = min(starts, default=position)
+        # A run that begins where the window does may go on before it.
+        if begin > low + _SLACK or low == 0 or width > _WIDEST * most:
+            return begin
+        width *= 4
 
 
 def on_from(text: str, position: int, count: int) -> int:
@@ -271,7 +299,8 @@ def on_from(text: str, position: int, count: int) -> int:
     end = min(len(text), position + count)
     most = _WIDEST * (count + _SLACK)
     if end < len(text) and _is_odd(text[position:end]):
-        needed = most if _escaped_run(text[max(0, position - _SLACK) : position]) else count + _SLACK
+        hidden = _hidden_run(text, position, _SLACK) < position
+        needed = most if hidden else count + _SLACK
         while end < len(text) and (have := _least(text[position:end])) < needed:
             end = min(len(text), end + max(needed - have, (end - position) // 2))
     return max(end, run_end(text, position, most))

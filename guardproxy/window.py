@@ -8,22 +8,20 @@ and not inside of a range that reaches beyond it, is final.
 """
 
 import abc
-import re
 from collections.abc import Iterable
 
 from guardproxy.blocks import MARGIN, Block, next_cut
+from guardproxy.decodings import packing_end
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
-from guardproxy.inspection import reach_of, seen, shifted
-from guardproxy.readings import Reading, back_from, clean, plain, readings
+from guardproxy.inspection import LONGEST_OPEN, is_packed, reach_of, seen, shifted
+from guardproxy.readings import Reading, back_from, clean, on_from, plain, readings
 from guardproxy.redaction import Range, merge
 from guardproxy.scanning import DetectorRef
 from guardproxy.stage import GuardRun, Hit, StageRun
 from guardproxy.types import Match
 
-LONGEST_OPEN = 16 * 1024  # characters of an open match that are held; then the action is applied
 MOST_HELD = 64 * 1024  # characters that are held at all; only a flood of invisible ones gets there
 ENDLESS = 1 << 62
-_UNPACKED = re.compile(r"[^A-Za-z0-9+/_=%&#;\\\r\n-]")  # no character of an encoding that we read
 
 
 class Tail:
@@ -134,11 +132,10 @@ class LocalLane(Lane):
             self._next = tail.end + max(self._step, held // 4)
             return before
         endless = Match(growing.start, ENDLESS, growing.category, growing.score, growing.validated, True)
-        self._swallowing = (endless, tail.piece(growing.start, growing.start + self.reach))
-        plainly = await seen(
-            run.scanner, self.ref, [plain(clean(tail.piece(growing.start, tail.end)))], self.guard.meter
-        )
-        self._packed = all(m.start for m in plainly[0] if m.category == growing.category)
+        opened = on_from(tail.text, growing.start - tail.start, self.reach) + tail.start
+        self._swallowing = (endless, tail.piece(growing.start, opened))
+        text = tail.piece(growing.start, tail.end)
+        self._packed = await is_packed(run.scanner, self.ref, text, growing.category, self.guard.meter)
         self._seen_up_to(tail)
         return [*before, endless]
 
@@ -152,11 +149,11 @@ class LocalLane(Lane):
         assert self._swallowing is not None
         endless, opening = self._swallowing
         if self._packed:
-            found = _UNPACKED.search(tail.piece(self.known, tail.end))
-            if found is None and not final:
+            close = packing_end(tail.text, self.known - tail.start) + tail.start
+            if close == tail.end and not final:
                 self._seen_up_to(tail)
                 return []
-            return await self._closed(run, tail, self.known + found.start() if found else tail.end, final)
+            return await self._closed(run, tail, close, final)
         latest = tail.piece(self._needs, tail.end)
         results = await seen(run.scanner, self.ref, [readings(clean(opening + latest))], self.guard.meter)
         whole = [m for m in results[0] if m.start == 0 and m.category == endless.category]

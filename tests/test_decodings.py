@@ -26,6 +26,7 @@ def undone(text: str) -> str:
         ("a&#64;b &#x40; &commat; &#64", "a@b @ @ @"),
         ("AT&T &nosuch; &", "AT&T &nosuch; &"),
         ("&#0;&#xD800;&#1114112;", "\ufffd\ufffd\ufffd"),
+        ("a&#00000064;b&#x0000040;c", "a@b@c"),
         (r"\u0041\x42\u{43}", "ABC"),
         (r"\\u0041\\\\x42", "AB"),
         (r"\ud83d\ude00 \ud83d", "😀 \ufffd"),
@@ -75,6 +76,12 @@ def test_base64_at_every_alignment(shift: int, pad: str) -> None:
         base64.b64encode(SECRET.encode("utf-16-be")).decode(),
         base64.b64encode(bytes(range(256)) + SECRET.encode() + bytes(range(256))).decode(),
         "path/to/" + base64.b64encode(SECRET.encode()).decode(),
+        "0x" + SECRET.encode().hex(),
+        "id-" + SECRET.encode().hex() + "_zz",
+        base64.b64encode(SECRET.encode() + bytes(60)).decode(),
+        base64.b64encode(SECRET.encode("utf-16-le") + b"and some more text that is none").decode(),
+        base64.encodebytes(("x" * 28 + SECRET[:30]).encode()).decode(),
+        "/u/" + base64.b64encode(b"see TAG-1234").decode(),
     ],
 )
 def test_what_is_unpacked(text: str) -> None:
@@ -115,8 +122,9 @@ def test_the_ends_of_runs(text: str, position: int, most: int) -> None:
         ("x 4 1 1 1 1 1 1 1 1 1 1 1 y", "x 411111111111 y"),
         ("4-1-1-1-1-1-1-1-1", "411111111"),
         ("4111 - 1111 - 1111 - 1111", "4111 1111 1111 1111"),
-        ("4111  1111  1111  1111.", "4111 1111 1111 1111."),
-        ("3782/822463/10005", "3782 822463 10005"),
+        ("3782.822463.10005", "3782 822463 10005"),
+        ('"A K I A 1 2 3 4".', '"AKIA1234".'),
+        ("a A K I A 1 2 3 4 I think", "a AKIA1234 I think"),
     ],
 )
 def test_characters_set_apart(text: str, joined: str) -> None:
@@ -131,7 +139,16 @@ def test_characters_set_apart(text: str, joined: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["I am a b c d", "2026-11-24", "U.S.A. and e.g.", "1234  5678", "2020  2021  2022  2023  2024", "a  b"],
+    [
+        "I am a b c d",
+        "2026-11-24",
+        "U.S.A. and e.g.",
+        "4111  1111  1111  1111",
+        "5449 / 7650 / 2377 / 9255",
+        "1234  5678",
+        "2020  2021  2022  2023  2024",
+        "a  b",
+    ],
 )
 def test_what_is_not_set_apart(text: str) -> None:
     assert set_apart(text) == []

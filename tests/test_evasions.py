@@ -93,6 +93,18 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "base64 of html": lambda v: b64(f"see {each('&#{};')(v)}."),
     "base64 of full width": lambda v: b64("".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in v)),
     "json of base64": lambda v: b64(f"?>? {v} ?>?").replace("/", "\\/"),
+    "hex behind 0x": lambda v: f"0x{v.encode().hex()}",
+    "hex in a path": lambda v: f"/u/{v.encode().hex()}_zz",
+    "hex, a long one, in a word": lambda v: (v + " " + "lorem ipsum " * 150).encode().hex() + "zz",
+    "base64 with zeros": lambda v: base64.b64encode(v.encode() + bytes(40)).decode(),
+    "base64 of two encodings": lambda v: base64.b64encode(
+        v.encode("utf-16-le") + b"hello world, this is a long text " * 4
+    ).decode(),
+    "spaced, in quotes": lambda v: '"' + " ".join(v.replace(" ", "")) + '".',
+    "spaced, behind a word": lambda v: "a " + " ".join(v.replace(" ", "")) + " I think",
+    "zero width in hex of hex": lambda v: "\u200b".join(v.encode().hex().encode().hex()),
+    "full width hex of hex": lambda v: "".join(chr(ord(c) + 0xFEE0) for c in v.encode().hex().encode().hex()),
+    "look-alikes in base64": lambda v: b64(each("\\u{:04x}")(f"see {v}.")).translate({ord("c"): "с"}),
     "json web token": lambda v: "eyJhbGciOiJub25lIn0." + b64('{"sub":"' + v + '"}').rstrip("=") + ".",
 }
 
@@ -178,6 +190,39 @@ def test_a_private_key_in_base64_of_any_length_is_swallowed(scanner: Scanner) ->
             assert (await streamed(scanner, text, cuts))[-1] == redacted
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("dash", ["&#45;", "\\u002d", "\u2010"])
+async def test_a_long_private_key_whose_first_line_is_disguised(scanner: Scanner, dash: str) -> None:
+    begin, end = "----BEGIN " + "PRIVATE KEY-----", "-----END " + "PRIVATE KEY-----"
+    chance = random.Random(1)
+    lines = ["".join(chance.choices("ABCDEFGHabcdefgh0123456789+/", k=64)) for _ in range(300)]
+    text = f"k:\n  {dash}{begin}\n" + "".join(f"  {line}\n" for line in lines) + f"  {end}\nok"
+    redacted = await whole(scanner, text)
+    assert redacted == "k:\n  [PRIVATE_KEY]\nok"
+    assert (await streamed(scanner, text, list(range(200, len(text), 200))))[-1] == redacted
+
+
+def test_chains_of_open_matches_are_followed_once(scanner: Scanner) -> None:
+    chance = random.Random(2)
+    for prefix, size in (("-sk-" + "proj-", 41), ("key=", 20)):
+        keys = ("".join(chance.choices("ABCDEFGHabcdefgh0123456789", k=size)) for _ in range(2000))
+        text = "x " + "".join(f"{prefix}{key}" for key in keys) + " y"
+        redacted = asyncio.run(whole(scanner, text))
+        assert redacted.startswith("x ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5449\t\t7650\t\t2377\t\t9255",
+        "5449  7650  2377  9255",
+        "5449 / 7650 / 2377 / 9255",
+        "git clone git@github.com:foo/bar.git",
+    ],
+)
+async def test_what_no_reading_makes_a_match_of(scanner: Scanner, text: str) -> None:
+    assert await whole(scanner, text) == text
 
 
 @pytest.mark.parametrize(
