@@ -45,17 +45,6 @@ class Credentials:
             )
         return None
 
-    def client(self, headers: Mapping[str, str], key: ClientKey | None) -> str:
-        """What tells an identified client from others. It may hold a credential: keep a digest of it only."""
-        if key is not None:
-            return key.sha256.lower()
-        if self.authorization is None:
-            for name in _CREDENTIALS:
-                if value := headers.get(name):
-                    word, _, token = value.strip().partition(" ")
-                    return f"{name} {token.strip() or word}"
-        return ""  # whatever it presents, it acts with the deployment's own key, or with none
-
 
 def check_model(key: ClientKey | None, body: bytes) -> None:
     """Refuse a model that the key may not use, as `model` or as one of `models`.

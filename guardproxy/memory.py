@@ -1,7 +1,8 @@
-"""Remember the policy that a response was made under, until the client asks for the response again.
+"""Remember the policy that a response was made under, until somebody asks for the response again.
 
-By digest of the response's id and the client, for a day, bounded in bytes, in this process alone. The
-oldest is forgotten first, so what must always hold belongs into the deployment's floor.
+By digest of the response's id, whoever asks: a credential can be spelled in many ways, ids are the
+provider's and cannot be guessed, and a policy can only tighten. For a day, bounded in bytes, in this
+process alone. The oldest is forgotten first, so what must always hold belongs into the deployment's floor.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from guardproxy.exchange import Exchange
@@ -41,7 +42,7 @@ class _Shared:
 
 
 class PolicyMemory:
-    """Policies by client and response id. It keeps neither a credential nor an id."""
+    """Policies by response id, of which a digest is kept."""
 
     def __init__(self, size: int = SIZE, now: Callable[[], float] = time.monotonic) -> None:
         """Hold at most about `size` bytes; `now` tells the seconds."""
@@ -55,10 +56,10 @@ class PolicyMemory:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def remember(self, client: str, response_id: str, policy: Policy) -> None:
+    def remember(self, response_id: str, policy: Policy) -> None:
         """Keep `policy`. One that is known for the same response is only tightened."""
         self._expire()
-        digest = self._digest(client, response_id)
+        digest = self._digest(response_id)
         policy = self._pop(digest).join(policy)
         rules = tuple((stage, name, rule) for stage in Stage for name, rule in policy.stage(stage).items())
         shared = self._shared.get(rules)
@@ -71,18 +72,14 @@ class PolicyMemory:
         while self.used > self.size:
             self._pop(next(iter(self._entries)))
 
-    def recall(self, client: str, response_id: str) -> Policy:
+    def recall(self, response_id: str) -> Policy:
         """The policy; an empty one when none is known."""
         self._expire()
-        found = self._entries.get(self._digest(client, response_id))
+        found = self._entries.get(self._digest(response_id))
         return found[1].policy if found else Policy()
 
-    def forget(self, client: str, response_id: str) -> None:
-        """The response is gone."""
-        self._pop(self._digest(client, response_id))
-
-    def _digest(self, client: str, response_id: str) -> bytes:
-        data = f"{client}\0{response_id}".encode("utf-8", "replace")  # an id has no NUL: it has a grammar
+    def _digest(self, response_id: str) -> bytes:
+        data = response_id.encode("utf-8", "replace")
         return hashlib.blake2b(data, digest_size=16, key=self._key).digest()
 
     def _expire(self) -> None:
@@ -111,20 +108,14 @@ class Past:
     """What is remembered of the response that one exchange makes or asks for."""
 
     memory: PolicyMemory
-    client: str = field(repr=False)  # it may hold a credential
     route: Route
     response_id: str | None  # of the path
 
     def policy(self) -> Policy:
         """The policy that the response was made under; an empty one when it is not known."""
-        return self.memory.recall(self.client, self.response_id) if self.response_id else Policy()
+        return self.memory.recall(self.response_id) if self.response_id else Policy()
 
     def learned(self, exchange: Exchange) -> None:
         """Call it whenever the id of a made response may have become known, before the client learns it."""
         if self.route.remembers and exchange.response_id and not exchange.policy.empty:
-            self.memory.remember(self.client, exchange.response_id, exchange.policy)
-
-    def answered(self, status: int) -> None:
-        """Call it when the upstream has answered: a response that could not be deleted is still there."""
-        if self.route.forgets and self.response_id and status < 300:
-            self.memory.forget(self.client, self.response_id)
+            self.memory.remember(exchange.response_id, exchange.policy)

@@ -124,9 +124,7 @@ class Pipeline:
         exchange.client = key.name if key else None
         name = exchange.headers.get("x-opper-name", "")
         label = name if GRAMMAR.fullmatch(name) else None
-        past = Past(
-            self._memory, self._credentials.client(exchange.headers, key), route, incoming.response_id
-        )
+        past = Past(self._memory, route, incoming.response_id)
         exchange.policy = policy.resolve(
             self._settings.floor,
             key,
@@ -204,7 +202,6 @@ class Pipeline:
             with self._hooks.step(exchange, attempt):
                 answer = await self._forward(exchange, incoming, attempt, forwarded)
                 try:
-                    past.answered(answer.status)
                     await self._output(exchange, step, answer, expected, reporter, reply)
                 finally:
                     await answer.aclose()

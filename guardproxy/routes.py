@@ -17,8 +17,8 @@ class Route:
     """One method at one path.
 
     With `body` a request must have one; where the API knows none, one that comes is inspected all the
-    same. With `remembers` the policy is kept for the response that is made, with `forgets` it goes
-    when the response goes. With `streams` the query can ask for a stream.
+    same. With `remembers` the policy is kept for the response that is made. With `streams` the query can
+    ask for a stream.
     """
 
     method: str
@@ -27,7 +27,6 @@ class Route:
     body: bool = False
     remembers: bool = False
     streams: bool = False
-    forgets: bool = False
 
 
 ROUTES = (
@@ -35,7 +34,7 @@ ROUTES = (
     Route("POST", "/input_tokens", COUNT, body=True),
     Route("POST", "/compact", body=True, remembers=True),
     Route("GET", ID, streams=True),
-    Route("DELETE", ID, DELETED, forgets=True),
+    Route("DELETE", ID, DELETED),
     Route("GET", f"{ID}/input_items", INPUT_ITEMS),
     Route("POST", f"{ID}/cancel"),
 )

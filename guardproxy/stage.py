@@ -60,6 +60,24 @@ class _Key:
         return splice(self.text, merge(self.matches), placeholder)
 
 
+class _Names:
+    """The names of one object's keys, and those that its redacted keys get."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._next: dict[str, int] = {}  # by name: thousands of keys can become the same one
+
+    def suffix(self, names: Iterable[str]) -> str:
+        """What makes new ones of all of `names`; they are taken from then on."""
+        count = max(self._next.get(name, 1) for name in names)
+        while any(name + _suffix(count) in self._taken for name in names):
+            count += 1
+        for name in names:
+            self._next[name] = count + 1
+            self._taken.add(name + _suffix(count))
+        return _suffix(count)
+
+
 def _suffix(count: int) -> str:
     return f"_{count}" if count > 1 else ""
 
@@ -253,7 +271,7 @@ class StageRun:
         a key that is redacted takes no name that another key there has.
         """
         edits = Edits()
-        taken: dict[Path, set[str]] = {}
+        names: dict[Path, _Names] = {}
         for part, of_part in zip(parts, hits, strict=True):
             if not of_part:
                 continue
@@ -262,9 +280,9 @@ class StageRun:
             new = splice(part.text, ranges, self.placeholder)
             if part.path[-1:] == (PathMark.KEY,):
                 parent = part.path[:-2]
-                if parent not in taken:
-                    taken[parent] = keys_at(document, parent)
-                new += self._found_key(path, part.text, of_part, new if ranges else None, taken[parent])
+                if parent not in names:
+                    names[parent] = _Names(keys_at(document, parent))
+                new += self._found_key(path, part.text, of_part, new if ranges else None, names[parent])
                 path += PathMark.KEY.value
             if ranges:
                 edits.texts[part.path] = new
@@ -312,18 +330,14 @@ class StageRun:
         """Show `keys` redacted in every path; what was found in them is not judged."""
         for part, of_part in zip(keys, hits, strict=True):
             if of_part:
-                self._found_key(pointer(place(part.path)), part.text, of_part, None, set())
+                self._found_key(pointer(place(part.path)), part.text, of_part, None, _Names(set()))
 
-    def _found_key(self, path: str, text: str, hits: Sequence[Hit], new: str | None, taken: set[str]) -> str:
+    def _found_key(self, path: str, text: str, hits: Sequence[Hit], new: str | None, names: _Names) -> str:
         """Remember a key that holds something; what to put behind it so that it stays one of its own."""
         key = self._keys.setdefault(path, _Key(text))
         key.matches.update(hit.match for hit in hits)
-        names = {key.shown(self.placeholder)} | ({new} if new is not None else set())
-        count = 1
-        while any(name + _suffix(count) in taken for name in names):
-            count += 1
-        key.suffix = _suffix(count)
-        taken.update(name + key.suffix for name in names)
+        shown = key.shown(self.placeholder)
+        key.suffix = names.suffix({shown} if new is None else {shown, new})
         return key.suffix
 
     def ranges(self, hits: Iterable[Hit]) -> list[Range]:

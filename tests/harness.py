@@ -138,7 +138,7 @@ class Client:
     ) -> Answered:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = list(headers.items() if isinstance(headers, Mapping) else headers)
-        if not any(name.lower() == "authorization" for name, _ in given):
+        if not any(name.lower() in {"authorization", "api-key", "x-api-key"} for name, _ in given):
             given += AUTHORIZED.items()
         scope = {
             "type": "http",

@@ -45,30 +45,6 @@ def test_what_is_no_key_is_refused(value: str) -> None:
         Credentials(Settings(keys=(KEY,))).identify({"authorization": value})
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ({"authorization": "Bearer a"}, {"authorization": "bearer  a ", "x-api-key": "junk"}, True),
-        ({"authorization": "Bearer a"}, {"authorization": "Bearer b"}, False),
-        ({"authorization": "Bearer a"}, {"api-key": "a"}, False),
-        ({"api-key": "a"}, {"api-key": "A"}, False),
-    ],
-)
-def test_clients_are_told_apart_by_their_credential(
-    one: dict[str, str], other: dict[str, str], same: bool
-) -> None:
-    credentials = Credentials(Settings())
-    assert (credentials.client(one, None) == credentials.client(other, None)) is same
-
-
-def test_clients_are_told_apart_by_their_key_and_not_where_the_deployment_s_own_opens_the_door() -> None:
-    credentials = Credentials(Settings(keys=(KEY,), upstream_api_key="k"))
-    assert credentials.client({"authorization": "Bearer x"}, KEY) == KEY.sha256
-    for settings in (Settings(upstream_api_key="k"), Settings(auth="none")):
-        assert Credentials(settings).client({}, None) == ""
-    assert Credentials(Settings(upstream_api_key="k")).client({"authorization": "Bearer x"}, None) == ""
-
-
 def test_models_of_a_key() -> None:
     check_model(KEY, b'{"model": "small"}')
     check_model(KEY, b'{"model": "small", "models": ["small"]}')

@@ -1,4 +1,4 @@
-"""The memory of policies: by client, for a day, only ever tighter, bounded in bytes."""
+"""The memory of policies: by response, for a day, only ever tighter, bounded in bytes."""
 
 import tracemalloc
 
@@ -22,47 +22,43 @@ class Clock:
         return self.seconds
 
 
-def test_a_policy_is_one_client_s_and_one_response_s() -> None:
+def test_a_policy_is_one_response_s_and_its_id_is_not_kept() -> None:
     memory = PolicyMemory()
-    memory.remember("a", "resp_1", REDACT)
-    assert memory.recall("a", "resp_1") == REDACT
-    assert memory.recall("b", "resp_1") == NONE
-    assert memory.recall("a", "resp_2") == NONE
-    memory.forget("b", "resp_1")
-    assert memory.recall("a", "resp_1") == REDACT
-    memory.forget("a", "resp_1")
-    assert (memory.recall("a", "resp_1"), len(memory), memory.used) == (NONE, 0, 0)
+    memory.remember("resp_1", REDACT)
+    assert memory.recall("resp_1") == REDACT
+    assert memory.recall("resp_2") == NONE
+    assert "resp_1" not in repr(vars(memory))
 
 
 def test_it_is_kept_for_a_day() -> None:
     clock = Clock()
     memory = PolicyMemory(now=clock)
-    memory.remember("a", "resp_1", REDACT)
+    memory.remember("resp_1", REDACT)
     clock.seconds += KEPT / 2
-    memory.remember("a", "resp_2", FLAG)
+    memory.remember("resp_2", FLAG)
     clock.seconds += KEPT / 2 - 1
-    assert memory.recall("a", "resp_1") == REDACT
+    assert memory.recall("resp_1") == REDACT
     clock.seconds += 1
-    assert memory.recall("a", "resp_1") == NONE
-    assert memory.recall("a", "resp_2") == FLAG
+    assert memory.recall("resp_1") == NONE
+    assert memory.recall("resp_2") == FLAG
     clock.seconds += KEPT
-    assert memory.recall("a", "resp_2") == NONE
+    assert memory.recall("resp_2") == NONE
     assert (len(memory), memory.used) == (0, 0)
 
 
 def test_a_known_policy_is_only_tightened() -> None:
     memory = PolicyMemory()
     for policy in (FLAG, REDACT, FLAG, Policy(output={"pairs": Rule()})):
-        memory.remember("a", "resp_1", policy)
-    assert memory.recall("a", "resp_1").output == {"tags": Rule(Action.REDACT), "pairs": Rule()}
+        memory.remember("resp_1", policy)
+    assert memory.recall("resp_1").output == {"tags": Rule(Action.REDACT), "pairs": Rule()}
     assert memory.used == ENTRY_BYTES + POLICY_BYTES + 2 * RULE_BYTES
 
 
 def test_equal_policies_are_kept_once_and_the_oldest_response_goes_first() -> None:
     memory = PolicyMemory(POLICY_BYTES + RULE_BYTES + 3 * ENTRY_BYTES)
     for number in range(5):
-        memory.remember("a", f"resp_{number}", Policy(output={"tags": Rule(Action.REDACT)}))
-    known = [memory.recall("a", f"resp_{number}") == REDACT for number in range(5)]
+        memory.remember(f"resp_{number}", Policy(output={"tags": Rule(Action.REDACT)}))
+    known = [memory.recall(f"resp_{number}") == REDACT for number in range(5)]
     assert known == [False, False, True, True, True]
     assert memory.used == memory.size
 
@@ -76,7 +72,7 @@ def test_the_bytes_are_not_more_than_was_allowed(kinds: int) -> None:
         memory = PolicyMemory(size)
         for number in range(20_000):
             rules = {f"guard-{number % kinds}-{i}": Rule(Action.BLOCK) for i in range(3)}
-            memory.remember("a", f"resp_{number}", Policy(dict(list(rules.items())[:1]), rules))
+            memory.remember(f"resp_{number}", Policy(dict(list(rules.items())[:1]), rules))
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -85,7 +81,7 @@ def test_the_bytes_are_not_more_than_was_allowed(kinds: int) -> None:
 
 
 def past(route: Route, memory: PolicyMemory, response_id: str | None = None) -> Past:
-    return Past(memory, "secret client", route, response_id)
+    return Past(memory, route, response_id)
 
 
 def made(policy: Policy, response_id: str | None = "resp_1") -> Exchange:
@@ -93,18 +89,13 @@ def made(policy: Policy, response_id: str | None = "resp_1") -> Exchange:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.method + route.tail)
-def test_what_a_route_remembers_and_forgets(route: Route) -> None:
+def test_what_a_route_remembers(route: Route) -> None:
     memory = PolicyMemory()
     of_route = past(route, memory, "resp_1" if "{id}" in route.tail else None)
     of_route.learned(made(REDACT))
     assert len(memory) == ((route.method, route.tail) in {("POST", ""), ("POST", "/compact")})
-    memory.remember("secret client", "resp_1", REDACT)
+    memory.remember("resp_1", REDACT)
     assert of_route.policy() == (REDACT if "{id}" in route.tail else NONE)
-    of_route.answered(404)
-    assert len(memory) == 1
-    of_route.answered(200)
-    assert len(memory) == (route.method != "DELETE")
-    assert "secret client" not in repr(of_route)
 
 
 def test_what_is_not_worth_remembering() -> None:

@@ -9,8 +9,8 @@ import pytest
 from guardproxy.errors import GuardFailed, Uninspectable
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
-from guardproxy.stage import MOST_FINDINGS, StageRun
-from guardproxy.types import Action, OnError, Outcome, PathMark, Rule, Stage, Step, TextPart
+from guardproxy.stage import MOST_FINDINGS, Hit, StageRun
+from guardproxy.types import Action, Match, OnError, Outcome, PathMark, Rule, Stage, Step, TextPart
 from tests.samples import guards
 
 SCANNER = Scanner(guards(), Settings())
@@ -118,6 +118,22 @@ async def test_a_redacted_key_takes_no_name_that_is_there() -> None:
     edits = run.apply(parts, await run.hits(parts, run.guards), document=document)
     assert list(edits.texts.values()) == ["[TAG]_2", "[TAG]_3"]
     assert {f.path for f in run.verdict().findings} == {"/a/[TAG]_2", "/a/[TAG]_3"}
+
+
+async def test_many_keys_that_become_the_same_name() -> None:
+    """Each search for a free name goes on where the last one ended; from the start, this takes hours."""
+    run, _ = stage(tags=Rule(Action.REDACT))
+    many = 20_000
+    odd = {f"[TAG]_{number}": 0 for number in range(2, many, 2)}  # every other name is there already
+    found = [f"TAG-{number:06}" for number in range(many)]
+    document = {"a": {**odd, **dict.fromkeys(found, 1)}}
+    parts = [TextPart(("a", key, PathMark.KEY), key) for key in found]
+    hits = [[Hit("tags", Match(0, len(key), "TAG", validated=True))] for key in found]
+    edits = run.apply(parts, hits, document=document)
+    names = list(edits.texts.values())
+    assert names[:3] == ["[TAG]", "[TAG]_3", "[TAG]_5"]
+    assert len(set(names)) == many
+    assert not odd.keys() & set(names)
 
 
 async def test_too_much_new_text() -> None:
