@@ -394,12 +394,18 @@ def dumps(value: Any) -> str:
     return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", literal)
 
 
-def keys_at(document: Any, path: Path) -> set[str]:
-    """The keys of the object at `path` of a parsed document; none where there is no object."""
+def keys_at(document: Any, path: Path, parsed: dict[Path, Any]) -> set[str]:
+    """The keys of the object at `path` of a parsed document; none where there is no object.
+
+    `parsed` keeps the values of strings that hold JSON from one call to the next.
+    """
     value = document
-    for step in path:
+    for depth, step in enumerate(path):
         if step is PathMark.PARSED:
-            value = parse(value)
+            place = path[:depth]
+            if place not in parsed:
+                parsed[place] = parse(value)
+            value = parsed[place]
         elif isinstance(value, dict | list) and not isinstance(step, PathMark):
             value = value[step]  # type: ignore[index]
         else:

@@ -272,6 +272,7 @@ class StageRun:
         """
         edits = Edits()
         names: dict[Path, _Names] = {}
+        parsed: dict[Path, Any] = {}
         for part, of_part in zip(parts, hits, strict=True):
             if not of_part:
                 continue
@@ -281,7 +282,7 @@ class StageRun:
             if part.path[-1:] == (PathMark.KEY,):
                 parent = part.path[:-2]
                 if parent not in names:
-                    names[parent] = _Names(keys_at(document, parent))
+                    names[parent] = _Names(keys_at(document, parent, parsed))
                 new += self._found_key(path, part.text, of_part, new if ranges else None, names[parent])
                 path += PathMark.KEY.value
             if ranges:

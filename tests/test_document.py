@@ -370,4 +370,4 @@ def test_paths_for_people() -> None:
     ],
 )
 def test_keys_at(path: Any, keys: set[str]) -> None:
-    assert keys_at({"a": {"b": '{"d": 1}', "c": [1]}}, path) == keys
+    assert keys_at({"a": {"b": '{"d": 1}', "c": [1]}}, path, {}) == keys

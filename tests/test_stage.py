@@ -1,5 +1,6 @@
 """One stage at work: failures, shadows, findings and steps."""
 
+import json
 from collections import Counter
 from contextlib import contextmanager
 from typing import Any
@@ -199,3 +200,14 @@ async def test_thousands_of_short_neighbours_take_their_time_once() -> None:
     run, _ = stage(Stage.INPUT, tags=Rule(Action.REDACT))
     parts = [TextPart(("input", 0, "content", i, "text"), "x") for i in range(50_000)]
     assert not any(await run.hits(parts, run.guards, joined=True))
+
+
+async def test_arguments_with_thousands_of_objects_are_parsed_once() -> None:
+    """Parsed anew for each object, this takes many minutes."""
+    run, _ = stage(tags=Rule(Action.REDACT))
+    inside = json.dumps([{f"TAG-{number:06}": 1} for number in range(20_000)])
+    document = {"arguments": inside}
+    keys = [(number, f"TAG-{number:06}") for number in range(20_000)]
+    parts = [TextPart(("arguments", PathMark.PARSED, *key, PathMark.KEY), key[1]) for key in keys]
+    hits = [[Hit("tags", Match(0, 10, "TAG"))] for _ in keys]
+    assert set(run.apply(parts, hits, document=document).texts.values()) == {"[TAG]"}
