@@ -42,7 +42,7 @@ _UNSEEN = f"[{INVISIBLE.pattern[1:-1]}{MARKS.pattern[1:-2]}]"
 _FLOOD = re.compile(f"(?<={_UNSEEN}{{64}}){_UNSEEN}+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]|&[#A-Za-z]|\\[uxnrtbf\"'/\\]")
-_HIDING = re.compile("[^\t\n\r -~]|[%\\\\;]")  # what may stand for a packing character, or ends its escape
+_HIDING = re.compile("[^\t\n\r -~]|[%\\\\;}]")  # what may stand for a packing character, or ends its escape
 DEPTH = 3  # decodings inside of each other
 # A character of a reading may take eight of a packing text (hex in hex in hex).
 _WIDEST = 8

@@ -105,6 +105,9 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "zero width in hex of hex": lambda v: "\u200b".join(v.encode().hex().encode().hex()),
     "full width hex of hex": lambda v: "".join(chr(ord(c) + 0xFEE0) for c in v.encode().hex().encode().hex()),
     "look-alikes in base64": lambda v: b64(each("\\u{:04x}")(f"see {v}.")).translate({ord("c"): "с"}),
+    "hex whose first digits are escaped": lambda v: (
+        "}\\u{34}\\u{34}" + each("\\\\u{:04x}")(v).encode().hex()[2:]
+    ),
     "json web token": lambda v: "eyJhbGciOiJub25lIn0." + b64('{"sub":"' + v + '"}').rstrip("=") + ".",
 }
 
