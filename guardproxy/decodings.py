@@ -166,11 +166,13 @@ _ON = re.compile(r"[A-Za-z0-9+/_-]*(?:(?<=[A-Za-z0-9+/_-]{40})\r?\n[ \t]{0,8}[A-
 
 def packing_end(text: str, position: int) -> int:
     """The first position from `position` on at which no packing goes on, however it is escaped."""
-    found = _NO_PACKING.search(text, position)
-    return found.start() if found else len(text)
+    found = _PACKING.match(text, len(text[:position].rstrip(" \t\r\n")))  # it may be within a wrap
+    assert found
+    return found.end()
 
 
-_NO_PACKING = re.compile(r"[^A-Za-z0-9+/_=%&#;\\\r\n-]")
+_LINE = r"[A-Za-z0-9+/_%&#;\\-]"
+_PACKING = re.compile(rf"(?:{_LINE}+|=+|(?<={_LINE}{{40}})\r?\n[ \t]{{0,8}}(?={_LINE}|\Z))*+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from guardproxy.decodings import (
     escapes,
     may_be_apart,
     packed,
+    packing_end,
     run_end,
     run_start,
     set_apart,
@@ -46,7 +47,7 @@ _HIDING = re.compile("[^\t\n\r -~]|[%\\\\;}]")  # what may stand for a packing c
 DEPTH = 3  # decodings inside of each other
 # A character of a reading may take eight of a packing text (hex in hex in hex).
 _WIDEST = 8
-_SLACK = 48  # characters of an escape that a slice's beginning may have cut
+SLACK = 48  # characters of an escape that a slice's beginning may have cut
 
 Span = Callable[[int], tuple[int, int]]
 
@@ -246,7 +247,7 @@ def _least(text: str) -> int:
     return least
 
 
-def _is_odd(text: str) -> bool:
+def may_differ(text: str) -> bool:
     """Whether a reading of `text` may have fewer characters than it has."""
     return bool(not text.isascii() or _CONTROL.search(text) or _ESCAPED.search(text) or may_be_apart(text))
 
@@ -258,12 +259,12 @@ def back_from(text: str, position: int, count: int) -> int:
     """
     position = complete(text, position)
     start = max(0, position - count)
-    odd = start and _is_odd(text[start:position])
+    odd = start and may_differ(text[start:position])
     if odd:
-        needed = count + (_SLACK if _ESCAPED.search(text, start, position) else 0)
+        needed = count + (SLACK if _ESCAPED.search(text, start, position) else 0)
         while start and (have := _least(text[start:position])) < needed:
             start = max(0, start - max(needed - have, (position - start) // 2))
-    most = _WIDEST * (count + _SLACK)
+    most = _WIDEST * (count + SLACK)
     run = run_start(text, position, most)
     start = min(start, run)
     # A run of packing characters may go on before what only looks like its beginning.
@@ -289,18 +290,29 @@ def _hidden_run(text: str, position: int, most: int) -> int:
                 starts.append(low + (reading.span or _same)(run)[0])
         begin = min(starts, default=position)
         # A run that begins where the window does may go on before it.
-        if begin > low + _SLACK or low == 0 or width > _WIDEST * most:
+        if begin > low + SLACK or low == 0 or width > _WIDEST * most:
             return begin
         width *= 4
+
+
+def packed_to(text: str, position: int) -> int:
+    """Up to where base64 or hex goes on in a reading of `text` that is so from `position` on."""
+    end = packing_end(text, position)
+    for reading in _along(text):
+        span = reading.span or _same
+        first = next((i for i in range(len(reading.text)) if span(i)[0] >= position), len(reading.text))
+        last = packing_end(reading.text, first)
+        end = max(end, span(last - 1)[1] if last > first else 0)
+    return end
 
 
 def on_from(text: str, position: int, count: int) -> int:
     """The position that has `count` characters of every reading between `position` and itself, or the end."""
     end = min(len(text), position + count)
-    most = _WIDEST * (count + _SLACK)
-    if end < len(text) and _is_odd(text[position:end]):
-        hidden = _hidden_run(text, position, _SLACK) < position
-        needed = most if hidden else count + _SLACK
+    most = _WIDEST * (count + SLACK)
+    if end < len(text) and may_differ(text[position:end]):
+        hidden = _hidden_run(text, position, SLACK) < position
+        needed = most if hidden else count + SLACK
         while end < len(text) and (have := _least(text[position:end])) < needed:
             end = min(len(text), end + max(needed - have, (end - position) // 2))
     return max(end, run_end(text, position, most))

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from guardproxy import Guard
 from guardproxy.channels import FlowingText
@@ -179,20 +181,95 @@ async def test_no_chunking_lets_it_slip_past(scanner: Scanner, spelling: str) ->
             assert all(redacted.startswith(part) for part in left)
 
 
-def test_a_private_key_in_base64_of_any_length_is_swallowed(scanner: Scanner) -> None:
-    body = "\n".join("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7" for _ in range(60))
-    begin, end = "-----BEGIN " + "PRIVATE KEY-----", "-----END " + "PRIVATE KEY-----"
-    text = "data: " + b64("\n".join((begin, body, end, ""))) + " done"
+def spelled(value: str, inner: str, outer: str) -> str:
+    """`value` in one spelling, or in two if it does not get too long."""
+    once = SPELLINGS[inner](value)
+    return (SPELLINGS[outer](once) if len(once) < 400 else once)[:1500]
 
-    async def check() -> None:
-        redacted = await whole(scanner, text)
-        assert redacted.startswith("data: [PRIVATE_KEY]")
-        assert redacted.endswith(" done")
-        assert len(redacted) < 40
-        for cuts in (list(range(7, len(text), 7)), list(range(100, len(text), 100))):
-            assert (await streamed(scanner, text, cuts))[-1] == redacted
 
-    asyncio.run(check())
+NOISE = [
+    "word ",
+    "x",
+    "\n",
+    " ",
+    "=",
+    "/",
+    "-",
+    "%",
+    "&#",
+    "\\",
+    "с",
+    "\u200b",
+    "zz",
+    "1 ",
+    "4111 ",
+    ".",
+    "\\u{47}",
+]
+SPELLED = st.builds(
+    spelled, st.sampled_from(list(VALUES.values())), *[st.sampled_from(list(SPELLINGS))] * 2
+).flatmap(
+    lambda text: (
+        st.tuples(st.integers(0, len(text)), st.integers(0, len(text))).map(
+            lambda cut: text[slice(*sorted(cut))] or text
+        )
+        | st.just(text)
+    )
+)
+COMPOSED = st.lists(
+    SPELLED | st.sampled_from([*NOISE, "Some sentence here. "]) | st.integers(1, 300).map("a".__mul__),
+    min_size=1,
+    max_size=5,
+).map("".join)
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(text=COMPOSED, step=st.integers(1, 60))
+def test_texts_of_spellings_are_streamed_as_they_are_read(scanner: Scanner, text: str, step: int) -> None:
+    redacted = asyncio.run(whole(scanner, text))
+    for size in {step, 1} if len(text) < 500 else {step, 7}:
+        left = asyncio.run(streamed(scanner, text, list(range(size, len(text), size))))
+        assert left[-1] == redacted
+        assert all(redacted.startswith(part) for part in left)
+
+
+LINES = "\n".join("".join(random.Random(i).choices("ABCDEFGHabcdefgh0123456789+/", k=64)) for i in range(290))
+LONG = {
+    "private key": f"-----BEGIN {'PRIVATE KEY'}-----\n{LINES}\n-----END {'PRIVATE KEY'}-----",
+    "json web token": "eyJhbGciOiJub25lIn0." + LINES.translate({ord("\n"): "", ord("+"): "-", ord("/"): "_"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "spelling",
+    ["plain", "zero width", "spaced", "json twice", "javascript", "html decimal", "url", "base64", "hex",
+     "base64, wrapped", "url of base64, all", "full width hex of hex", "look-alikes in base64"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", LONG)
+async def test_what_is_too_long_to_be_seen_as_one_is_swallowed(
+    scanner: Scanner, value: str, spelling: str
+) -> None:
+    text = PHRASE.format(SPELLINGS[spelling](LONG[value])) + " My card: 4111 1111 1111 1111 ok"
+    redacted = await whole(scanner, text)
+    assert redacted.endswith(
+        "] for later. My card: [CREDIT_CARD] ok".removeprefix("]" if "wrapped" in spelling else "")
+    )
+    assert len(redacted) < 220  # of wrapped base64, two lines before it stay
+    left = await streamed(scanner, text, list(range(997, len(text), 997)))
+    assert left[-1] == redacted
+    assert all(redacted.startswith(part) for part in left)
+
+
+async def test_an_open_match_goes_on_behind_an_escape_that_was_cut(scanner: Scanner) -> None:
+    token = SPELLINGS["json web token"](SPELLINGS["base64 of two encodings"](VALUES["card"]))
+    text = "Some sentence here. " + token + SPELLINGS["javascript"](VALUES["iban"])
+    redacted = await whole(scanner, text)
+    assert redacted == "Some sentence here. [JSON_WEB_TOKEN]"
+    for step in (1, 7, 36):
+        left = await streamed(scanner, text, list(range(step, len(text), step)))
+        assert left[-1] == redacted
+        assert all(redacted.startswith(part) for part in left)
 
 
 @pytest.mark.parametrize("dash", ["&#45;", "\\u002d", "\u2010"])

@@ -5,10 +5,16 @@ from collections.abc import Iterator, Sequence
 
 from guardproxy import Detector, Match
 
-_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----")
-_END = re.compile(r"-----END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----")
-# Base64, the header lines of old PEM and PGP, and line ends that are written as an escape or in a list.
-_BODY = re.compile(r"[A-Za-z0-9+/=:.,() \s\\\"'-]*")
+_BEGIN = re.compile(r"-----BEGIN ?[A-Z0-9 ]{0,32}PRIVATE ?KEY(?: ?BLOCK)?-----")
+_END = re.compile(r"-----END ?[A-Z0-9 ]{0,32}PRIVATE ?KEY(?: ?BLOCK)?-----")
+# The header lines of old PEM and PGP; then base64, in lines that may be joined by anything a language
+# writes there (an escape, quotes, a comma). Blanks alone join long pieces: a short word behind one is prose.
+_ESCAPE = r"\\[nr\\\s\"']"
+_EOL = rf"[ \t]{{0,8}}(?:[\r\n\"',]|{_ESCAPE})(?:[\s\"',+.>#*|();=]|{_ESCAPE}|-(?=[ \t])){{0,24}}"
+_HEADERS = rf"(?:{_EOL}[A-Za-z-]{{2,20}}: [^\n\\]{{0,120}})*"
+_PIECE = r"(?:[A-Za-z0-9+/=]|\\/)"
+_BLANKS = rf"(?<=[A-Za-z0-9+/=]{{16}})[ \t]{{1,8}}(?={_PIECE}{{16}}|{_PIECE}*\Z)|[ \t]+(?=-|\Z)"
+_BODY = re.compile(rf"{_HEADERS}(?:{_PIECE}+|{_EOL}|{_BLANKS})*+")
 LEAST = 40  # characters behind the BEGIN line; a sentence that only names it has none
 
 
@@ -21,21 +27,19 @@ class PrivateKeys(Detector):
 
     def scan(self, texts: Sequence[str]) -> list[list[Match]]:
         """The private keys in each text."""
-        return [list(_matches(text)) if "PRIVATE KEY" in text else [] for text in texts]
+        return [list(_matches(text)) if "PRIVATE" in text else [] for text in texts]
 
 
 def _matches(text: str) -> Iterator[Match]:
     for begin in _BEGIN.finditer(text):
-        start = begin.end()
-        dashes = text.find("-----", start)
-        limit = len(text) if dashes < 0 else dashes
-        body = _BODY.match(text, start, limit)
-        stop = body.end() if body else start
+        body = _BODY.match(text, begin.end())
+        stop = body.end() if body else begin.end()
         closing = _END.match(text, stop)
         end = closing.end() if closing else stop
-        # What follows may still be the END line, or more of the body.
-        is_open = not closing and (stop == len(text) or (stop == dashes and len(text) - stop < 64))
+        # What follows may still be more of the body, or the END line.
+        rest = text[stop : stop + 64]
+        is_open = not closing and len(rest) < 64 and ("-----END".startswith(rest) or rest[:8] == "-----END")
         if is_open:
             end = len(text)
-        if is_open or stop - start >= LEAST:
+        if is_open or stop - begin.end() >= LEAST:
             yield Match(begin.start(), end, "PRIVATE_KEY", 1.0, validated=True, open=is_open)

@@ -133,7 +133,7 @@ def pem(lines: int = 6, kind: str = "") -> str:
 
 
 @pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "])
-@pytest.mark.parametrize("around", ["{}", "here: {} and more", '{{"key": "{}"}}'])
+@pytest.mark.parametrize("around", ["{}", "here: {} and more", '{{"key": "{}"}}', "> {}"])
 def test_private_keys(kind: str, around: str) -> None:
     text = around.format(pem(kind=kind))
     if "{" in around[0:2] and around != "{}":
@@ -142,6 +142,12 @@ def test_private_keys(kind: str, around: str) -> None:
     assert text[found.start : found.end].startswith("-----BEGIN")
     assert text[found.start : found.end].endswith("-----")
     assert not found.open
+
+
+def test_prose_behind_a_private_key_that_was_cut_is_none_of_it() -> None:
+    text = pem()[:200] + "\n\nI hope that helps. Please tell me, if there is more to do: I am here."
+    (found,) = DETECTORS[2].scan([text])[0]
+    assert text[found.end :].startswith(" hope that helps")
 
 
 def test_an_unfinished_private_key_is_open_up_to_its_end() -> None:

@@ -1,0 +1,316 @@
+"""A detector's way through a text that arrives piece by piece: which of its matches are certain.
+
+Streams go this way, and whole texts do where a match is longer than a detector's reach: so it ends
+in both where it ends in the other.
+"""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from guardproxy.blocks import MARGIN, Block, next_cut
+from guardproxy.readings import (
+    SLACK,
+    Reading,
+    back_from,
+    clean,
+    may_differ,
+    on_from,
+    packed_to,
+    plain,
+    readings,
+)
+from guardproxy.scanning import DetectorRef, Meter, Scanner
+from guardproxy.types import Match
+
+LONGEST_OPEN = 16 * 1024  # characters of a match that are seen as one
+ENDLESS = 1 << 62
+
+
+class Tail:
+    """The part of an arriving text that is still needed; positions are those of the whole text."""
+
+    def __init__(self, start: int = 0) -> None:
+        self.text = ""
+        self.start = start
+        self._read: tuple[int, int, list[Reading]] = (-1, -1, [])
+        self._back: dict[tuple[int, int], int] = {}
+
+    @property
+    def end(self) -> int:
+        """The length of the text so far."""
+        return self.start + len(self.text)
+
+    def piece(self, start: int, end: int) -> str:
+        """The characters [start, end)."""
+        return self.text[max(0, start - self.start) : max(0, end - self.start)]
+
+    def readings(self, start: int) -> list[Reading]:
+        """The readings of the characters from `start` on; the same for all lanes that ask for the same."""
+        if self._read[:2] != (start, self.end):
+            self._read = (start, self.end, readings(clean(self.piece(start, self.end))))
+        return self._read[2]
+
+    def rest(self) -> None:
+        """Keep no readings until more text comes: there may be thousands of streams that wait."""
+        self._read = (-1, -1, [])
+        self._back.clear()
+
+    def back(self, position: int, count: int) -> int:
+        """`count` visible characters before `position`; all lanes ask for the same."""
+        if (position, count) not in self._back:
+            self._back[position, count] = back_from(self.text, position - self.start, count) + self.start
+        return self._back[position, count]
+
+    def drop(self, position: int) -> None:
+        """Forget what is before `position`."""
+        if position > self.start:
+            self.text = self.text[position - self.start :]
+            self.start = position
+
+
+class Lane(abc.ABC):
+    """One detector's way through an arriving text."""
+
+    def __init__(self, scanner: Scanner, ref: DetectorRef, meter: Meter | None) -> None:
+        self._scanner = scanner
+        self._ref = ref
+        self._meter = meter
+        self.known = 0  # all matches that start before this are found
+
+    @abc.abstractmethod
+    async def advance(self, tail: Tail, final: bool) -> list[Match]:
+        """The matches that have become certain; one that ends at `ENDLESS` comes again when it has closed."""
+
+    @property
+    @abc.abstractmethod
+    def needs(self) -> int:
+        """The first position that this lane must see again."""
+
+    async def _seen(self, read: Sequence[Sequence[Reading]]) -> list[list[Match]]:
+        return await seen(self._scanner, self._ref, read, self._meter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Swallowed:
+    """A match that is too long to be seen as one: its action holds until it closes."""
+
+    match: Match
+    packed: bool  # it was unpacked from base64 or hex, and ends where its packing does
+    openings: tuple[str, ...]  # its first characters, in each of the readings that show it
+
+
+class LocalLane(Lane):
+    """A detector with a reach, from `start` on; its text is seen from `first` on.
+
+    A match no longer than the reach is certain once `reach` characters have come behind its start, a
+    longer one once they have come behind its end: what goes on with it may be an escape that was cut.
+    """
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        ref: DetectorRef,
+        reach: int,
+        meter: Meter | None,
+        start: int = 0,
+        first: int = 0,
+    ) -> None:
+        super().__init__(scanner, ref, meter)
+        self.reach = reach
+        self.known = start
+        self._needs = first
+        # Scanning for each single character would cost more than holding a few more of them.
+        self._step = max(8, self.reach // 4)
+        self._next = 0
+        self._swallowed: _Swallowed | None = None
+
+    @property
+    def needs(self) -> int:
+        """The left context of what is not known yet."""
+        return self._needs
+
+    async def advance(self, tail: Tail, final: bool) -> list[Match]:
+        """Scan what arrived, once enough has."""
+        if tail.end < self._next and not final:
+            return []
+        if self._swallowed:
+            return await self._swallow(self._swallowed, tail, final)
+        end = tail.end if final else tail.back(tail.end, self.reach)
+        if end <= self.known and not final:
+            # To look again at each event at what is held for long would take time without bound.
+            held = tail.end - self.known
+            self._next = max(self.known + self.reach + self._step, tail.end + held // 8)
+            return []
+        first = self._needs
+        (matches,) = await self._seen([tail.readings(first)])
+        found = [shifted(match, first) for match in matches]
+        certain = self._distinct(
+            tail, [m for m in found if self.known <= m.start and (m.start < end or final)]
+        )
+        growing = [] if final else [m for m in certain if goes_on(m, end, self.reach)]
+        if growing:
+            return await self._grow(tail, min(growing, key=lambda m: m.start), certain)
+        self.known = end
+        self._needs = tail.back(end, self.reach)
+        self._next = tail.end + self._step
+        return [replace(match, open=False) if match.open else match for match in certain]
+
+    def _distinct(self, tail: Tail, matches: list[Match]) -> list[Match]:
+        """Without what lies in a match that a stream would have swallowed."""
+        for long in (m for m in matches if m.end - m.start >= LONGEST_OPEN):
+            last = tail.back(long.end, self.reach)
+            matches = [m for m in matches if m.start <= long.start or m.start >= last]
+        return matches
+
+    async def _grow(self, tail: Tail, growing: Match, certain: list[Match]) -> list[Match]:
+        """A match that may go on: wait for more of it, or when it is too long, apply the action now."""
+        self.known = growing.start
+        self._needs = tail.back(growing.start, self.reach)
+        before = [m for m in certain if m.start < growing.start]
+        if growing.end - growing.start < LONGEST_OPEN:
+            self._next = tail.end + max(self._step, (tail.end - growing.start) // 4)
+            return before
+        self._swallowed = await self._swallowing(tail, growing)
+        self._look_back(tail)
+        return [*before, self._swallowed.match]
+
+    async def _swallowing(self, tail: Tail, growing: Match) -> _Swallowed:
+        match = replace(growing, end=ENDLESS, open=True)
+        text = clean(tail.piece(growing.start, tail.end))
+        unpacked = [reading for reading in readings(text) if not reading.packed]
+        (found,) = await self._seen([unpacked])
+        if all(m.start for m in found if m.category == match.category):
+            return _Swallowed(match, True, ())
+        forms = [form for form in readings(text[: on_from(text, 0, self.reach)]) if not form.packed]
+        results = await self._scanner.scan(self._ref, [form.text for form in forms], self._meter)
+        openings = {
+            form.text[m.start : m.start + self.reach]: None
+            for form, matches in zip(forms, results, strict=True)
+            for m in matches
+            if m.category == match.category and form.back(m).start == 0
+        }
+        return _Swallowed(match, False, tuple(openings))
+
+    def _look_back(self, tail: Tail) -> None:
+        """What has come is swallowed, but for its last characters: they will tell whether it goes on."""
+        self.known = tail.back(tail.end, self.reach)
+        self._needs = tail.back(tail.back(self.known, self.reach), self.reach)
+        self._next = tail.end + self.reach
+
+    async def _swallow(self, swallowed: _Swallowed, tail: Tail, final: bool) -> list[Match]:
+        """Does the match close in what arrived?"""
+        close = await self._reached(swallowed, tail)
+        more = close > tail.back(tail.end, self.reach)
+        if more and not final:
+            self._look_back(tail)
+            return []
+        self._swallowed = None
+        # What begins in its last characters may go on behind it.
+        self.known = max(swallowed.match.start, tail.back(close, self.reach))
+        self._needs = tail.back(self.known, self.reach)
+        self._next = 0
+        closed = replace(swallowed.match, end=close, open=False)
+        return [closed, *await self.advance(tail, final)]
+
+    async def _reached(self, swallowed: _Swallowed, tail: Tail) -> int:
+        """How far the match goes, by its opening and the text from `needs` on."""
+        latest = clean(tail.piece(self._needs, tail.end))
+        if swallowed.packed:
+            return self._needs + packed_to(latest, self.known - self._needs)
+        cut = SLACK if may_differ(latest) else 0  # it may begin within an escape
+        joined = [
+            (opening, form)
+            for form in readings(latest)
+            if not form.packed and len(form.text) > cut
+            for opening in swallowed.openings
+        ]
+        texts = [opening + form.text[cut:] for opening, form in joined]
+        results = await self._scanner.scan(self._ref, texts, self._meter)
+        # Without an opening that a detector knows again, nothing tells: then all that comes belongs to it.
+        close = 0 if swallowed.openings else len(latest)
+        for (opening, form), matches in zip(joined, results, strict=True):
+            for match in matches:
+                end = match.end - len(opening) + cut
+                if match.start == 0 and match.category == swallowed.match.category and end > cut:
+                    close = max(close, form.back(replace(match, start=cut, end=end)).end)
+        return self._needs + close
+
+
+class BlockLane(Lane):
+    """A detector that sees blocks."""
+
+    def __init__(self, scanner: Scanner, ref: DetectorRef, meter: Meter | None) -> None:
+        super().__init__(scanner, ref, meter)
+        self._cut = 0
+        self._unowned: list[Match] = []
+
+    @property
+    def needs(self) -> int:
+        """Where the next block is seen from."""
+        return Block(self._cut, self._cut, last=False).seen
+
+    async def advance(self, tail: Tail, final: bool) -> list[Match]:
+        """Scan the blocks that are complete."""
+        ready: list[Block] = []
+        cut = self._cut
+        while (new := next_cut(tail.text, cut - tail.start)) is not None:
+            new += tail.start
+            ready.append(Block(cut, new, last=False))
+            cut = new
+        if final and cut < tail.end:
+            ready.append(Block(cut, tail.end, last=True))
+            cut = tail.end
+        if not ready and not final:
+            return []
+        read = [plain(clean(tail.piece(block.seen, block.end))) for block in ready]
+        results = await self._seen(read) if read else []
+        certain: list[Match] = []
+        for block, matches in zip(ready, results, strict=True):
+            certain += block.own(matches)
+            every = Block(block.start, block.end, last=True).own(matches)
+            self._unowned = [m for m in every if m.start >= block.end - MARGIN and m not in certain]
+        if final and not (ready and ready[-1].last):
+            certain += self._unowned  # the text ended right at a cut: its last block owns them after all
+        self._cut = cut
+        self.known = tail.end if final else cut - MARGIN
+        return certain
+
+
+def goes_on(match: Match, end: int, reach: int) -> bool:
+    """Whether `match` may be longer than what is seen of it, when matches are certain up to `end`."""
+    return match.end > end and (match.open or match.end - match.start > reach)
+
+
+def shifted(match: Match, offset: int) -> Match:
+    """`match` with its offsets moved."""
+    if not offset:
+        return match
+    return Match(
+        match.start + offset,
+        match.end + offset,
+        match.category,
+        match.score,
+        match.validated,
+        match.open,
+    )
+
+
+async def seen(
+    scanner: Scanner, ref: DetectorRef, read: Sequence[Sequence[Reading]], meter: Meter | None = None
+) -> list[list[Match]]:
+    """The matches in each slice, by its readings; of a derived reading only the validated ones."""
+    texts = [reading.text for of_slice in read for reading in of_slice]
+    results = iter(await scanner.scan(ref, texts, meter))
+    found: list[list[Match]] = []
+    for of_slice in read:
+        matches = next(results)
+        if len(of_slice) > 1:
+            every = dict.fromkeys(matches)
+            for reading in of_slice[1:]:
+                every |= dict.fromkeys(
+                    reading.back(m) for m in next(results) if m.validated or not reading.derived
+                )
+            matches = list(every)
+        found.append(matches)
+    return found
