@@ -16,7 +16,15 @@ from guardproxy.types import Path, TextPart, pointer
 OWN = "opper:"  # the type of items that are ours, never the upstream's
 # The type as it stands, or with an escaped letter, which no serialiser writes of its own accord.
 _MAYBE_OWN = re.compile(rb"opper:|\\u00(?:6[Ff]|70|65|72|3[Aa])")
-_NOT_ECHOED = ("input", "messages")
+# What the API repeats of a request in the response. Nothing else may be left unjudged there: a client could
+# forward the text that it wants to get, as an `output` or an `error` that the upstream passes over.
+_ECHOED = frozenset(
+    (
+        *("background", "context_management", "conversation", "include", "instructions", "metadata", "model"),
+        *("previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning"),
+        *("safety_identifier", "service_tier", "text", "tool_choice", "tools", "truncation", "user"),
+    )
+)
 
 
 class Forwarded(NamedTuple):
@@ -88,9 +96,7 @@ async def inspect(
             new = await asyncio.to_thread(edits.apply, read.text) if large else edits.apply(read.text)
             texts = edits.texts
     observe({k: v for k, v in read.document.items() if (k,) not in found})
-    echoes = {
-        p.path: texts.get(p.path, p.text) for p in parts if needed and p.path and p.path[0] not in _NOT_ECHOED
-    }
+    echoes = {p.path: texts.get(p.path, p.text) for p in parts if needed and p.path and p.path[0] in _ECHOED}
     changed = read.changed or new is not read.text
     return Forwarded(new.encode() if changed else body, echoes, changed)
 

@@ -262,9 +262,7 @@ class GuardedStream:
 
     async def _hide(self, parts: Iterable[TextPart], place: Callable[[Path], Path]) -> None:
         """Look at echoed keys too: they are not judged, but paths go through them."""
-        keys = [
-            p for p in parts if p.path[-1:] == (PathMark.KEY,) and self._echoes.get(place(p.path)) == p.text
-        ]
+        keys = [p for p in parts if p.path[-1:] == (PathMark.KEY,) and self._echoed(p)]
         if not keys:
             return
 
@@ -279,11 +277,16 @@ class GuardedStream:
 
     def _known(self, part: TextPart, place: Path) -> bool:
         if part.structural:
-            return part.text in self._clean or self._echoes.get(place) == part.text
+            return part.text in self._clean or self._echoed(part)
         if place not in self._counted:
             self._counted.add(place)
             self._run.count([part], {})
-        return self._echoes.get(place) == part.text
+        return self._echoed(part)
+
+    def _echoed(self, part: TextPart) -> bool:
+        """Whether the response repeats it; what an event says beside the response is no echo."""
+        head, *rest = part.path
+        return head == "response" and self._echoes.get(tuple(rest)) == part.text
 
     def _watch(self, parts: list[TextPart], place: Callable[[Path], Path], document: Any = None) -> None:
         for guards, tasks in ((self._flagging, self._tasks), (self._shadowing, self._shadow_tasks)):

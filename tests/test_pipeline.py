@@ -292,6 +292,25 @@ async def test_echoes_are_not_judged_again() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ({"output": [{"content": [{"text": "TAG-1234"}]}]}, whole(message("TAG-1234"))),
+        ({"output_text": "TAG-1234"}, whole(output_text="TAG-1234")),
+        ({"error": {"message": "TAG-1234"}}, whole(status=400, error={"message": "TAG-1234"})),
+        ({"output": [{"content": [{"text": "TAG-1234"}]}]}, streaming(sse(text_events("TAG-1234")[-1:]))),
+        ({"user": "TAG-1234"}, streaming(sse([{"type": "vendor.note", "user": "TAG-1234"}]))),
+    ],
+    ids=["output", "output_text", "error", "stream", "event"],
+)
+@pytest.mark.parametrize("action", ["block", "redact"])
+async def test_a_client_makes_no_echo_of_what_it_wants_to_get(asked: Any, answer: Any, action: str) -> None:
+    async with proxy(answer) as client:
+        got = await client.post({"input": "hi", **asked}, {"x-opper-guard-output": f"tags={action}"})
+        assert client.recorder.exchanges[0].verdicts[Stage.OUTPUT].findings
+    assert b"TAG-1234" not in got.body
+
+
+@pytest.mark.parametrize(
     ("body", "code"),
     [
         (b'{"input":', "uninspectable"),
