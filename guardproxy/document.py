@@ -15,8 +15,6 @@ from guardproxy.types import Path, PathMark, TextPart
 MAX_DEPTH = 500
 LARGE = 128 * 1024  # characters; whoever parses more on the event loop holds up everybody else
 LONG_NUMBER = 7  # digits; a shorter number is no card, phone or id
-# Ids, and bytes in base64: what an opaque place may hold. Anything else there is a text.
-_SEALED = re.compile(r"[A-Za-z0-9._:/@+=\s-]*")
 _JSON = re.compile(r"\s*[\[{]")
 _HEAD = "head"  # the step to what a data: URL says about itself
 
@@ -151,7 +149,7 @@ class _Walker:
                 self.parts.append(TextPart(path, str(value), isinstance(place, Name) or not integer))
         elif not value:
             return None
-        elif isinstance(place, Opaque) and _SEALED.fullmatch(value) and not embedded.has_words(value):
+        elif isinstance(place, Opaque) and place.form.fullmatch(value) and not embedded.has_words(value):
             if place.reason:
                 self.skip(place.reason)
                 self.name(value, path)

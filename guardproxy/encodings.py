@@ -1,11 +1,20 @@
-"""Undo a body's content encoding, within a limit. Pure."""
+"""Undo a body's content encoding, within a limit; know whether it reads as UTF-8. Pure."""
 
+import re
 import zlib
 
 from guardproxy.errors import GuardProxyError
 
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 ENCODINGS = "gzip, deflate"
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+# In these, what is valid UTF-8 reads the same as far as it is ASCII.
+_LIKE_UTF8 = frozenset(("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252"))
+
+
+def is_like_utf8(content_type: str) -> bool:
+    """Whether who goes by the charsets of `content_type` reads ASCII in UTF-8 as what it is."""
+    return all(charset.lower() in _LIKE_UTF8 for charset in _CHARSET.findall(content_type))
 
 
 class Decoder:

@@ -6,9 +6,10 @@ from typing import Protocol
 from urllib.parse import parse_qsl
 
 from guardproxy.document import dumps
-from guardproxy.errors import InvalidRequest
+from guardproxy.encodings import is_like_utf8
+from guardproxy.errors import InvalidRequest, UnsupportedMedia, UpstreamError
 from guardproxy.exchange import Exchange
-from guardproxy.headers import Raw
+from guardproxy.headers import Raw, lower_headers
 from guardproxy.policy import REPORT_HEADER
 from guardproxy.profiles import Profile
 from guardproxy.report import Form, Reporter
@@ -136,6 +137,29 @@ def check_query(query: bytes) -> None:
                 f"{', '.join(sorted(QUERY_NAMES))}, and its values are names.",
                 code="uninspectable",
             )
+
+
+def check_charset(headers: Mapping[str, str]) -> None:
+    """Refuse a body that who goes by its charset would read as another text than guards do.
+
+    Raises:
+        UnsupportedMedia: it names a charset in which ASCII is not what it is in UTF-8.
+    """
+    if not is_like_utf8(headers.get("content-type", "")):
+        raise UnsupportedMedia("The request's charset cannot be inspected; send UTF-8.", param="Content-Type")
+
+
+def check_redirect(status: int, headers: Raw) -> None:
+    """Refuse an answer that sends the client elsewhere: it would go there with the request as it was.
+
+    Raises:
+        UpstreamError: a redirect.
+    """
+    if 300 <= status < 400 and "location" in lower_headers(headers):
+        raise UpstreamError(
+            f"The upstream answered with a redirect ({status}), which leads past the guards; "
+            "set 'upstream' to where it leads."
+        )
 
 
 def asks_for_stream(query: bytes) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from guardproxy import document
 from guardproxy.agreement import follow
 from guardproxy.document import LARGE, Edits, Walked, dumps
+from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import Uninspectable, UpstreamError
 from guardproxy.places import delivered
 from guardproxy.report import Reporter
@@ -18,9 +19,6 @@ from guardproxy.types import Path, PathMark, TextPart
 _JSON_TYPE = re.compile(r"[/+-]json\b", re.IGNORECASE)
 _DATA = re.compile(r"\s*[\[{\"]")
 _EVENT = re.compile(r"(?:\A|[\r\n])(?:data|event)(?:[:\r\n]|\Z)")  # a line of a stream that is not called one
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
-# In these, what is valid UTF-8 reads the same as far as it is ASCII.
-_LIKE_UTF8 = frozenset(("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252"))
 
 
 async def inspect(
@@ -91,12 +89,11 @@ def _read(text: str, shape: Shape) -> tuple[Any, Walked]:
 
 
 def _text(run: StageRun, body: bytes, unscannable: Mapping[str, str], content_type: str) -> str | None:
-    charset = _CHARSET.search(content_type)
     try:
         text = document.decode(body)
     except Uninspectable:
         text = "\0"
-    if "\0" in text or (charset is not None and charset[1].lower() not in _LIKE_UTF8):
+    if "\0" in text or not is_like_utf8(content_type):
         _refuse(run, unscannable, "It is not UTF-8.")
         return None
     return text

@@ -9,6 +9,7 @@ from guardproxy import encodings, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_model
 from guardproxy.delivery import Delivery, aside, drain_over, learn, note_error, response_head
 from guardproxy.document import dumps
+from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
     GuardProxyError,
     InternalError,
@@ -26,7 +27,9 @@ from guardproxy.messages import (
     LocalAnswer,
     Reply,
     asks_for_stream,
+    check_charset,
     check_query,
+    check_redirect,
     reporter_of,
 )
 from guardproxy.profiles import Profile
@@ -41,6 +44,8 @@ from guardproxy.types import Guard, Outcome, Policy, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 
 _STREAM = "text/event-stream"
+_PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
+_ENCODED = {b"content-encoding"}
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
 
 
@@ -155,6 +160,7 @@ class Pipeline:
     def _check_query(self, exchange: Exchange, incoming: Incoming, route: Route) -> None:
         if exchange.policy.enforced():
             check_query(incoming.query)
+            check_charset(exchange.headers)
         if route.streams and asks_for_stream(incoming.query):
             if exchange.policy.holds(Stage.OUTPUT):
                 raise NotImplementedYet(
@@ -202,6 +208,8 @@ class Pipeline:
             with self._hooks.step(exchange, attempt):
                 answer = await self._forward(exchange, incoming, attempt, forwarded)
                 try:
+                    if exchange.policy.enforced():
+                        check_redirect(answer.status, answer.headers)
                     await self._output(exchange, step, answer, expected, reporter, reply)
                 finally:
                     await answer.aclose()
@@ -268,9 +276,10 @@ class Pipeline:
         extra = dict(attempt.request_headers)
         if exchange.policy.enforced():
             extra["accept-encoding"] = "identity"
-        headers = self._request_headers(incoming, extra)
-        if forwarded.changed:
-            headers = [pair for pair in headers if pair[0] != b"content-encoding"]
+        gone = (_PARTIAL if exchange.policy.enforced() else set()) | (
+            _ENCODED if forwarded.changed else set()
+        )
+        headers = [pair for pair in self._request_headers(incoming, extra) if pair[0] not in gone]
         try:
             # A GET that came without a body must not leave with a Content-Length.
             body = forwarded.body if forwarded.body or incoming.method == "POST" else None
@@ -303,8 +312,9 @@ class Pipeline:
             return
         async with self._stage(exchange, Stage.OUTPUT, step) as run:
             stream = None
-            types = lower_headers(answer.headers).get("content-type", "").lower().split(",")
-            if any(kind.strip().startswith(_STREAM) for kind in types):  # of two the client takes either
+            types = lower_headers(answer.headers).get("content-type", "").lower()
+            streams = any(kind.strip().startswith(_STREAM) for kind in types.split(","))
+            if streams and is_like_utf8(types):  # of two types the client takes either
 
                 def observe(response: Mapping[str, Any]) -> None:
                     learn(exchange, expected, response)

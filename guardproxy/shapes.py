@@ -21,6 +21,8 @@ GRAMMAR = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 # The API's own vocabulary (`function_call_output`, `response.created`) looks like this, and no key, number
 # or address does: such a name needs no inspection.
 VOCABULARY = re.compile(r"[a-z_.]{1,64}")
+# Bytes in base64, and what else providers seal with.
+SEALED = re.compile(r"[A-Za-z0-9._:/@+=\s-]*")
 
 
 class Mark(enum.Enum):
@@ -42,9 +44,13 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A string that cannot be inspected. `reason` is counted in the receipt; "" is not worth a line."""
+    """A string that cannot be inspected, while it has its form; anything else there is a text.
+
+    `reason` is counted in the receipt; "" is not worth a line.
+    """
 
     reason: str
+    form: re.Pattern[str] = SEALED
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ def _all_types(entries: Mapping[str, Place], *types: str) -> dict[str, Mapping[s
 
 ANNOTATION = Shape({"type": KIND, **_all(ID, "file_id", "container_id")})
 
-FILE_ID = Opaque("file_id")
+FILE_ID = Opaque("file_id", GRAMMAR)
 _BY_ID: dict[str, Place] = {"file_id": FILE_ID, "detail": WORD}
 # What only parts of a known type have is named by their type: elsewhere the same key may be anything.
 PART = Shape(
@@ -200,7 +206,7 @@ REQUEST = Shape(
     {
         **_SHARED,
         "models": LABEL,
-        "previous_response_id": Opaque("previous_response_id"),
+        "previous_response_id": Opaque("previous_response_id", GRAMMAR),
         "input": ITEM,
         "messages": MESSAGE,
     }

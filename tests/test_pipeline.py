@@ -310,6 +310,76 @@ async def test_a_client_makes_no_echo_of_what_it_wants_to_get(asked: Any, answer
     assert b"TAG-1234" not in got.body
 
 
+@pytest.mark.parametrize("policy", [IN, OUT], ids=["input", "output"])
+async def test_a_redirect_leads_nobody_past_the_guards(policy: dict[str, str]) -> None:
+    headers = {"location": "http://upstream.test/v1/elsewhere?TAG-1234"}
+    async with proxy(lambda _: httpx.Response(307, headers=headers)) as client:
+        got = await client.post({"input": "hi"}, policy)
+        plain = await client.post({"input": "hi"})
+    assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")
+    assert "location" not in got.headers
+    assert b"TAG-1234" not in got.body
+    assert (plain.status, plain.headers["location"]) == (307, headers["location"])
+
+
+async def test_a_guarded_answer_is_not_asked_for_in_parts() -> None:
+    asked = {"range": "bytes=0-9, 10-19", "if-range": '"x"'}
+    async with proxy(whole(message("ok"))) as client:
+        await client.post(b"", OUT | asked, path="/v1/responses/resp_1", method="GET")
+        await client.post(b"", asked, path="/v1/responses/resp_1", method="GET")
+    guarded, plain = client.requests
+    assert "range" not in guarded.headers
+    assert "if-range" not in guarded.headers
+    assert plain.headers["range"] == asked["range"]
+
+
+UTF7 = "+AFQAQQBHAC0AMQAyADMANA-"  # TAG-1234 for who is told that it is UTF-7
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        'application/json; charset="utf-7"',
+        "application/json; charset=utf-8, application/json; charset=UTF-7",
+    ],
+)
+@pytest.mark.parametrize("policy", [IN, OUT], ids=["input", "output"])
+async def test_a_request_in_another_charset_is_refused(policy: dict[str, str], kind: str) -> None:
+    async with proxy(whole(message("ok"))) as client:
+        got = await client.post({"input": UTF7}, policy | {"content-type": kind})
+        assert client.requests == []
+        utf8 = await client.post(
+            {"input": "hi"}, policy | {"content-type": "application/json; charset=UTF-8"}
+        )
+    assert (got.status, got.json["error"]["param"]) == (415, "Content-Type")
+    assert utf8.status == 200
+
+
+@pytest.mark.parametrize("action", ["block", "redact"])
+async def test_a_stream_in_another_charset_does_not_pass(action: str) -> None:
+    kind = {"content-type": "text/event-stream; charset=utf-7"}
+    body = sse(text_events(UTF7))
+    async with proxy(lambda _: httpx.Response(200, headers=kind, content=body)) as client:
+        got = await client.post({"input": "hi"}, {"x-opper-guard-output": f"tags={action}"})
+    assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")
+
+
+@pytest.mark.parametrize("value", [f"{'f' * 130}/TAG-1234", "id=TAG-1234"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda value: {"previous_response_id": value},
+        lambda value: {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": value}]}]},
+    ],
+    ids=["previous_response_id", "file_id"],
+)
+async def test_what_is_no_id_is_a_text_where_an_id_belongs(place: Any, value: str) -> None:
+    async with proxy(whole(message("ok"))) as client:
+        got = await client.post({"input": "hi", **place(value)}, {"x-opper-guard-input": "tags=block"})
+        assert client.requests == []
+    assert (got.status, got.json["error"]["code"]) == (400, "guardrail_violation")
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
