@@ -104,6 +104,11 @@ class Located:
         return channel == self.channel
 
 
+def is_known(kind: str) -> bool:
+    """Whether the API has events of this kind, or of this kind but for the last word."""
+    return kind.rpartition(".")[0] in _LISTS
+
+
 def delivered(path: Path, reserved: int) -> Path:
     """A path of the upstream's response in the delivered one, which begins with `reserved` items of ours."""
     if reserved and len(path) > 1 and path[0] == "output" and isinstance(path[1], int):

@@ -8,7 +8,7 @@ from typing import Any
 from guardproxy import document
 from guardproxy.channels import Channel
 from guardproxy.document import Edits, Number
-from guardproxy.places import Located
+from guardproxy.places import Located, is_known
 from guardproxy.shapes import EVENT, FREE, VOCABULARY, Opaque
 from guardproxy.sse import Frame
 from guardproxy.types import Path, PathMark
@@ -104,14 +104,17 @@ def kind_of(frame: Frame, event: Mapping[str, Any]) -> str:
 
 
 def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """The texts of a delta event that join those before them."""
-    if not kind.endswith(".delta") and "delta" not in event:
+    """The texts of a delta event that join those before them.
+
+    A number is one where the API has a text: whoever appends it makes one of it.
+    """
+    if not kind.endswith(".delta") and event.get("delta") is None:
         return []
     found: list[tuple[Path, str]] = []
     for path in _DELTAS:
         (key,) = path
         value = event.get(key)
-        if isinstance(value, str) and not isinstance(value, Number):
+        if isinstance(value, str) and (is_known(kind) or not isinstance(value, Number)):
             if not isinstance(EVENT.by_type.get(kind, {}).get(key), Opaque):
                 found.append((path, value))  # the path itself: thousands may wait
         elif isinstance(value, dict | list):
@@ -120,4 +123,10 @@ def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
                 for part in document.walk(value, FREE).parts
                 if part.path[-1] is not PathMark.KEY and not part.structural
             ]
+    if not found and event.get("delta") is None:  # a dialect of its own: whatever text it has is the delta
+        return [
+            ((key,), value)
+            for key, value in event.items()
+            if key not in EVENT.entries and isinstance(value, str) and not isinstance(value, Number)
+        ]
     return found

@@ -203,6 +203,23 @@ async def test_a_delta_that_is_an_object() -> None:
     assert "".join(e["delta"]["text"] for e in out if e["type"] == "vendor.delta") == "a [TAG] b"
 
 
+@pytest.mark.parametrize(
+    ("kind", "pieces"),
+    [
+        ("response.output_text", [{"delta": "a TAG-"}, {"delta": 12}, {"delta": 34}, {"delta": " b"}]),
+        ("response.output_text", [{"text": "a TAG-"}, {"text": "1234 b"}]),
+        ("vendor", [{"chunk": "a T", "step": 1}, {"chunk": "AG-1234 b", "step": 2}]),
+        ("vendor", [{"delta": None, "text": "a"}, {"delta": None, "text": "b"}]),
+    ],
+)
+async def test_a_delta_is_whatever_a_client_would_append(kind: str, pieces: list[Any]) -> None:
+    run = Run("tags")
+    await run.feed(*({"type": f"{kind}.delta", **piece} for piece in pieces), {"type": f"{kind}.done"})
+    key = next(reversed([k for k in pieces[0] if k != "step"]))
+    got = "".join(str(event.get(key, "")) for event in decoded(b"".join(run.out)))
+    assert got == "".join(str(piece[key]) for piece in pieces).replace("TAG-1234", "[TAG]")
+
+
 async def test_a_text_that_goes_on_after_its_end_fails_closed() -> None:
     run = Run("tags")
     events = text_events("TAG-12", 6)
