@@ -69,7 +69,7 @@ class Delivery:
                 expected.echoes,
                 self._settings.unscannable,
                 reporter,
-                lambda response: learn(exchange, expected, response),
+                lambda response, response_id: learn(exchange, expected, response, response_id),
                 _content_type(answer),
             )
         else:
@@ -115,9 +115,9 @@ class Delivery:
                 await stream.end()
             elif body:
                 facts.of_answer(exchange, bytes(body))
-                expected.learned()
+                expected.learned(exchange.response_id)
                 await outputs.inspect(
-                    run, bytes(body), expected.shape, {}, {}, reporter, lambda _: None, _content_type(answer)
+                    run, bytes(body), expected.shape, {}, {}, reporter, lambda *_: None, _content_type(answer)
                 )
         if stream is not None:
             await stream.settle_shadow()
@@ -249,10 +249,10 @@ def _told(error: BaseException, exchange: Exchange, reply: Reply) -> GuardProxyE
     return InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
 
 
-def learn(exchange: Exchange, expected: Expected, response: Mapping[str, Any]) -> None:
-    """Note what a response says that may be told, and remember the policy under its id."""
+def learn(exchange: Exchange, expected: Expected, response: Mapping[str, Any], response_id: object) -> None:
+    """Note what a response says that may be told, and remember the policy under its id, told or not."""
     facts.of_response(exchange, response)
-    expected.learned()
+    expected.learned(response_id)
 
 
 def _content_type(answer: "Answer | LocalAnswer") -> str:

@@ -115,7 +115,7 @@ class Past:
         """The policy that the response was made under; an empty one when it is not known."""
         return self.memory.recall(self.response_id) if self.response_id else Policy()
 
-    def learned(self, exchange: Exchange) -> None:
-        """Call it whenever the id of a made response may have become known, before the client learns it."""
-        if self.route.remembers and exchange.response_id and not exchange.policy.empty:
-            self.memory.remember(exchange.response_id, exchange.policy)
+    def learned(self, exchange: Exchange, response_id: object) -> None:
+        """Call it with the id of a response that is made, whatever it is, before the client learns it."""
+        if self.route.remembers and isinstance(response_id, str) and not exchange.policy.empty:
+            self.memory.remember(response_id, exchange.policy)

@@ -47,13 +47,13 @@ class Incoming:
 class Expected:
     """What is known of an answer before it comes.
 
-    `echoes` are the texts that were forwarded, by their path. `learned` is to be called when facts of
-    the answer have been noted, before the client gets them.
+    `echoes` are the texts that were forwarded, by their path. `learned` is to be called with the id of
+    a response, as the client will get it, before the client gets it.
     """
 
     shape: Shape
     echoes: Mapping[Path, str]
-    learned: Callable[[], None]
+    learned: Callable[[object], None]
 
 
 class Reply(Protocol):

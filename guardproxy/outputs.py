@@ -28,12 +28,13 @@ async def inspect(
     echoes: Mapping[Path, str],
     unscannable: Mapping[str, str],
     reporter: Reporter,
-    observe: Callable[[dict[str, Any]], None],
+    observe: Callable[[dict[str, Any], object], None],
     content_type: str = "",
 ) -> bytes:
     """Run the guards of the output over `body`; the body to deliver, with the report.
 
-    `observe` gets the response's members, less what was found, before the report is made.
+    `observe` gets the response's members, less what was found, and its id all the same, before the report
+    is made.
 
     Raises:
         Violation: a guard blocked.
@@ -76,7 +77,7 @@ async def inspect(
         run.count((), {"encrypted_dropped": dropped})
     if isinstance(value, dict):  # what was found is no fact; items of ours are named after the id
         found = {part.path for part, of_part in zip(parts, hits, strict=True) if of_part}
-        observe({k: v for k, v in value.items() if (k,) not in found})
+        observe({k: v for k, v in value.items() if (k,) not in found}, value.get("id"))
     judge(run, reporter)
     if isinstance(value, dict) and exchange.status is not None and exchange.status < 300:
         _report(value, edits, reporter)

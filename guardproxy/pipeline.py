@@ -197,7 +197,7 @@ class Pipeline:
         forwarded: inputs.Forwarded,
         reply: Reply,
     ) -> None:
-        expected = Expected(past.route.answer, forwarded.echoes, lambda: past.learned(exchange))
+        expected = Expected(past.route.answer, forwarded.echoes, lambda made: past.learned(exchange, made))
         local = await self._hooks.before_forward(exchange)
         if local is not None:
             await self._output(exchange, step, LocalAnswer(local), expected, reporter, reply)
@@ -317,7 +317,7 @@ class Pipeline:
             if streams and is_like_utf8(types):  # of two types the client takes either
 
                 def observe(response: Mapping[str, Any]) -> None:
-                    learn(exchange, expected, response)
+                    learn(exchange, expected, response, response.get("id"))
 
                 stream = GuardedStream(run, reporter, expected.echoes, self._settings.unscannable, observe)
             if not exchange.policy.enforced():

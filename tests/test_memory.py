@@ -84,15 +84,15 @@ def past(route: Route, memory: PolicyMemory, response_id: str | None = None) -> 
     return Past(memory, route, response_id)
 
 
-def made(policy: Policy, response_id: str | None = "resp_1") -> Exchange:
-    return Exchange("POST", "/v1/responses", {}, policy=policy, response_id=response_id)
+def made(policy: Policy) -> Exchange:
+    return Exchange("POST", "/v1/responses", {}, policy=policy)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.method + route.tail)
 def test_what_a_route_remembers(route: Route) -> None:
     memory = PolicyMemory()
     of_route = past(route, memory, "resp_1" if "{id}" in route.tail else None)
-    of_route.learned(made(REDACT))
+    of_route.learned(made(REDACT), "resp_1")
     assert len(memory) == ((route.method, route.tail) in {("POST", ""), ("POST", "/compact")})
     memory.remember("resp_1", REDACT)
     assert of_route.policy() == (REDACT if "{id}" in route.tail else NONE)
@@ -100,6 +100,6 @@ def test_what_a_route_remembers(route: Route) -> None:
 
 def test_what_is_not_worth_remembering() -> None:
     memory = PolicyMemory()
-    past(ROUTES[0], memory).learned(made(NONE))
-    past(ROUTES[0], memory).learned(made(REDACT, None))
+    past(ROUTES[0], memory).learned(made(NONE), "resp_1")
+    past(ROUTES[0], memory).learned(made(REDACT), None)
     assert len(memory) == 0

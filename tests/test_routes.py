@@ -17,7 +17,7 @@ from guardproxy.scanning import UNLIMITED
 from guardproxy.settings import ClientKey
 from guardproxy.types import Action
 from tests import harness, samples
-from tests.harness import Answered, Chunks, Client, message, response, sse, text_events
+from tests.harness import Answered, Chunks, Client, message, response, sse, streaming, text_events, whole
 
 
 class Tags(samples.Tags):
@@ -319,6 +319,18 @@ async def test_the_policy_of_the_post_is_remembered(action: str, stream: bool) -
             got = await ask(client, route)
             assert (b"TAG-1234" in got.body) is (action == "flag"), name(route)
             assert got.headers["x-guardproxy-verdict"].startswith("input=off, output="), name(route)
+
+
+@pytest.mark.parametrize("response_id", ["TAG-5678", 1234567], ids=["found", "number"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_it_is_remembered_whatever_the_id_is(response_id: Any, stream: bool) -> None:
+    made = response(message("Zorp"), id=response_id)
+    body = sse([{"type": "response.completed", "response": made}])
+    async with proxy(streaming(body) if stream else whole(message("Zorp"), id=response_id)) as client:
+        await client.post({"input": "hi"}, {OUT: "tags=flag,names=redact"})
+        got = await client.post(b"", path=f"/v1/responses/{response_id}", method="GET")
+    assert b"Zorp" not in got.body
+    assert got.headers["x-guardproxy-verdict"] == "input=off, output=redacted"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ async def inspected(side: Stage, action: Action, document: Any) -> tuple[bytes, 
             forwarded = await inputs.inspect(run, body, {})
             return b"" if run.blocked else forwarded.body, run
         reporter = Reporter(exchange, Form.NONE)
-        return await outputs.inspect(run, body, RESPONSE, {}, {}, reporter, lambda _: None), run
+        return await outputs.inspect(run, body, RESPONSE, {}, {}, reporter, lambda *_: None), run
     except GuardProxyError as error:
         if error.error_code != "guardrail_violation":  # that of an item bound to a sealed copy is the same
             raise
