@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import threading
+import warnings
 from collections.abc import MutableMapping
 from pathlib import PurePath
 from types import TracebackType
@@ -117,7 +118,8 @@ def _place(traceback: TracebackType | None) -> str:
 
 
 def _spelled(file: str, line: int, function: str | None) -> str:
-    return f"{'/'.join(PurePath(file).parts[-2:])}:{line} in {function}"
+    place = f"{'/'.join(PurePath(file).parts[-2:])}:{line}"
+    return f"{place} in {function}" if function else place
 
 
 def _without_text(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -170,7 +172,7 @@ def _foreign(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping
 
 
 def hook_uncaught() -> None:
-    """Log what nobody caught (main thread, other threads, finalisers) instead of printing its text."""
+    """Log what nobody caught (threads', finalisers' errors, warnings) instead of printing its text."""
 
     def main_thread(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
         failure("crashed", error)
@@ -183,4 +185,10 @@ def hook_uncaught() -> None:
         if found.exc_value is not None:
             failure("unraisable", found.exc_value)
 
+    def warned(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object
+    ) -> None:
+        _log.warning("warned", warning=category.__qualname__, place=_spelled(filename, lineno, None))
+
     sys.excepthook, threading.excepthook, sys.unraisablehook = main_thread, other_thread, unraisable
+    warnings.showwarning = warned

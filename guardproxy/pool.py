@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import gc
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -18,6 +19,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -135,6 +137,7 @@ def _begin(jobs: Mapping[int, Job], parent: int) -> None:
 
     Never raises, because pebble would log the exception with its text; `_fault_of_worker` tells.
     """
+    _silence()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # pebble sees to SIGINT
     _end_with(parent)
     with contextlib.suppress(OSError):
@@ -154,6 +157,16 @@ def _begin(jobs: Mapping[int, Job], parent: int) -> None:
         _detectors[index] = detector
     gc.collect()
     gc.freeze()  # models live as long as the process: later collections need not walk them
+
+
+def _silence() -> None:
+    """Let no library tell what it was given: not to a log of any handler, as a warning or in a traceback."""
+
+    def nothing(*_: object, **__: object) -> None: ...
+
+    logging.disable(sys.maxsize)
+    warnings.showwarning = nothing
+    sys.excepthook = threading.excepthook = sys.unraisablehook = nothing
 
 
 def _end_with(parent: int) -> None:

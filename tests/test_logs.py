@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -195,6 +196,7 @@ def test_what_nobody_caught_has_no_text(output: Output, monkeypatch: pytest.Monk
     for name in ("excepthook", "unraisablehook"):
         monkeypatch.setattr(sys, name, getattr(sys, name))
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     logs.hook_uncaught()
 
     def crash() -> None:
@@ -205,6 +207,11 @@ def test_what_nobody_caught_has_no_text(output: Output, monkeypatch: pytest.Monk
     thread.join()
     error = raised()
     sys.excepthook(type(error), error, error.__traceback__)
-    assert [line["event"] for line in output.lines] == ["thread_crashed", "crashed"]
-    assert {line["error"] for line in output.lines} == {"ValueError"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(CANARY, RuntimeWarning, stacklevel=1)
+    assert [line["event"] for line in output.lines] == ["thread_crashed", "crashed", "warned"]
+    assert {line["error"] for line in output.lines[:2]} == {"ValueError"}
+    assert output.lines[2]["warning"] == "RuntimeWarning"
+    assert output.lines[2]["place"].startswith("tests/test_logs.py:")
     assert CANARY not in output.getvalue()

@@ -4,6 +4,7 @@ Processes and tests tell each other where they are through files.
 """
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,11 +53,37 @@ class Actor(Detector):
                 raise ValueError(rest)
             if word == "exit":
                 sys.exit(rest)
+            if word == "say":
+                say(rest)
             if word == "pid":
                 return [[Match(0, 1, f"PID_{os.getpid()}", 1.0)]]
             if word == "nice":
                 return [[Match(0, 1, f"NICE_{os.nice(0)}", 1.0)]]
         return [[HIT] if text else [] for text in texts]
+
+
+def say(text: str) -> None:
+    """What libraries may do with a text that they cannot read."""
+
+    def crash() -> None:
+        raise ValueError(text)
+
+    class Falls:
+        def __del__(self) -> None:
+            crash()
+
+    logging.getLogger("some.library").warning("cannot read %s", text)
+    logging.getLogger("some.library").error("cannot count %d", text)
+    own = logging.getLogger("another.library")
+    own.addHandler(logging.StreamHandler())
+    own.critical(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(text, stacklevel=1)
+    thread = threading.Thread(target=crash)
+    thread.start()
+    thread.join()
+    Falls()
 
 
 class LoadsNot(Actor):
@@ -162,6 +190,16 @@ async def test_a_worker_scans_gently_and_apart(tmp_path: Path) -> None:
         assert await pid_of(pool) != os.getpid()
         niceness, _ = await pool.run(0, ["nice:"], forget)
         assert niceness == [[Match(0, 1, f"NICE_{min(19, os.nice(0) + NICENESS)}")]]
+
+
+async def test_what_a_library_says_of_a_text_stays_in_the_worker(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with pool_of(Actor(tmp_path)) as pool:
+        outcome, _ = await pool.run(0, ["say:" + "canary-" + "4711"], forget)
+    assert outcome == [[HIT]]
+    said = capfd.readouterr()
+    assert "4711" not in said.out + said.err
 
 
 async def test_all_workers_have_loaded_before_the_first_batch(tmp_path: Path) -> None:
