@@ -1,7 +1,8 @@
 """Values that are split over neighbouring content parts: the texts around their seams, put together. Pure.
 
 Neighbours are the texts of objects that follow each other in one list inside of an item:
-`("input", 0, "content", 0, "text")` and `("input", 0, "content", 1, "text")`.
+`("input", 0, "content", 0, "text")` and `("input", 0, "content", 1, "text")`. What has no text, an
+empty part or an image, parts nobody.
 """
 
 import bisect
@@ -57,22 +58,25 @@ class Chain:
 def chains(parts: Sequence[TextPart]) -> list[Chain]:
     """The chains of neighbours among `parts`, once for each way to join them."""
     groups: dict[Path, list[tuple[int, int]]] = {}
+    ranks: dict[Path, dict[int, int]] = {}  # of the objects that have a text, by list
     for index, part in enumerate(parts):
         path = part.path
         if len(path) < 4 or part.structural or not part.text or PathMark.PARSED in path:
             continue
         step, name = path[-2:]
         if type(step) is int and isinstance(name, str):
-            groups.setdefault((*path[:-2], name), []).append((step, index))
+            of_list = ranks.setdefault(path[:-2], {})
+            rank = of_list.setdefault(step, len(of_list))
+            groups.setdefault((*path[:-2], name), []).append((rank, index))
     return [chain for group in groups.values() for joint in _JOINTS for chain in _of(parts, group, joint)]
 
 
 def _of(parts: Sequence[TextPart], group: Sequence[tuple[int, int]], joint: str) -> Iterator[Chain]:
     chain = Chain()
     before: int | None = None
-    for step, index in group:
+    for rank, index in group:
         text = parts[index].text
-        if before is not None and step != before + 1:
+        if before is not None and rank != before + 1:
             if len(chain.parts) > 1:
                 yield chain
             chain = Chain()
@@ -84,6 +88,6 @@ def _of(parts: Sequence[TextPart], group: Sequence[tuple[int, int]], joint: str)
                 yield chain
             chain = Chain()
             chain.add(index, len(text) - SIDE, text[-SIDE:], joint)
-        before = step
+        before = rank
     if len(chain.parts) > 1:
         yield chain

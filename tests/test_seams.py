@@ -37,6 +37,14 @@ def test_long_texts_are_cut() -> None:
     assert second.text == "b" * SIDE + "c"
 
 
+def test_what_has_no_text_parts_nobody() -> None:
+    first, _, last = content("TAG-", "", "1234")
+    sealed = TextPart(("input", 0, "content", 1, "file_id"), "file-1", structural=True)
+    for between in ([], [content("", "")[1]], [sealed]):
+        plain, _ = chains([first, *between, last])
+        assert plain.text == "TAG-1234"
+
+
 def test_who_are_no_neighbours() -> None:
     parts = [
         *content("a", item=0),
@@ -44,8 +52,8 @@ def test_who_are_no_neighbours() -> None:
         TextPart(("input", 2, "content"), "c"),
         TextPart(("input", 3, "content"), "d"),
         TextPart(("input", 4, "content", 0, "text"), "e"),
-        TextPart(("input", 4, "content", 2, "text"), "f"),
         TextPart(("input", 4, "content", 1, "refusal"), "g"),
+        TextPart(("input", 4, "content", 2, "text"), "f"),
         TextPart(("tools", 0, "parameters", "enum", 0), "h"),
         TextPart(("tools", 0, "parameters", "enum", 1), "i"),
         TextPart(("input", 5, "arguments", PathMark.PARSED, 0, "text"), "j"),
