@@ -19,6 +19,7 @@ from click.shell_completion import get_completion_class
 from rich.console import Console
 
 from guardproxy import logs, plugins, serve
+from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.settings import SETTINGS, Loaded, Setting, load_with_origins, masked
@@ -223,11 +224,20 @@ def _shown(loaded: Loaded) -> Iterator[str]:
         table = _hidden(msgspec.to_builtins(struct), heading, loaded.references)
         for key, value in table.items():
             yield f"# {key} is not set" if value is None else f"{key} = {_toml(value)}"
+        yield from _allow(settings.allow, name)
+    for name in settings.allow.keys() - settings.plugins.keys():
+        yield from ("", f"[guards.{name}]  # file", *_allow(settings.allow, name))
     for key in settings.keys:
         yield from ("", f"[[keys]]  # {origins['keys']}")
         yield from (f"name = {_toml(key.name)}", f"sha256 = {_toml(masked('sha256', key.sha256))}")
         yield f"allowed_models = {_toml(key.allowed_models)}"
         yield f"policy = {_toml(_policy(key.policy))}"
+
+
+def _allow(allow: Mapping[str, AllowList], guard: str) -> Iterator[str]:
+    """How long the list is: its values may be what nobody else is to see."""
+    if guard in allow:
+        yield f"# allow has {len(allow[guard].entries)} entries"
 
 
 def _policy(policy: Policy) -> dict[str, Any]:

@@ -113,9 +113,14 @@ def collect_guards(manager: pluggy.PluginManager, settings: Settings) -> dict[st
     """The guards of all plugins, by guard name, sorted.
 
     Raises:
-        ConfigError: names the plugin, and what is wrong with its guard.
+        ConfigError: names the plugin, and what is wrong with its guard; or an allow-list of none.
     """
     guards = {guard.name: guard for _, guard in guards_by_plugin(manager, settings)}
+    for name in settings.allow:
+        if name not in guards:
+            raise ConfigError(
+                f"[guards.{name}]: there is no guard {name!r}. Guards: {', '.join(sorted(guards))}."
+            )
     return dict(sorted(guards.items()))
 
 

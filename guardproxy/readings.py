@@ -237,6 +237,16 @@ def _along(text: str) -> Iterator[Reading]:
                 yield replace(reading, text=ascii_form, span=reading.span or _same)
 
 
+def spelled_out(text: str) -> list[str]:
+    """`text` as it is, in compatibility form, and with its escapes undone; look-alikes stay what they are."""
+    forms = [text]
+    for change in (_folds, *[escapes] * DEPTH):
+        made = _changed(forms[-1], change(forms[-1]))
+        if made:
+            forms.append(made[0])
+    return forms
+
+
 def _least(text: str) -> int:
     """The number of characters in the shortest of the readings of `text` that go along with it."""
     least, last = len(text), text

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError
 from guardproxy.types import Action, OnError, Policy, Rule
 
@@ -233,6 +234,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
     unscannable: dict[str, str] = {}
     keys: tuple[ClientKey, ...] = ()
     plugins: dict[str, msgspec.Struct] = {}
+    allow: dict[str, AllowList] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +361,7 @@ def load_with_origins(
     values["unscannable"] = tables.unscannable(document.get("unscannable", {}))
     values["keys"] = tables.keys(document.get("keys", []))
     values["plugins"] = tables.plugins(document, plugin_types)
+    values["allow"] = tables.allow(document.get("guards", {}))
     origins |= {table: "file" if table in document else "default" for table in TABLES}
     origins |= {
         f"{table}.{name}": "file" for table in ("guards", "plugins") for name in document.get(table, {})
@@ -555,8 +558,10 @@ class _Tables:
     ) -> dict[str, msgspec.Struct]:
         guards = self._table(document.get("guards", {}), "guards")
         plugins = self._table(document.get("plugins", {}), "plugins")
+        # Whether a guard is there that has nothing but an allow-list is known when the guards are.
+        known = {*types, *(name for name, table in guards.items() if _only_allows(table))}
         for heading, tables in (("guards", guards), ("plugins", plugins)):
-            _check_names(f"{self.where}: [{heading}]", tables, types)
+            _check_names(f"{self.where}: [{heading}]", tables, known if heading == "guards" else types)
         for name in guards:
             if name in plugins:
                 raise ConfigError(
@@ -567,8 +572,26 @@ class _Tables:
             heading = f"guards.{name}" if name in guards else f"plugins.{name}"
             table = self._table(guards.get(name, plugins.get(name, {})), heading)
             fields = [known.encode_name for known in msgspec.structs.fields(struct)]
-            _check_names(f"{self.where}: [{heading}]", table, fields, ("allow",) if name in guards else ())
+            if name in guards:
+                table = {key: value for key, value in table.items() if key != "allow"}
+            _check_names(f"{self.where}: [{heading}]", table, fields)
             made[name] = self._convert(table, struct, heading)
+        return made
+
+    def allow(self, found: object) -> dict[str, AllowList]:
+        """The allow-lists of the guards, by guard."""
+        made = {}
+        for guard, given in self._table(found, "guards").items():
+            entries = self._table(given, f"guards.{guard}").get("allow", [])
+            name = f"{self.where}: guards.{guard}.allow"
+            if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+                raise ConfigError(f"{name} must be a list of strings: values, domains, and 're:' patterns.")
+            try:
+                allow = AllowList(entries)
+            except ValueError as error:
+                raise ConfigError(f"{name}.{error}") from None
+            if entries:
+                made[guard] = allow
         return made
 
     def _convert(
@@ -615,6 +638,10 @@ class _Tables:
         if not isinstance(found, str) or found not in words:
             raise ConfigError(f"{self.where}: {name} must be {_words(words)}.")
         return found
+
+
+def _only_allows(table: object) -> bool:
+    return isinstance(table, dict) and table.keys() == {"allow"}
 
 
 def _allowed(message: str, struct: type[msgspec.Struct]) -> str:

@@ -11,6 +11,7 @@ from guardproxy import policy
 from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
+from guardproxy.readings import spelled_out
 from guardproxy.redaction import Moves, Range, merge, order, splice
 from guardproxy.scanning import Meter, Scanner
 from guardproxy.seams import Chain, chains
@@ -34,6 +35,7 @@ from guardproxy.types import (
 
 MOST_NEW = 1024 * 1024  # characters of text not seen before, for a blockwise detector
 MOST_FINDINGS = 10_000  # kept of each guard for the verdict of one stage; all of them are acted on
+LONGEST_ALLOWED = 4096  # characters of a match that an allow-list may have
 _EDGE = re.compile(r"(?=[/#])|\Z")  # where a step of a pointer may end
 
 StepOpener = Callable[[Step], AbstractContextManager[object]]
@@ -139,6 +141,7 @@ class StageRun:
         self.blocked = False  # a blocking guard found something
         self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place; `~` ends that of a key
         self._noted: dict[str, int] = {}  # by guard
+        self._allowed: set[bytes] = set()  # digests of guard and value
         self._keys: dict[str, _Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
 
@@ -192,9 +195,8 @@ class StageRun:
                     matches = await find(self.scanner, guard.name, texts, of_texts, guard.meter, local=local)
                     for index, of_part in zip(indexes, matches, strict=True):
                         if of_part:
-                            found[index] += [
-                                Hit(guard.name, m) for m in of_part if m.validated or not structural
-                            ]
+                            hits = [Hit(guard.name, m) for m in of_part if m.validated or not structural]
+                            found[index] += self.kept(hits, parts[index].text)
             except (GuardFailed, Overloaded) as error:
                 self.fail(guard, error)
         if joined and (together := chains(parts)):
@@ -220,17 +222,31 @@ class StageRun:
                 self.fail(guard, error)
                 continue
             for chain, of_chain in zip(together, matches, strict=True):
-                for match in of_chain:
-                    pieces = chain.split(match) if match.validated else []
+                for hit in self.kept([Hit(guard.name, m) for m in of_chain if m.validated], chain.text):
+                    pieces = chain.split(hit.match)
                     if not any(
-                        hit.guard == guard.name
-                        and hit.match.start < piece.end
-                        and piece.start < hit.match.end
+                        other.guard == guard.name
+                        and other.match.start < piece.end
+                        and piece.start < other.match.end
                         for part, piece in pieces
-                        for hit in alone[part]
+                        for other in alone[part]
                     ):
                         for part, piece in pieces:
                             found[part].append(Hit(guard.name, piece))
+
+    def kept(self, hits: Sequence[Hit], text: str, offset: int = 0) -> list[Hit]:
+        """The `hits` in `text` (which begins at `offset`) less those that an allow-list has."""
+        kept = []
+        for hit in hits:
+            allow = self.scanner.allow.get(hit.guard)
+            start, end = hit.match.start, hit.match.end
+            # What is longer may be delivered, redacted, before its end is known.
+            found = text[start - offset : end - offset] if allow and end - start <= LONGEST_ALLOWED else ""
+            if allow and found and any(map(allow.allows, spelled_out(found))):
+                self._allowed.add(self.scanner.digest(f"{hit.guard} {found}"))
+            else:
+                kept.append(hit)
+        return kept
 
     def _too_much(self, guard: GuardRun, texts: Sequence[str], digests: Sequence[bytes]) -> bool:
         """Whether there is more new text than the guard's blockwise detectors look at."""
@@ -386,7 +402,7 @@ class StageRun:
 
     def verdict(self, error_type: str | None = None) -> Verdict:
         """The policy applied to what was found so far; `error_type` says what stopped the stage."""
-        receipt = Receipt(self.parts, dict(self.skipped))
+        receipt = Receipt(self.parts, dict(self.skipped), len(self._allowed))
         findings = [f for path, hits in self._hits.items() for f in self._findings(path, hits)]
         verdict = policy.verdict(self.stage, self.rules, findings, tuple(self.failed), receipt)
         if self.blocked:

@@ -209,19 +209,28 @@ def _join(left: Mapping[str, Rule], right: Mapping[str, Rule]) -> Mapping[str, R
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was inspected and what could not be: text parts, and skipped places by reason."""
+    """What was inspected and what could not be: text parts, and skipped places by reason.
+
+    `allowed` counts the different values that were found and let be, because an allow-list has them.
+    """
 
     parts: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
+    allowed: int = 0
 
     def __add__(self, other: "Receipt") -> "Receipt":
         reasons = {*self.skipped, *other.skipped}
         counts = {r: self.skipped.get(r, 0) + other.skipped.get(r, 0) for r in reasons}
-        return Receipt(self.parts + other.parts, counts)
+        return Receipt(self.parts + other.parts, counts, self.allowed + other.allowed)
 
     def __str__(self) -> str:
         skipped = " ".join(f"{reason}:{count}" for reason, count in sorted(self.skipped.items()))
-        return f"parts={self.parts}" + (f", skipped={skipped}" if skipped else "")
+        words = (
+            f"parts={self.parts}",
+            f"skipped={skipped}" if skipped else "",
+            f"allowed={self.allowed}" if self.allowed else "",
+        )
+        return ", ".join(filter(None, words))
 
 
 class Outcome(enum.StrEnum):

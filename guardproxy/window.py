@@ -71,7 +71,8 @@ class Window:
                 self._run.fail(guard, error)
                 self._lanes = [other for other in self._lanes if other[0] is not guard]
                 continue
-            fresh += [Hit(guard.name, match) for match in matches]
+            hits = [Hit(guard.name, match) for match in matches]
+            fresh += self._run.kept(hits, self._tail.text, self._tail.start)
         self._tail.rest()
         if fresh:
             closing = {h.match.start for h in fresh if h.match.end != ENDLESS}

@@ -238,6 +238,13 @@ def test_show_prints_values_with_origins_as_toml(here: Path) -> None:
     ]
 
 
+def test_show_tells_how_many_an_allow_list_has_and_not_which(here: Path) -> None:
+    (here / "guardproxy.toml").write_text(f'[guards.pii]\nallow = ["{SECRET}", "x"]')
+    found = run("config", "show")
+    assert "[guards.pii]  # file\n# allow has 2 entries\n" in found.output
+    assert SECRET not in found.output
+
+
 def test_show_without_a_file_is_toml_too() -> None:
     table = tomllib.loads(run("config", "show").output)
     assert table["plugins"]["acme"] == {"preset": "default", "address": "", "limits": {}}

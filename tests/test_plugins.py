@@ -10,6 +10,7 @@ import pytest
 from litestar import Controller, get, post
 
 from guardproxy import plugins
+from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError
 from guardproxy.hookspecs import hookimpl
 from guardproxy.settings import ClientKey, Settings
@@ -169,6 +170,13 @@ def test_the_guards_of_a_generator_are_taken() -> None:
     guard = Guard("one", (Quiet(),))
     manager = load(("a", returning("guardproxy_register_guards", (g for g in [guard]))))
     assert plugins.collect_guards(manager, Settings()) == {"one": guard}
+
+
+def test_an_allow_list_for_a_guard_that_is_not_there_is_an_error() -> None:
+    manager = load(("a", bringing(Guard("one", (Quiet(),)))))
+    settings = Settings(allow={"two": AllowList(["x"])})
+    with pytest.raises(ConfigError, match=r"^\[guards.two\]: there is no guard 'two'. Guards: one.$"):
+        plugins.collect_guards(manager, settings)
 
 
 def test_plugins_see_the_settings() -> None:

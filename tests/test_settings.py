@@ -74,7 +74,13 @@ def load(
 def test_the_table_has_every_scalar_of_the_struct() -> None:
     defaults = Settings()
     assert [s.name for s in SETTINGS] == list(Settings.__struct_fields__)[: len(SETTINGS)]
-    assert list(Settings.__struct_fields__)[len(SETTINGS) :] == ["floor", "unscannable", "keys", "plugins"]
+    assert list(Settings.__struct_fields__)[len(SETTINGS) :] == [
+        "floor",
+        "unscannable",
+        "keys",
+        "plugins",
+        "allow",
+    ]
     assert all(getattr(defaults, s.name) == s.default for s in SETTINGS)
 
 
@@ -215,7 +221,10 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ),
         ("[[plugins.acme.many]]\ndepht = 1", "'depht' is not known. Did you mean 'depth'"),
         ("[plugins.acme.named.x]\ndepht = 1", "'depht' is not known. Did you mean 'depth'"),
-        ("[guards.acme]\nallow = ['x']", "'allow' is not built yet"),
+        ("[guards.acme]\nallow = 'x'", "guards.acme.allow must be a list of strings"),
+        ("[guards.acme]\nallow = ['x', 're:(']", "guards.acme.allow.1 is no pattern of google-re2"),
+        ("[guards.acme]\nallow = ['x', '']", "guards.acme.allow.1 is empty"),
+        ("[guards.other]\nallow = ['x']\nlevel = 1", "'other' is not known"),
         ("[plugins.acme]\nallow = ['x']", "'allow' is not known"),
         ("port =", "is not TOML"),
     ],

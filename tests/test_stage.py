@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 
+from guardproxy.allow import AllowList
 from guardproxy.errors import GuardFailed, Uninspectable
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
@@ -41,6 +42,39 @@ async def test_steps_close_with_their_facts_in_reverse() -> None:
     assert [step.name for step in steps] == ["pairs", "tags", "input"]
     assert [step.findings for step in steps] == [{"XY": 1}, {"TAG": 2}, {}]
     assert (len(verdict.findings), len(verdict.shadowed)) == (2, 1)
+
+
+async def test_what_an_allow_list_has_is_let_be_and_counted() -> None:
+    settings = Settings(allow={"tags": AllowList(["TAG-1234", "re:TAG-99+"])})
+    run = StageRun(
+        Stage.INPUT,
+        {"tags": Rule(Action.BLOCK), "pairs": Rule(Action.REDACT)},
+        Scanner(guards(), settings),
+        "[{category}]",
+        lambda _: nullcontext(),
+    )
+    parts = [
+        TextPart(("a",), "TAG-1234, ＴＡＧ-1234, TAG-9999, &#84;AG-1234 and tag-1234"),
+        TextPart(("b",), "TAG-1234 TAG-12345 \u0422AG-1234 xyx"),
+    ]
+    hits = await run.hits(parts, run.guards)
+    assert run.apply(parts, hits).texts == {("b",): "TAG-1234 [TAG] [TAG] [XY]"}
+    verdict = run.finish()
+    assert verdict.outcome is Outcome.BLOCKED
+    assert verdict.receipt.allowed == 4
+    assert str(verdict.receipt) == "parts=0, allowed=4"
+
+
+async def test_a_value_over_two_parts_may_be_allowed() -> None:
+    settings = Settings(allow={"tags": AllowList(["TAG-123456"])})
+    run = StageRun(
+        Stage.INPUT, {"tags": Rule(Action.REDACT)}, Scanner(guards(), settings), "", lambda _: nullcontext()
+    )
+    for first, second, left in (("TAG-", "123456", True), ("TAG-", "1234567", False)):
+        path = ("input", 0, "content")
+        parts = [TextPart((*path, i, "text"), text) for i, text in enumerate((first, second))]
+        hits = await run.hits(parts, run.guards, joined=True)
+        assert (hits == [[], []]) is left
 
 
 async def test_a_failure_that_is_tolerated_is_told_of() -> None:

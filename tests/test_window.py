@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from guardproxy.allow import AllowList
 from guardproxy.channels import FlowingText
 from guardproxy.redaction import splice
 from guardproxy.scanning import Scanner
@@ -175,6 +176,18 @@ async def test_an_endless_open_match_in_an_encoding_is_swallowed(scanner: Scanne
     chunks = [text[i : i + 100] for i in range(0, len(text), 100)]
     got = await streamed(scanner, chunks, ("braces", "tags"))
     assert got == await whole(scanner, text, ("braces", "tags")) == "before [BRACES] after [TAG]"
+
+
+@pytest.mark.parametrize("step", [1, 5, 1000])
+async def test_what_an_allow_list_has_streams_through(step: int) -> None:
+    allow = {"tags": AllowList(["TAG-1234"]), "braces": AllowList(["{{ok}}", "re:(?s).*"])}
+    scanner = Scanner(guards(), Settings(allow=allow))
+    long = "{{" + "s" * 20_000 + "}}"  # its action is applied before its end is known
+    text = f"see TAG-1234, TAG-12345 {{{{ok}}}} and {long} TAG-1234."
+    chunks = [text[i : i + step] for i in range(0, len(text), step)]
+    redacted = await whole(scanner, text, ("tags", "braces"))
+    assert redacted == "see TAG-1234, [TAG] {{ok}} and [BRACES] TAG-1234."
+    assert await streamed(scanner, chunks, ("tags", "braces")) == redacted
 
 
 async def test_floods_of_invisible_characters(scanner: Scanner) -> None:

@@ -116,6 +116,8 @@ def of_stage(step: Step) -> Attributes:
             "guardproxy.verdict.shadowed": len(verdict.shadowed),
             "guardproxy.receipt.parts": verdict.receipt.parts,
         }
+        if verdict.receipt.allowed:
+            found["guardproxy.receipt.allowed"] = verdict.receipt.allowed
         if verdict.failed:
             found["guardproxy.verdict.failed"] = [name for name in verdict.failed if label(name)]
         for reason, count in verdict.receipt.skipped.items():
