@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from guardproxy.document import Edits, Number, outer
-from guardproxy.redaction import Range, moved
+from guardproxy.redaction import Placeholder, Range, moved
 from guardproxy.types import Path, PathMark
 
 
 def follow(
-    document: Any, edits: Edits, ranges_at: Callable[[Path], Sequence[Range]], placeholder: str
+    document: Any, edits: Edits, ranges_at: Callable[[Path], Sequence[Range]], placeholder: Placeholder
 ) -> int:
     """Add to `edits` what follows from its new texts; how many `encrypted_content` were dropped.
 
@@ -49,7 +49,7 @@ def follow(
 
 
 def move_annotation(
-    annotation: Any, place: Path, edits: Edits, ranges: Sequence[Range], placeholder: str
+    annotation: Any, place: Path, edits: Edits, ranges: Sequence[Range], placeholder: Placeholder
 ) -> None:
     """Move the offsets of the annotation at `place` with the text that it is about."""
     if not isinstance(annotation, dict) or not ranges:

@@ -116,6 +116,13 @@ def collect_guards(manager: pluggy.PluginManager, settings: Settings) -> dict[st
         ConfigError: names the plugin, and what is wrong with its guard; or an allow-list of none.
     """
     guards = {guard.name: guard for _, guard in guards_by_plugin(manager, settings)}
+    for guard in guards.values():
+        for other in guard.companions:
+            if other not in guards or not guard.stages <= guards[other].stages or guards[other].companions:
+                raise ConfigError(
+                    f"The guard {guard.name!r}: its companion {other!r} must be a guard without companions, "
+                    "and serve the same stages."
+                )
     for name in settings.allow:
         if name not in guards:
             raise ConfigError(
@@ -153,7 +160,7 @@ def _check_guard(guard: Guard, place: str) -> None:
     place = f"{place}: the guard {guard.name!r}"
     if not guard.stages or not all(isinstance(stage, Stage) for stage in guard.stages):
         raise ConfigError(f"{place} must serve Stage.INPUT, Stage.OUTPUT or both.")
-    if not isinstance(guard.detectors, tuple) or not guard.detectors:
+    if not isinstance(guard.detectors, tuple) or not (guard.detectors or guard.companions):
         raise ConfigError(f"{place} must have a tuple of one or more detectors.")
     for detector in guard.detectors:
         if not isinstance(detector, Detector):

@@ -1,7 +1,7 @@
 """Floor, key, headers and plugins to a Policy; a Policy and findings to a Verdict. Pure."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from guardproxy.errors import InternalError, InvalidRequest
@@ -80,7 +80,23 @@ def resolve(
         asked.append(Asked(f"plugin {name}", policy))
     if remembered is not None:
         asked.append(Asked("the response's own request", remembered))
+    asked += _companions(join(policy for _, policy in asked), guards)
     return Resolved(join(policy for _, policy in asked), tuple(asked))
+
+
+def _companions(policy: Policy, guards: Mapping[str, Guard]) -> Iterator[Asked]:
+    """What guards ask for that bring others along."""
+    for name, guard in guards.items():
+        stages: dict[Stage, dict[str, Rule]] = {}
+        for stage in Stage:
+            rule = policy.stage(stage).get(name)
+            stages[stage] = {
+                other: Rule(max(rule.action, action), rule.shadow, rule.on_error)
+                for other, action in guard.companions.items()
+                if rule is not None
+            }
+        if any(stages.values()):
+            yield Asked(f"guard {name}", Policy(stages[Stage.INPUT], stages[Stage.OUTPUT]))
 
 
 def from_headers(headers: Mapping[str, str], guards: Mapping[str, Guard]) -> Policy:

@@ -1,8 +1,8 @@
 """Merge the ranges of matches, and put placeholders in their place. Pure."""
 
 import bisect
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from guardproxy.types import Match
 
@@ -14,6 +14,21 @@ class Range:
     start: int
     end: int
     category: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """What stands in the place of redacted text: the template, in which `{category}` is the range's category.
+
+    `own` are the texts of categories that have one of their own.
+    """
+
+    template: str
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, category: str) -> str:
+        """The text for one range."""
+        return self.own.get(category) or self.template.replace("{category}", category)
 
 
 def order(match: Match) -> tuple[int, int, float, str]:
@@ -37,22 +52,22 @@ def merge(matches: Iterable[Match]) -> list[Range]:
     return merged
 
 
-def splice(text: str, ranges: Sequence[Range], placeholder: str) -> str:
-    """`text` with each range replaced by `placeholder`, in which `{category}` is the range's category."""
+def splice(text: str, ranges: Sequence[Range], placeholder: Placeholder) -> str:
+    """`text` with each range replaced by `placeholder`."""
     pieces: list[str] = []
     done = 0
     for found in ranges:
-        pieces += (text[done : found.start], placeholder.replace("{category}", found.category))
+        pieces += (text[done : found.start], placeholder.of(found.category))
         done = found.end
     return "".join((*pieces, text[done:]))
 
 
-def delivered(ranges: Sequence[Range], placeholder: str) -> list[tuple[int, int]]:
+def delivered(ranges: Sequence[Range], placeholder: Placeholder) -> list[tuple[int, int]]:
     """Where each range's placeholder stands in the spliced text."""
     out: list[tuple[int, int]] = []
     shift = 0
     for found in ranges:
-        length = len(placeholder.replace("{category}", found.category))
+        length = len(placeholder.of(found.category))
         start = found.start + shift
         out.append((start, start + length))
         shift += length - (found.end - found.start)
@@ -62,7 +77,7 @@ def delivered(ranges: Sequence[Range], placeholder: str) -> list[tuple[int, int]
 class Moves:
     """Where ranges of a text stand in the spliced text."""
 
-    def __init__(self, ranges: Sequence[Range], placeholder: str) -> None:
+    def __init__(self, ranges: Sequence[Range], placeholder: Placeholder) -> None:
         self._ranges = ranges
         self._ends = [found.end for found in ranges]
         self._delivered = delivered(ranges, placeholder)
@@ -76,6 +91,6 @@ class Moves:
         return start + shift, end + shift
 
 
-def moved(start: int, end: int, ranges: Sequence[Range], placeholder: str) -> tuple[int, int]:
+def moved(start: int, end: int, ranges: Sequence[Range], placeholder: Placeholder) -> tuple[int, int]:
     """Where [start, end) stands in the spliced text; for many, `Moves` is made once."""
     return Moves(ranges, placeholder).of(start, end)

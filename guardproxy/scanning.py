@@ -62,6 +62,9 @@ class Scanner:
     def __init__(self, guards: Mapping[str, Guard], settings: "Settings") -> None:
         self.cache = MatchCache(settings.cache_size)
         self.allow = settings.allow
+        self.replacements = {
+            category: text for guard in guards.values() for category, text in guard.replacements.items()
+        }
         self._settings = settings
         self._key = secrets.token_bytes(32)
         self._detectors: list[Detector] = []

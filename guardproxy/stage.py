@@ -12,7 +12,7 @@ from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
 from guardproxy.readings import spelled_out
-from guardproxy.redaction import Moves, Range, merge, order, splice
+from guardproxy.redaction import Moves, Placeholder, Range, merge, order, splice
 from guardproxy.scanning import Meter, Scanner
 from guardproxy.seams import Chain, chains
 from guardproxy.types import (
@@ -57,7 +57,7 @@ class _Key:
     matches: set[Match] = field(default_factory=set)
     suffix: str = ""
 
-    def shown(self, placeholder: str) -> str:
+    def shown(self, placeholder: Placeholder) -> str:
         """The key as a path may show it, whatever the action."""
         return splice(self.text, merge(self.matches), placeholder)
 
@@ -120,7 +120,7 @@ class StageRun:
         self.stage = stage
         self.rules = rules
         self.scanner = scanner
-        self.placeholder = placeholder
+        self.placeholder = Placeholder(placeholder, scanner.replacements)
         self._too_large = too_large  # what `[unscannable]` says of it
         self.step = Step(StepKind.STAGE, stage.value, parent, stage)
         self._open: list[AbstractContextManager[object]] = []

@@ -126,12 +126,18 @@ class Detector(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What `X-Opper-Guard-Input` names: detectors under one name, and the stages they serve."""
+    """What `X-Opper-Guard-Input` names: detectors under one name, and the stages they serve.
+
+    `companions` are guards that run wherever this one does, each with its action or this one's, if
+    that is stricter. `replacements` are what redaction writes, by category, where it is not the placeholder.
+    """
 
     name: str
     detectors: tuple[Detector, ...]
     stages: frozenset[Stage] = frozenset(Stage)
     summary: str = ""
+    companions: Mapping[str, Action] = field(default_factory=dict)
+    replacements: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import reach_of
 from guardproxy.lanes import ENDLESS, BlockLane, LocalLane, Tail
-from guardproxy.redaction import Range, merge
+from guardproxy.redaction import Placeholder, Range, merge
 from guardproxy.stage import GuardRun, Hit, StageRun
 
 MOST_HELD = 64 * 1024  # characters that are held at all; only a flood of invisible ones gets there
@@ -102,7 +102,7 @@ class Window:
         self._matches = [h for h in self._matches if h.match.end > position or h.match.end > self.safe]
         self._ranges = [r for r in self._ranges if r.end > position or r.end > self.safe]
 
-    def render(self, start: int, end: int, placeholder: str) -> str:
+    def render(self, start: int, end: int, placeholder: Placeholder) -> str:
         """The text [start, end) as it may be delivered; a placeholder stands where its range begins."""
         pieces: list[str] = []
         done = start
@@ -111,7 +111,7 @@ class Window:
                 continue
             if found.start >= start:
                 pieces.append(self._tail.piece(done, found.start))
-                pieces.append(placeholder.replace("{category}", found.category))
+                pieces.append(placeholder.of(found.category))
             done = min(found.end, end)
         pieces.append(self._tail.piece(done, end))
         return "".join(pieces)

@@ -5,7 +5,7 @@ from typing import Any
 
 from guardproxy.agreement import follow
 from guardproxy.document import Edits, parse
-from guardproxy.redaction import Range
+from guardproxy.redaction import Placeholder, Range
 from guardproxy.types import Path, PathMark
 
 RANGES = [Range(0, 5, "X")]
@@ -14,7 +14,7 @@ RANGES = [Range(0, 5, "X")]
 def changed(document: Any, *paths: Path) -> tuple[Any, int]:
     text = json.dumps(document)
     edits = Edits(dict.fromkeys(paths, "[X] rest"))
-    dropped = follow(parse(text), edits, lambda _: RANGES, "[{category}]")
+    dropped = follow(parse(text), edits, lambda _: RANGES, Placeholder("[{category}]"))
     return json.loads(edits.apply(text)), dropped
 
 

@@ -126,7 +126,7 @@ def scanner() -> Scanner:
 async def whole(scanner: Scanner, text: str) -> str:
     run = run_of(scanner, "all")
     hits = await run.hits([TextPart(("x",), text)], run.guards)
-    return splice(text, run.ranges(hits[0]), "[{category}]")
+    return splice(text, run.ranges(hits[0]), run.placeholder)
 
 
 async def streamed(scanner: Scanner, text: str, cuts: list[int]) -> list[str]:
