@@ -36,7 +36,8 @@ def guardproxy_register_guards(settings: "Settings") -> Iterable[Guard]:  # type
     """Bring guards.
 
     Called at startup, in every process; must be cheap (models load in `Detector.load`). All results
-    are taken; two guards of one name are an error. Sync.
+    are taken; two guards of one name are an error. A ConfigError says what settings name and is not there:
+    `guardproxy config check` calls this, and loads no model. Sync.
     """
 
 

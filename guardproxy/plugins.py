@@ -229,6 +229,8 @@ def _results(manager: pluggy.PluginManager, hook: str, settings: Settings) -> It
             )
         try:
             items = list(results)  # a generator's body runs here
+        except ConfigError as error:
+            raise ConfigError(f"The plugin {name!r}: {error}") from error
         except Exception as error:
             raise ConfigError(f"The plugin {name!r} raised {type(error).__name__} in {hook}.") from error
         for item in items:

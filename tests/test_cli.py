@@ -174,6 +174,15 @@ def test_check_says_ok() -> None:
     assert (found.exit_code, found.output) == (0, "ok\n")
 
 
+def test_check_says_that_a_model_is_not_installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    (here / "guardproxy.toml").write_text('[guards.pii]\npipeline = "no_such_pipeline"\n')
+    found = run("config", "check")
+    assert found.exit_code == 2
+    assert "'pii': the spaCy pipeline 'no_such_pipeline' is not installed" in found.stderr
+
+
 FULL = f"""
 upstream_timeout = 5
 upstream = "${{env:UPSTREAM}}"

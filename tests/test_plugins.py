@@ -1,7 +1,7 @@
 """plugins: entry points, type checks of what plugins return, and policies against guards."""
 
 import importlib.metadata
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -237,6 +237,16 @@ def test_a_hook_that_raises_names_the_plugin_and_not_the_message(hook: str) -> N
 
 def test_a_plugins_own_config_error_is_passed_on() -> None:
     manager = load(("acme", returning("guardproxy_register_guards", ConfigError("no model named x"))))
+    with pytest.raises(ConfigError, match="The plugin 'acme': no model named x"):
+        plugins.collect_guards(manager, Settings())
+
+
+def test_a_generators_own_config_error_is_passed_on() -> None:
+    def making() -> Iterator[Guard]:
+        raise ConfigError("no model named x")
+        yield
+
+    manager = load(("acme", returning("guardproxy_register_guards", making())))
     with pytest.raises(ConfigError, match="The plugin 'acme': no model named x"):
         plugins.collect_guards(manager, Settings())
 

@@ -10,7 +10,7 @@ from guardproxy_pii.config import PiiSettings
 from guardproxy_pii.iban import Ibans
 from guardproxy_pii.ip import IpAddresses
 from guardproxy_pii.mail import Mail
-from guardproxy_pii.names import Names
+from guardproxy_pii.names import Names, check_installed
 from guardproxy_pii.phone import Phones
 from guardproxy_pii.ssn import SocialSecurity
 from guardproxy_pii.street import StreetAddresses
@@ -27,10 +27,15 @@ STRUCTURED: tuple[type[Detector], ...] = (
 
 
 def detectors(settings: PiiSettings) -> tuple[Detector, ...]:
-    """The detectors of the preset; nothing is loaded yet."""
+    """The detectors of the preset; nothing is loaded yet.
+
+    Raises:
+        ConfigError: the preset needs a pipeline that is not installed.
+    """
     structured = tuple(kind() for kind in STRUCTURED)
     if settings.preset == "structured":
         return structured
+    check_installed(settings.pipeline)
     entities = ("PERSON",) if settings.preset == "default" else ("PERSON", "LOCATION")
     return (*structured, Names(settings.pipeline, entities))
 

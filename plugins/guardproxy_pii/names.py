@@ -1,5 +1,7 @@
 """Names of persons and places: Presidio with a spaCy pipeline that is installed, on prose only."""
 
+import contextlib
+import importlib.metadata
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,6 +101,25 @@ def _name(text: str, result: "RecognizerResult") -> Match | None:
     return Match(with_title(text, start), end, "PERSON", result.score)
 
 
+def check_installed(pipeline: str) -> None:
+    """Say at once, and without loading spaCy, that `pipeline` is neither a package nor a folder of one.
+
+    Raises:
+        ConfigError: names the pipelines that are installed.
+    """
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
+        importlib.metadata.distribution(pipeline)
+        return
+    if (Path(pipeline) / "config.cfg").is_file():
+        return
+    points = importlib.metadata.entry_points(group="spacy_models")
+    installed = ", ".join(sorted(point.name for point in points)) or "none is installed"
+    raise ConfigError(
+        f"the spaCy pipeline {pipeline[:64]!r} is not installed; install its package, or set "
+        f"[guards.pii] pipeline to an installed one: {installed}."
+    )
+
+
 def build_engine(pipeline: str, entities: Sequence[str]) -> "BatchAnalyzerEngine":
     """Presidio around the spaCy package `pipeline`, with its recogniser of names alone.
 
@@ -112,12 +133,7 @@ def build_engine(pipeline: str, entities: Sequence[str]) -> "BatchAnalyzerEngine
     from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
     _silence("presidio-analyzer", "presidio_analyzer", "spacy")
-    if not spacy.util.is_package(pipeline) and not Path(pipeline).exists():
-        installed = ", ".join(sorted(spacy.util.get_installed_models())) or "none is installed"
-        raise ConfigError(
-            f"the spaCy pipeline {pipeline[:64]!r} is not installed; install its package, or set "
-            f"[guards.pii] pipeline to an installed one: {installed}."
-        )
+    check_installed(pipeline)
     nlp = spacy.load(pipeline, exclude=UNUSED)
     if not nlp.has_pipe("ner"):
         raise ConfigError(f"the spaCy pipeline {pipeline[:64]!r} has no recogniser of names (ner).")
