@@ -31,7 +31,7 @@ class Credentials:
             scheme, _, token = headers.get("authorization", "").partition(" ")
             # A digest of a secret may be looked up: an attacker cannot choose it byte by byte.
             digest = hashlib.sha256(token.strip().encode("utf-8", "replace")).hexdigest()
-            if scheme.lower() != "bearer" or digest not in self._keys:
+            if scheme.lower() != "bearer" or not token.strip() or digest not in self._keys:
                 raise Unauthorized(
                     "The API key is missing or not known here; send 'Authorization: Bearer <key>' with a key "
                     "of this guardproxy.",
@@ -52,7 +52,7 @@ def check_model(key: ClientKey | None, body: bytes) -> None:
     Raises:
         InvalidRequest: names the models that it may use; or the body could name two models.
     """
-    if key is None or not key.allowed_models:
+    if key is None or key.allowed_models is None:
         return
     # Strictly: a `model` that occurs twice would be whichever one likes.
     asked = document.parse(document.decode(body))

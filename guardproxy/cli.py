@@ -230,7 +230,10 @@ def _shown(loaded: Loaded) -> Iterator[str]:
     for key in settings.keys:
         yield from ("", f"[[keys]]  # {origins['keys']}")
         yield from (f"name = {_toml(key.name)}", f"sha256 = {_toml(masked('sha256', key.sha256))}")
-        yield f"allowed_models = {_toml(key.allowed_models)}"
+        if key.allowed_models is None:
+            yield "# allowed_models is not set: all"
+        else:
+            yield f"allowed_models = {_toml(key.allowed_models)}"
         yield f"policy = {_toml(_policy(key.policy))}"
 
 

@@ -186,5 +186,6 @@ class ConfigError(Exception):
     """Settings or plugins that cannot work; the message names the place and what would be right.
 
     It stops the startup and is shown, so it holds no key and no text. A plugin may raise it in
-    `guardproxy_register_guards`, `guardproxy_startup` and `Detector.load`; of any other exception only the type is shown.
+    `guardproxy_register_guards`, `guardproxy_startup` and `Detector.load`; of any other exception only
+    the type is shown.
     """

@@ -7,6 +7,7 @@ and never the value that was found: it may be a key.
 
 import datetime
 import difflib
+import hashlib
 import ipaddress
 import math
 import re
@@ -44,6 +45,7 @@ GUARD_NAME = re.compile(r"[a-z0-9_-]+")
 TABLES = ("policy", "unscannable", "guards", "plugins", "keys")
 NOT_BUILT_YET = ("upstreams", "front_doors", "limits", "store", "prices")
 
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|authorization|sha256|header", re.IGNORECASE)
 
@@ -64,6 +66,10 @@ def _above(limit: float) -> Callable[[Any], bool]:
 
 def _from(limit: float) -> Callable[[Any], bool]:
     return lambda value: value >= limit
+
+
+def _are_names(found: object) -> bool:
+    return isinstance(found, list) and bool(found) and all(isinstance(n, str) and n for n in found)
 
 
 def _is_port(value: int) -> bool:
@@ -144,7 +150,7 @@ class ClientKey(_Masked, frozen=True):
     name: str
     sha256: str
     policy: Policy = Policy()
-    allowed_models: tuple[str, ...] = ()
+    allowed_models: tuple[str, ...] | None = None  # None: all
 
 
 class Settings(_Masked, frozen=True, kw_only=True):
@@ -359,7 +365,7 @@ def load_with_origins(
     tables = _Tables(where, references)
     values["floor"] = tables.policy(document.get("policy", {}), "policy")
     values["unscannable"] = tables.unscannable(document.get("unscannable", {}))
-    values["keys"] = tables.keys(document.get("keys", []))
+    values["keys"] = tables.keys(document["keys"]) if "keys" in document else ()
     values["plugins"] = tables.plugins(document, plugin_types)
     values["allow"] = tables.allow(document.get("guards", {}))
     origins |= {table: "file" if table in document else "default" for table in TABLES}
@@ -527,6 +533,11 @@ class _Tables:
     def keys(self, found: object) -> tuple[ClientKey, ...]:
         if not isinstance(found, list):
             raise ConfigError(f"{self.where}: keys must be a list of tables, each headed [[keys]].")
+        if not found:
+            raise ConfigError(
+                f"{self.where}: keys is empty, and would let clients in without a key of yours. "
+                "Add a [[keys]], or remove it."
+            )
         keys = tuple(self._key(entry, f"keys.{index}") for index, entry in enumerate(found))
         for attribute in ("name", "sha256"):
             seen = set()
@@ -539,7 +550,7 @@ class _Tables:
     def _key(self, found: object, name: str) -> ClientKey:
         table = self._table(found, name)
         _check_names(f"{self.where}: {name}", table, ("name", "sha256", "policy", "allowed_models"))
-        label, digest, models = table.get("name"), table.get("sha256"), table.get("allowed_models", [])
+        label, digest, models = table.get("name"), table.get("sha256"), table.get("allowed_models")
         if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", label):
             raise ConfigError(
                 f"{self.where}: {name}.name must be 1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -."
@@ -548,10 +559,18 @@ class _Tables:
             raise ConfigError(
                 f"{self.where}: {name}.sha256 must be the key's SHA-256, 64 hexadecimal digits."
             )
-        if not isinstance(models, list) or not all(isinstance(model, str) and model for model in models):
-            raise ConfigError(f"{self.where}: {name}.allowed_models must be a list of models' names.")
+        if digest.lower() == _OF_NOTHING:
+            raise ConfigError(
+                f"{self.where}: {name}.sha256 is that of no text at all: the key was empty when it was "
+                "hashed, and any client without one would be let in."
+            )
+        if models is not None and not _are_names(models):
+            raise ConfigError(
+                f"{self.where}: {name}.allowed_models must be a list of one or more models' names; "
+                "without it the key may ask for all."
+            )
         policy = self.policy(table.get("policy", {}), f"{name}.policy")
-        return ClientKey(label, digest.lower(), policy, tuple(models))
+        return ClientKey(label, digest.lower(), policy, None if models is None else tuple(models))
 
     def plugins(
         self, document: Mapping[str, Any], types: Mapping[str, type[msgspec.Struct]]

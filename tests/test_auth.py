@@ -52,6 +52,19 @@ def test_models_of_a_key() -> None:
     check_model(None, b"")
 
 
+def test_a_key_without_a_list_may_use_all_models_and_with_an_empty_one_none() -> None:
+    check_model(ClientKey("a", KEY.sha256), b'{"model": "large"}')
+    with pytest.raises(InvalidRequest, match="may not use this model"):
+        check_model(ClientKey("a", KEY.sha256, allowed_models=()), b'{"model": "large"}')
+
+
+@pytest.mark.parametrize("value", ["Bearer", "Bearer ", ""])
+def test_no_key_is_never_a_key(value: str) -> None:
+    nobody = ClientKey("a", hashlib.sha256(b"").hexdigest())
+    with pytest.raises(Unauthorized):
+        Credentials(Settings(keys=(nobody,))).identify({"authorization": value})
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [

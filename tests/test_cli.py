@@ -254,6 +254,13 @@ def test_show_tells_how_many_an_allow_list_has_and_not_which(here: Path) -> None
     assert SECRET not in found.output
 
 
+def test_show_says_that_a_key_without_a_list_may_use_all_models(here: Path) -> None:
+    (here / "guardproxy.toml").write_text(f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\n")
+    found = run("config", "show").output
+    assert "# allowed_models is not set: all" in found.splitlines()
+    assert "allowed_models" not in tomllib.loads(found)["keys"][0]
+
+
 def test_show_without_a_file_is_toml_too() -> None:
     table = tomllib.loads(run("config", "show").output)
     assert table["plugins"]["acme"] == {"preset": "default", "address": "", "limits": {}}

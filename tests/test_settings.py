@@ -1,5 +1,6 @@
 """settings: precedence, checks, tables, and secrets that never show."""
 
+import hashlib
 import pickle
 import re
 from pathlib import Path
@@ -29,6 +30,7 @@ from guardproxy.types import Action, OnError, Policy, Rule
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 SECRET = "sk-" + "canary" * 4
 DIGEST = "ab" * 32
+OF_NOTHING = hashlib.sha256(b"").hexdigest().upper()
 NUMBERS = [setting for setting in SETTINGS if setting.kind is not str]
 
 
@@ -227,6 +229,16 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ("[guards.other]\nallow = ['x']\nlevel = 1", "'other' is not known"),
         ("[plugins.acme]\nallow = ['x']", "'allow' is not known"),
         ("port =", "is not TOML"),
+        ("keys = []", "keys is empty, and would let clients in"),
+        (f"[[keys]]\nname = 'a'\nsha256 = '{OF_NOTHING}'", r"keys.0.sha256 is that of no text at all"),
+        (
+            f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nallowed_models = []",
+            "models must be a list of one or",
+        ),
+        (
+            f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nallowed_models = ['']",
+            "models must be a list of one or",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, toml: str, message: str) -> None:
