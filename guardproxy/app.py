@@ -14,7 +14,7 @@ from guardproxy.document import dumps
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.exchange import new_id
 from guardproxy.hooks import Hooks
-from guardproxy.logs import failure
+from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
 from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins
 from guardproxy.profiles import PROFILES
@@ -53,6 +53,9 @@ def create_app(
             yield
         except ConfigError as error:
             app.state.problem = str(error)  # for whoever serves: the framework only says that it failed
+            raise
+        except Exception as error:
+            app.state.problem = "{error} at {place}".format(**describe(error))
             raise
         finally:
             await upstream.aclose()

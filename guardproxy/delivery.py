@@ -260,7 +260,12 @@ def _content_type(answer: "Answer | LocalAnswer") -> str:
 
 
 def note_error(exchange: Exchange, error: GuardProxyError) -> None:
-    """Note on the exchange what stopped it, and in the log where that was no fault of the client's."""
+    """Note on the exchange what stopped it, and in the log where that was no fault of the client's.
+
+    What stops it first counts: an end that the client does not take is cancelled, and fails again.
+    """
+    if exchange.error_code is not None:
+        return
     exchange.error_code = error.error_code
     if error.status >= 500:
         _log.warning("exchange_failed", exchange=exchange.id, status=error.status, code=error.error_code)

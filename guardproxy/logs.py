@@ -21,6 +21,8 @@ import structlog
 from guardproxy.settings import Settings
 
 _URL = re.compile(r"(\bhttps?://)(?:[^\s/?#@]*@)?([^\s?#]*)[?#]?\S*")
+# uvicorn's word for a response that was cut; `exchange_failed` says which, and why.
+_CUT = "ASGI callable returned without completing response."
 _log = structlog.stdlib.get_logger("guardproxy")
 
 
@@ -53,7 +55,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=False,  # so that it can be configured again
     )
     handler = Handler(stream)
-    handler.addFilter(_is_ours_or_warning)
+    handler.addFilter(_is_news)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_log_level, stamp, _foreign],
@@ -82,8 +84,10 @@ def _route_libraries() -> None:
             logger.propagate = True
 
 
-def _is_ours_or_warning(record: logging.LogRecord) -> bool:
-    return isinstance(record.msg, dict) or record.levelno >= logging.WARNING
+def _is_news(record: logging.LogRecord) -> bool:
+    if isinstance(record.msg, dict):  # ours
+        return True
+    return record.levelno >= logging.WARNING and (record.name, record.msg) != ("uvicorn.error", _CUT)
 
 
 def failure(event: str, error: BaseException, **facts: Any) -> None:

@@ -38,6 +38,7 @@ GRACE = 10.0  # seconds beyond `drain` that a worker has to end
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.stdlib.get_logger("guardproxy.serve")
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -56,18 +57,22 @@ class Protocol(HttpToolsProtocol):
 
 
 class _Lifespan(LifespanOn):
-    """uvicorn's, but its startup can be given up."""
+    """uvicorn's, but its startup can be given up, and leaves the word on a failure to `startup_failed`."""
 
     task: "asyncio.Task[None] | None" = None
+
+    async def startup(self) -> None:
+        loud, self.logger = self.logger, _SILENT
+        await super().startup()
+        self.logger = loud
 
     async def main(self) -> None:
         self.task = asyncio.current_task()
         await super().main()
 
     def give_up(self) -> None:
-        """Cancel the startup, unless it is over. The application cleans up; that it failed is no news."""
+        """Cancel the startup, unless it is over. The application cleans up."""
         if self.task is not None and not self.startup_event.is_set():
-            self.logger = logging.Logger("stopped", logging.CRITICAL + 1)
             self.task.cancel()
 
 

@@ -10,6 +10,7 @@ from guardproxy import Detector, Guard, Match, hookimpl, hookspecs
 from guardproxy.app import create_app
 from guardproxy.errors import ConfigError
 from guardproxy.plugins import PROJECT
+from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.types import Policy, Rule
 from tests.harness import proxy, whole
@@ -76,6 +77,26 @@ async def test_a_model_that_does_not_load_stops_the_startup() -> None:
     assert caught.group_contains(ConfigError)
     assert "broken" in app.state.problem
     assert "nobody should see" not in app.state.problem
+
+
+async def test_a_startup_that_fails_unforeseen_is_told_by_type_and_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def start(_: Any) -> None:
+        raise KeyError("a path that nobody should see")
+
+    monkeypatch.setattr(Scanner, "start", start)
+    app = create_app(Settings(), plugins=no_plugins())
+    with pytest.raises(BaseExceptionGroup):
+        async with app.lifespan():
+            raise AssertionError("it started")
+    assert app.state.problem.startswith("KeyError at tests/test_app.py:")
+
+
+def no_plugins() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
 
 
 def test_a_floor_with_an_unknown_guard_is_refused() -> None:

@@ -171,6 +171,12 @@ def test_bytes_that_are_no_http_have_a_hint(output: Output) -> None:
     ]
 
 
+def test_a_response_that_was_cut_is_told_by_its_exchange_alone(output: Output) -> None:
+    logging.getLogger("uvicorn.error").error("ASGI callable returned without completing response.")
+    logging.getLogger("uvicorn.error").error("ASGI callable returned without starting response.")
+    assert len(output.lines) == 1
+
+
 async def test_what_asyncio_logs_has_no_text(output: Output) -> None:
     asyncio.get_running_loop().call_exception_handler({"message": f"said {CANARY}", "exception": raised()})
     assert output.lines[0]["error"] == "ValueError"

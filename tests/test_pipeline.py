@@ -858,6 +858,33 @@ async def test_an_exchange_that_outlasts_the_drain_says_so(stage: str) -> None:
         assert got.ended
 
 
+async def test_an_end_that_the_client_does_not_take_is_no_second_failure() -> None:
+    full = asyncio.Event()
+    async with proxy(streaming(sse(text_events("hello")))) as client:
+        app = client.app
+
+        async def unread(scope: Any, receive: Any, send: Any) -> None:
+            async def sending(message: Any) -> None:
+                if message["type"] == "http.response.body":
+                    full.set()
+                    await asyncio.Event().wait()
+                await send(message)
+
+            await app(scope, receive, sending)
+
+        client.app = unread
+        running = asyncio.create_task(client.post({"input": "hi"}, OUT | REDACT))
+        with capture_logs() as logged:
+            for _ in range(2):  # the drain is over, and so is the time to tell of it
+                await full.wait()
+                full.clear()
+                running.cancel()
+            await running
+        (exchange,) = client.recorder.exchanges
+    assert (exchange.outcome, exchange.error_code) == ("error", "shutting_down")
+    assert [(line["event"], line["code"]) for line in logged] == [("exchange_failed", "shutting_down")]
+
+
 async def test_a_failed_exchange_is_one_line_of_the_log() -> None:
     with capture_logs() as logged:
         async with proxy(lambda _: (_ for _ in ()).throw(httpx.ConnectError("no"))) as client:

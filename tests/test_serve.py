@@ -199,6 +199,7 @@ def test_a_failed_startup_is_exit_code_1(workers: int) -> None:
     with served("failing", workers) as server:
         if workers == 1:
             server.until("startup_failed")
+            assert [line["event"] for line in server.lines] == ["startup_failed"]
         else:
             server.until("worker_died")
         assert server.process.wait(30) == 1
