@@ -203,11 +203,11 @@ def completion(shell: str) -> None:
 
 def _shown(loaded: Loaded) -> Iterator[str]:
     """The settings as TOML, with origins as comments."""
-    settings, origins = loaded.settings, loaded.origins
+    settings, origins, references = loaded.settings, loaded.origins, loaded.references
     for setting in SETTINGS:
         value = masked(setting.name, getattr(settings, setting.name))
-        if origins[setting.name] == "file" and setting.name in loaded.references:
-            value = loaded.references[setting.name]
+        if origins[setting.name] == "file" and setting.name in references:
+            value = references[setting.name]
         line = f"# {setting.name} is not set" if value is None else f"{setting.name} = {_toml(value)}"
         yield line if value is None else f"{line}  # {origins[setting.name]}"
     for stage in Stage:
@@ -221,19 +221,21 @@ def _shown(loaded: Loaded) -> Iterator[str]:
         )
         heading = f"{given or 'plugins'}.{name}"
         yield from ("", f"[{heading}]  # {'file' if given else 'default'}")
-        table = _hidden(msgspec.to_builtins(struct), heading, loaded.references)
+        table = _hidden(msgspec.to_builtins(struct), heading, references)
         for key, value in table.items():
             yield f"# {key} is not set" if value is None else f"{key} = {_toml(value)}"
         yield from _allow(settings.allow, name)
     for name in settings.allow.keys() - settings.plugins.keys():
         yield from ("", f"[guards.{name}]  # file", *_allow(settings.allow, name))
-    for key in settings.keys:
+    for index, key in enumerate(settings.keys):
         yield from ("", f"[[keys]]  # {origins['keys']}")
-        yield from (f"name = {_toml(key.name)}", f"sha256 = {_toml(masked('sha256', key.sha256))}")
+        for name in ("name", "sha256"):
+            yield f"{name} = {_toml(_hidden(getattr(key, name), f'keys.{index}.{name}', references))}"
         if key.allowed_models is None:
             yield "# allowed_models is not set: all"
         else:
-            yield f"allowed_models = {_toml(key.allowed_models)}"
+            models = _hidden(key.allowed_models, f"keys.{index}.allowed_models", references)
+            yield f"allowed_models = {_toml(models)}"
         yield f"policy = {_toml(_policy(key.policy))}"
 
 
@@ -257,7 +259,7 @@ def _rule(rule: Rule) -> dict[str, str]:
 
 
 def _hidden(value: Any, name: str, references: Mapping[str, str]) -> Any:
-    """A plugin's settings with secrets masked: by name, or because they came through `${env:NAME}`."""
+    """A table's values with secrets masked by name, and references in the place of what they stand for."""
     if name in references:
         return references[name]
     if isinstance(value, Mapping):

@@ -2,7 +2,7 @@
 
 Scalars have three spellings: `upstream_timeout` in the file, `GUARDPROXY_UPSTREAM_TIMEOUT` in the
 environment, `--upstream-timeout` as a flag. Messages name the place and what would be right there,
-and never the value that was found: it may be a key.
+and of the value that was found at most a plain word that stands for another: else it may be a key.
 """
 
 import datetime
@@ -45,6 +45,7 @@ GUARD_NAME = re.compile(r"[a-z0-9_-]+")
 TABLES = ("policy", "unscannable", "guards", "plugins", "keys")
 NOT_BUILT_YET = ("upstreams", "front_doors", "limits", "store", "prices")
 
+_WORD = re.compile(r"(?=.{1,16}$)[A-Za-z]+(?:[_-][A-Za-z]+)?")
 _OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|authorization|sha256|header", re.IGNORECASE)
@@ -335,11 +336,10 @@ def load_with_origins(
     where = str(file)
     _check_names(where, document, (*(s.name for s in SETTINGS), *TABLES), NOT_BUILT_YET)
     by_variable = {setting.environment: setting for setting in SETTINGS}
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in by_variable:
-            raise ConfigError(
-                f"The environment has {name!r}, which is no setting.{_nearest(name, by_variable)}"
-            )
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in by_variable)
+    if unknown:
+        told = (f"{name!r}, which is no setting.{_nearest(name, by_variable)}" for name in unknown)
+        raise ConfigError(f"The environment has {' It has '.join(told)}")
     by_flag = {setting.name: setting for setting in SETTINGS}
     for name in flags:
         if name not in by_flag:
@@ -357,7 +357,9 @@ def load_with_origins(
             # An empty variable is how compose files spell 'not set'.
             if found is None or (origin == "environment" and found == "" and setting.default is None):
                 continue
-            value = _scalar(setting, found, place, from_text=origin != "file")
+            in_file = origin == "file"
+            shows = not in_file or setting.name not in references
+            value = _scalar(setting, found, place, from_text=not in_file, shows=shows)
             if origins[setting.name] == "default":  # the others are checked, too: no error lies in wait
                 values[setting.name], origins[setting.name] = value, origin
     values["upstream"] = values.get("upstream", Settings().upstream).rstrip("/")
@@ -389,8 +391,10 @@ def _check_together(settings: Settings) -> None:
         )
 
 
-def _scalar(setting: Setting, found: object, place: str, *, from_text: bool) -> str | int | float:
-    """`found` as the setting's kind, checked."""
+def _scalar(
+    setting: Setting, found: object, place: str, *, from_text: bool, shows: bool
+) -> str | int | float:
+    """`found` as the setting's kind, checked; `shows` whether a wrong word may be shown."""
     value: str | int | float | None = None
     if setting.kind is str:
         value = found if isinstance(found, str) else None
@@ -406,7 +410,8 @@ def _scalar(setting: Setting, found: object, place: str, *, from_text: bool) -> 
         or not setting.scalar.check(value)
     ):
         article = {str: "a string", int: "an integer", float: "a number"}[setting.kind]
-        raise ConfigError(f"{place} must be {setting.scalar.right or article}.")
+        told = _found_word(found) if setting.scalar.words and shows else ""
+        raise ConfigError(f"{place} must be {setting.scalar.right or article}{told}.")
     return value
 
 
@@ -434,13 +439,17 @@ def _misplaced(name: str) -> str:
 def _check_names(
     where: str, table: Mapping[str, object], known: Iterable[str], later: Iterable[str] = ()
 ) -> None:
+    """Refuse what is not known in `table`, all of it at once."""
     known = tuple(known)
-    for name in table:
-        if name in later and name not in known:
-            raise ConfigError(f"{where}: {name!r} is not built yet. Remove it.")
-        if name not in known:
-            hint = _misplaced(name) or _nearest(name, known)
-            raise ConfigError(f"{where}: {name[:64]!r} is not known.{hint}")
+    problems = [
+        f"{name!r} is not built yet. Remove it."
+        if name in later
+        else f"{name[:64]!r} is not known.{_misplaced(name) or _nearest(name, known)}"
+        for name in table
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(f"{where}: {' '.join(problems)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -626,7 +635,7 @@ class _Tables:
         values = {n: v for n, v in _strings(table, heading) if n in self.references and v}
         for value in values.values():
             message = message.replace(value, HIDDEN)
-        raise ConfigError(f"{self.where}: [{heading}]: {message}.{_allowed(message, struct)}")
+        raise ConfigError(f"{self.where}: [{heading}]: {_plain(message, struct)}.")
 
     def _check_nested(self, value: object, kind: object, name: str) -> None:
         """Refuse unknown keys in tables within tables: msgspec lets them pass by default."""
@@ -655,7 +664,9 @@ class _Tables:
     def _word(self, found: object, name: str, words: Iterable[str]) -> str:
         words = tuple(words)
         if not isinstance(found, str) or found not in words:
-            raise ConfigError(f"{self.where}: {name} must be {_words(words)}.")
+            given = (name, name.removesuffix(".action"))  # a rule may be its action alone
+            shown = "" if self.references.keys() & given else _found_word(found)
+            raise ConfigError(f"{self.where}: {name} must be {_words(words)}{shown}.")
         return found
 
 
@@ -663,14 +674,42 @@ def _only_allows(table: object) -> bool:
     return isinstance(table, dict) and table.keys() == {"allow"}
 
 
-def _allowed(message: str, struct: type[msgspec.Struct]) -> str:
-    """The values of the key that msgspec's `message` is about, where they are a closed set."""
+_KINDS = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+_LIMITS = {" <= ": " of at most ", " >= ": " of at least ", " < ": " less than ", " > ": " greater than "}
+
+
+def _plain(message: str, struct: type[msgspec.Struct]) -> str:
+    """A `message` of msgspec in the words of the other errors, where it is one of the common ones."""
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
+        return f"lacks {missing[1]!r}"
+    found = re.fullmatch(r"(.*) - at `\$\.(.*)`", message, re.DOTALL)
+    if found is None:
+        return message
+    problem, key = found[1], found[2]
     kinds = {known.encode_name: known.type for known in msgspec.structs.fields(struct)}
-    key = re.search(r"`\$\.(\w+)`$", message)
-    kind = kinds.get(key[1]) if key else None
-    if typing.get_origin(kind) is not typing.Literal:
-        return ""
-    return f" Allowed: {_words(typing.get_args(kind))}."
+    if typing.get_origin(kinds.get(key)) is typing.Literal:
+        word = re.fullmatch(r"Invalid enum value '(.*)'", problem, re.DOTALL)
+        return f"{key} must be {_words(typing.get_args(kinds[key]))}{_found_word(word and word[1])}"
+    if (expected := re.fullmatch(r"Expected `([\w |]+)`(?:, got `(\w+)`|( [<>]=? )(\S+))", problem)) is None:
+        return f"{key}: {problem}"
+    right = " or ".join(_KINDS.get(kind, kind) for kind in expected[1].split(" | ") if kind != "null")
+    if expected[2]:
+        return f"{key} must be {right}, not {_KINDS.get(expected[2], expected[2])}"
+    return f"{key} must be {right}{_LIMITS[expected[3]]}{expected[4]}"
+
+
+def _found_word(found: object) -> str:
+    """What stands where another word should, if it is a word: anything else may be a key."""
+    return (
+        f', not "{found}"' if isinstance(found, str) and (found == HIDDEN or _WORD.fullmatch(found)) else ""
+    )
 
 
 def _words(words: Iterable[str]) -> str:

@@ -254,6 +254,23 @@ def test_show_tells_how_many_an_allow_list_has_and_not_which(here: Path) -> None
     assert SECRET not in found.output
 
 
+def test_show_prints_the_references_of_keys(here: Path) -> None:
+    toml = """
+        upstream_api_key = "${env:PROVIDER}"
+        [[keys]]
+        name = "team"
+        sha256 = "${env:DIGEST}"
+        allowed_models = ["m", "${env:MODEL}", "x-${env:MODEL}"]
+    """
+    (here / "guardproxy.toml").write_text(toml)
+    found = run("config", "show", PROVIDER=SECRET, DIGEST=DIGEST, MODEL="canary-model")
+    assert "canary" not in found.output
+    shown = tomllib.loads(found.output)
+    assert shown["upstream_api_key"] == "${env:PROVIDER}"
+    assert shown["keys"][0]["sha256"] == "${env:DIGEST}"
+    assert shown["keys"][0]["allowed_models"] == ["m", "${env:MODEL}", "********"]
+
+
 def test_show_says_that_a_key_without_a_list_may_use_all_models(here: Path) -> None:
     (here / "guardproxy.toml").write_text(f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\n")
     found = run("config", "show").output

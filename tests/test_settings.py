@@ -4,7 +4,7 @@ import hashlib
 import pickle
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -35,13 +35,14 @@ NUMBERS = [setting for setting in SETTINGS if setting.kind is not str]
 
 
 class Inner(msgspec.Struct):
-    depth: int = 1
+    depth: Annotated[int, msgspec.Meta(multiple_of=2)] = 2
 
 
 class Acme(msgspec.Struct, frozen=True):
     preset: Literal["default", "strict"] = "default"
     api_token: str | None = None
     inner: Inner | None = None
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     many: list[Inner] = []
     named: dict[str, Inner] = {}
 
@@ -206,8 +207,20 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ("[guards.amce]", r"\[guards\]: 'amce' is not known. Did you mean 'acme'"),
         ("[plugins.amce]", r"\[plugins\]: 'amce' is not known. Did you mean 'acme'"),
         ("[plugins.acme]\npreste = 1", "'preste' is not known. Did you mean 'preset'"),
-        ("[plugins.acme]\npreset = 1", r"\[plugins.acme\]: Expected `str`, got `int` - at `\$.preset`"),
-        ("[guards.acme]\npreset = 'all'", r'at `\$.preset`. Allowed: "default" or "strict"\.$'),
+        ("[plugins.acme]\npreset = 1", r"\[plugins.acme\]: preset must be \"default\" or \"strict\"\.$"),
+        ("[guards.acme]\npreset = 'all'", r'preset must be "default" or "strict", not "all"\.$'),
+        ("[guards.acme]\nshare = 2", r"\[guards.acme\]: share must be a number of at most 1.0\.$"),
+        ("[guards.acme]\nshare = -0.5", r"share must be a number of at least 0.0\.$"),
+        ("[guards.acme]\nshare = 'x'", r"share must be a number, not a string\.$"),
+        ("[guards.acme]\nmany = 'x'", r"many must be a list, not a string\.$"),
+        ("[guards.acme]\ninner = { depth = true }", r"inner.depth must be an integer, not true or false\.$"),
+        ("[guards.acme]\ninner.depth = 5", r"inner.depth: Expected `int` that's a multiple of 2\.$"),
+        ("prot = 1\nhots = 2", r"'prot' is not known\. Did you mean 'port'\? 'hots' is not known\. Did you"),
+        ("[policy.input]\npii = 'redcat'", r'"block", not "redcat"\.$'),
+        (f"[policy.input]\npii = '{SECRET}'", r'"redact" or "block"\.$'),
+        ("[policy.input]\npii = '${env:WORD}'", r'"redact" or "block"\.$'),
+        ("log_level = 'loud'", r"error, not \"loud\"\.$"),
+        ("log_level = '${env:WORD}'", r"debug, info, warning, error\.$"),
         ("[guards.acme]\nupstream = 'https://a'", r"'upstream' is not known. It is a top-level key: those"),
         ("[unscannable]\nport = 80", r"before the first \[table\]"),
         (
@@ -243,7 +256,7 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_named(tmp_path: Path, toml: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
-        load(tmp_path, toml)
+        load(tmp_path, toml, {"WORD": "canary"})
     assert "guardproxy.toml: " in str(raised.value)
 
 
@@ -287,6 +300,11 @@ def test_an_unknown_variable_names_the_nearest(name: str) -> None:
         ConfigError, match=rf"'{name}', which is no setting\. (Did you mean 'GUARDPROXY_|Known: )"
     ):
         load_settings(None, {name: SECRET}, {}, {})
+
+
+def test_all_unknown_variables_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"'GUARDPROXY_HOTS', which .* It has 'GUARDPROXY_PROT', which"):
+        load_settings(None, {"GUARDPROXY_PROT": "1", "GUARDPROXY_HOTS": "2"}, {}, {})
 
 
 def test_an_unknown_key_of_the_file_names_the_nearest(tmp_path: Path) -> None:
@@ -369,7 +387,7 @@ def test_keys_are_unique(tmp_path: Path, one: str, other: str, what: str) -> Non
 
 def test_a_plugin_without_a_table_has_its_defaults_or_is_an_error(tmp_path: Path) -> None:
     assert load(tmp_path).plugins == {"acme": Acme()}
-    with pytest.raises(ConfigError, match=r"\[plugins.needy\]: Object missing required field `url`"):
+    with pytest.raises(ConfigError, match=r"\[plugins.needy\]: lacks 'url'\."):
         load(tmp_path, types={"needy": Needy})
 
 
