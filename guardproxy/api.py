@@ -15,6 +15,7 @@ from guardproxy.errors import (
     NotImplementedYet,
 )
 from guardproxy.exchange import new_id
+from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
 from guardproxy.profiles import PROFILES, Profile
@@ -62,7 +63,7 @@ class AsgiReply:
         """Answer with the envelope of `error`."""
         body = dumps(error.envelope).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
-        headers["x-request-id"] = new_id()
+        headers |= {"x-request-id": new_id(), "date": date()}
         await self.start(error.status, [(k.encode(), v.encode("latin-1")) for k, v in headers.items()])
         await self.end(body)
 

@@ -13,6 +13,7 @@ from guardproxy.api import Api, of_status, refused_upgrade
 from guardproxy.document import dumps
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.exchange import new_id
+from guardproxy.headers import date
 from guardproxy.hooks import Hooks
 from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
@@ -109,5 +110,8 @@ def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
 
 
 def _envelope(error: GuardProxyError) -> Response[bytes]:
-    body, headers = dumps(error.envelope).encode(), {**error.headers, "x-request-id": new_id()}
+    body, headers = (
+        dumps(error.envelope).encode(),
+        {**error.headers, "x-request-id": new_id(), "date": date()},
+    )
     return Response(body, status_code=error.status, headers=headers, media_type="application/json")

@@ -60,15 +60,22 @@ def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
             setting.flag,
             setting.name,
             type=click.Choice(setting.scalar.words) if setting.scalar.words else str,
-            metavar=None if setting.scalar.words else _metavar(setting),
-            help=f"{setting.scalar.help} [{setting.environment}; default: {_default(setting)}]",
+            metavar=_metavar(setting),
+            help=f"{_help(setting)} [{setting.environment}; default: {_default(setting)}]",
         )(command)
     return _config_option(command)
 
 
 def _metavar(setting: Setting) -> str:
+    if setting.scalar.words:
+        return "WORD"  # click would list them, in a column that leaves the help too little of 80
     kinds = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
     return setting.scalar.unit.upper() or kinds[setting.kind]
+
+
+def _help(setting: Setting) -> str:
+    words = setting.scalar.words
+    return f"{setting.scalar.help} One of {', '.join(words)}." if words else setting.scalar.help
 
 
 def _default(setting: Setting) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 from rich.columns import Columns
-from rich.console import Console
+from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 from rich.tree import Tree
@@ -161,13 +161,20 @@ async def _play(
         ("The provider saw", seen),
         ("The client got", _got(response)),
     ]
-    width = min(console.width, WIDTH) // 3 - 1
-    console.print(Columns([Panel(Text(text), title=title, width=width) for title, text in panels]))
+    _show(console, panels)
     await asyncio.wait_for(witness.ended.wait(), 5)  # the client has its last byte a moment earlier
     for tree in _trees(spans):
         console.print(tree)
     console.print()
     return problem
+
+
+def _show(console: Console, panels: Sequence[tuple[str, str]]) -> None:
+    """The panels side by side, or one below the other where a third of the screen breaks lines."""
+    beside = console.width >= WIDTH
+    width = WIDTH // len(panels) - 1 if beside else console.width
+    shown = [Panel(Text(text), title=title, width=width) for title, text in panels]
+    console.print(Columns(shown) if beside else Group(*shown))
 
 
 def _unreached(response: httpx.Response) -> str | None:

@@ -1,6 +1,7 @@
-"""Which headers pass on to the upstream and back to the client. Pure: raw pairs in, raw pairs out."""
+"""Which headers pass on to the upstream and back to the client: raw pairs in, raw pairs out."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from email.utils import formatdate
 
 Raw = Sequence[tuple[bytes, bytes]]
 
@@ -13,6 +14,11 @@ _NOT_SENT = _CONNECTION | {b"host", b"content-length", b"expect"}
 _OF_BODY = frozenset({b"content-encoding", b"content-type"})
 _CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key"})
 _PREFIXES = (b"x-opper-", b"x-guardproxy-", b"proxy-")
+
+
+def date() -> str:
+    """The value of `Date` for an answer of our own; others pass with their upstream's."""
+    return formatdate(usegmt=True)
 
 
 def lower_headers(raw: Raw) -> dict[str, str]:

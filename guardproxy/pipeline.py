@@ -17,7 +17,7 @@ from guardproxy.errors import (
     UnsupportedMedia,
 )
 from guardproxy.exchange import Exchange
-from guardproxy.headers import lower_headers, request_headers
+from guardproxy.headers import date, lower_headers, request_headers
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure
 from guardproxy.memory import Past, PolicyMemory
@@ -378,8 +378,8 @@ class Pipeline:
             error.headers["x-should-retry"] = "false"  # the upstream has answered, and that was paid for
         body = dumps(error.envelope).encode()
         exchange.status = error.status
-        length = {"content-type": "application/json", "content-length": str(len(body))}
-        headers = response_head(exchange, [], (), {**error.headers, **length})
+        ours = {"content-type": "application/json", "content-length": str(len(body)), "date": date()}
+        headers = response_head(exchange, [], (), {**error.headers, **ours})
         await reply.start(error.status, headers)
         await reply.end(body)
 

@@ -94,7 +94,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                date_header=False,  # the upstream's is passed on
+                date_header=False,  # the upstream's is passed on; our own errors have theirs
                 timeout_keep_alive=KEEP_ALIVE,
             )
         )

@@ -1,5 +1,8 @@
 """The HTTP surface: exact paths, methods, bodies and errors of the framework's own."""
 
+from email.utils import parsedate_to_datetime
+
+import httpx
 import pytest
 
 from tests.harness import proxy, whole
@@ -29,6 +32,17 @@ async def test_what_is_not_served(
     assert (got.status, got.json["error"]["code"]) == (status, code)
     assert set(got.json["error"]) == {"message", "type", "code", "param"}
     assert got.headers["x-request-id"].startswith("req_")
+    assert parsedate_to_datetime(got.headers["date"])
+
+
+async def test_an_error_of_an_exchange_has_its_own_date_and_an_answer_its_upstreams() -> None:
+    there = {"date": "Thu, 01 Jan 1970 00:00:00 GMT"}
+    async with proxy(lambda _: httpx.Response(200, json={}, headers=there)) as client:
+        refused = await client.post({}, {"x-opper-guard-input": "nothing"})
+        passed = await client.post({})
+    assert refused.status == 400
+    assert parsedate_to_datetime(refused.headers["date"]).year > 1970
+    assert passed.headers["date"] == there["date"]
 
 
 async def test_a_path_that_is_not_served_is_told_what_is() -> None:

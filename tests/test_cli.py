@@ -117,6 +117,14 @@ def test_help_names_each_scalar_with_its_variable(command: list[str]) -> None:
         assert setting.environment in text
 
 
+def test_help_breaks_no_name_at_80_columns() -> None:
+    text = run("serve", "--help", COLUMNS="80", TERMINAL_WIDTH="80").output
+    for setting in SETTINGS:
+        assert f"[{setting.environment};" in text
+        assert all(word in text for word in setting.scalar.words)
+    assert "https://api.openai.com/v1]" in text
+
+
 def test_serve_says_first_that_it_loads(served: list[Settings]) -> None:
     with capture_logs() as logged:
         assert run("serve", "--upstream", "https://a.example/v1").exit_code == 0

@@ -66,6 +66,17 @@ def test_the_advice_names_the_proxy_that_serves(base: str | None, url: str, star
     assert ("uv run guardproxy serve" in out.getvalue()) is starts
 
 
+@pytest.mark.parametrize(("width", "beside"), [(80, False), (109, False), (110, True), (200, True)])
+def test_a_narrow_screen_has_the_panels_one_below_the_other(width: int, beside: bool) -> None:
+    line = "secrets: AWS_ACCESS_KEY at /input 44-64"
+    out = io.StringIO()
+    panels = [("one", "1"), ("two", "2"), ("three", line)]
+    demo._show(Console(file=out, width=width, color_system=None), panels)
+    first = out.getvalue().splitlines()[0]
+    assert ("three" in first) is beside
+    assert beside or line in out.getvalue()
+
+
 @pytest.mark.slow
 def test_the_demo_shows_four_exchanges(out: io.StringIO) -> None:
     assert demo.run_demo(None, serve=False) == 0
