@@ -1,4 +1,4 @@
-"""`guardproxy demo`: a stand-in provider, the proxy, and four exchanges, shown from all sides."""
+"""`guardproxy demo`: a stand-in provider, the proxy, and four exchanges as each side sees them."""
 
 import asyncio
 import contextlib

@@ -230,6 +230,15 @@ def test_an_error_has_its_row(error: type[GuardProxyError]) -> None:
     assert [row[0], row[1], row[4]] == [str(error.status), f"`{error.type}`", retry]
 
 
+def test_an_event_of_the_log_is_documented() -> None:
+    told = (ROOT / "docs/settings.md").read_text("utf-8").split("\n## What the log says\n")[1]
+    pages = [page.read_text("utf-8") for page in (ROOT / "guardproxy").glob("*.py")]
+    events = {e for page in pages for e in re.findall(r'(?:_log\.\w+|failure)\(\s*"([^"]+)"', page)}
+    assert {"exchange_failed", "drain_over"} <= events
+    for event in events | {"library_log"}:
+        assert f"`{event}`" in told, event
+
+
 @pytest.mark.parametrize("reason", UNSCANNABLE_REASONS)
 def test_a_reason_is_documented(reason: str) -> None:
     assert f"`{reason}`" in (ROOT / "docs/coverage.md").read_text("utf-8")
