@@ -224,17 +224,24 @@ def _through(inner: Span, outer: Span | None) -> Span:
 
 def _along(text: str) -> Iterator[Reading]:
     """The readings of `text` that go along with it, character by character, each from the one before."""
-    reading = Reading(text, len(text))
-    for change in (_folds, marks, *[escapes] * DEPTH):
-        made = _rewritten(reading, change(reading.text))
-        if made:
-            reading = made[0]
-        elif change is escapes:
-            break
-        if made or change is marks:
+    whole = Reading(text, len(text))
+    yield whole
+    yield from _along_with(whole, DEPTH)
+
+
+def _along_with(reading: Reading, depth: int) -> Iterator[Reading]:
+    for change in (_folds, marks):
+        for made in _rewritten(reading, change(reading.text)):
+            reading = made
             yield reading
-            if (ascii_form := lookalike(reading.text)) is not None:
-                yield replace(reading, text=ascii_form, span=reading.span or _same)
+    forms = [reading]
+    if (ascii_form := lookalike(reading.text)) is not None:
+        forms.append(replace(reading, text=ascii_form, span=reading.span or _same))
+        yield forms[1]
+    for form in forms if depth else ():
+        for inner in _rewritten(form, escapes(form.text)):
+            yield inner
+            yield from _along_with(inner, depth - 1)
 
 
 def spelled_out(text: str) -> list[str]:

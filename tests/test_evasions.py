@@ -110,6 +110,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "hex whose first digits are escaped": lambda v: (
         "}\\u{34}\\u{34}" + each("\\\\u{:04x}")(v).encode().hex()[2:]
     ),
+    "json in arabic digits": lambda v: SPELLINGS["arabic digits"](each("\\u{:04x}")(v)),
     "json web token": lambda v: "eyJhbGciOiJub25lIn0." + b64('{"sub":"' + v + '"}').rstrip("=") + ".",
 }
 
