@@ -1,0 +1,66 @@
+"""The settings of the guard `rules`, and their checks."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import msgspec
+
+from guardproxy import ConfigError
+from guardproxy_rules.patterns import BadPattern, Compiled, pattern, words
+
+Name = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]{0,63}$")]
+Replacement = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+OwnAction = Literal["redact", "block"]
+
+
+class PatternRule(msgspec.Struct, frozen=True, kw_only=True):
+    """`[[guards.rules.patterns]]`: one pattern in google-re2's syntax.
+
+    `name` is the category of its matches. `flags` are letters of `i` (upper or lower case), `m` (`^` and `$`
+    at each line) and `s` (`.` is a line end, too). `action` holds for its matches where it is stricter
+    than the policy's. `replacement` is what redaction writes instead of the placeholder.
+    """
+
+    name: Name
+    pattern: str
+    flags: Annotated[str, msgspec.Meta(pattern="^[ims]*$")] = ""
+    action: OwnAction | None = None
+    replacement: Replacement | None = None
+
+
+class WordsRule(msgspec.Struct, frozen=True, kw_only=True):
+    """`[[guards.rules.words]]`: whole words, or phrases, in upper or lower case."""
+
+    name: Name
+    words: Annotated[list[str], msgspec.Meta(min_length=1)]
+    action: OwnAction | None = None
+    replacement: Replacement | None = None
+
+
+class RulesSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The deployment's own patterns and words."""
+
+    patterns: list[PatternRule] = []
+    words: list[WordsRule] = []
+
+
+def checked(settings: RulesSettings) -> Iterator[tuple[PatternRule | WordsRule, Compiled]]:
+    """Each rule, compiled.
+
+    Raises:
+        ConfigError: names the rule, the place in its pattern where that is known, and what would be right.
+    """
+    for index, rule in enumerate(settings.patterns):
+        place = f"guards.rules.patterns.{index} ({rule.name})"
+        try:
+            yield rule, pattern(rule.name, rule.pattern, rule.flags)
+        except BadPattern as error:
+            raise ConfigError(f"{place}: {error}") from None
+    for index, listed in enumerate(settings.words):
+        for number, word in enumerate(listed.words):
+            if not word.strip() or len(word) > 200:
+                raise ConfigError(
+                    f"guards.rules.words.{index} ({listed.name}): words.{number} must have "
+                    "1 to 200 characters."
+                )
+        yield listed, words(listed.name, listed.words)
