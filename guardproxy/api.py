@@ -48,8 +48,8 @@ class AsgiReply:
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""
-        self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self.started = True
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client does not read."""

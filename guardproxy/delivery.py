@@ -152,33 +152,35 @@ class Delivery:
             GuardProxyError: a guard blocked or failed, and nothing is sent yet.
         """
 
-        async def write(pieces: list[bytes]) -> None:
+        pieces: list[bytes] = []  # what may go, and is not written yet
+
+        async def write() -> None:
             if not pieces:
                 return
             if not reply.started:
                 exchange.first_event_seconds = _elapsed(exchange)
                 await reply.start(answer.status, response_head(exchange, answer.headers, _OF_BODY))
+            # The server waits for a slow client before it takes a piece: one that is cancelled is not sent.
             await reply.write(b"".join(pieces))
+            pieces.clear()
 
-        pieces: list[bytes] = []
         try:
             async for frames in self._frames(answer):
                 for frame in frames:
                     exchange.events += 1
                     pieces += await stream.feed(frame)
                 frames.clear()  # or they would be kept until the next ones come
-                safe, pieces = pieces, []  # before they are written, which may be cancelled
-                await write(safe)
-            safe, pieces = [*pieces, *await stream.end()], []
-            await write(safe)
+                await write()
+            pieces += await stream.end()
+            await write()
         except BaseException as error:
             stream.cancel()
             told = _told(error, exchange, reply)
             if told is None or not (reply.started or pieces):
                 raise
-            await write(pieces)
             note_error(exchange, told)
-            await write(stream.fail(told))
+            pieces += stream.fail(told)
+            await write()
         await reply.end()
         await stream.settle_shadow()
 
