@@ -5,9 +5,10 @@ The same text gives the same matches here and in a stream (lanes.py).
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from guardproxy.blocks import blocks
-from guardproxy.lanes import ENDLESS, LocalLane, Tail, goes_on, seen, shifted
+from guardproxy.lanes import ENDLESS, LONGEST_OPEN, LocalLane, Tail, goes_on, seen, shifted
 from guardproxy.readings import back_from, clean, on_from, plain, readings, squeezed
 from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import Match
@@ -78,7 +79,8 @@ async def _local(
                 length = len(texts[index])
                 moved = [shifted(match, offset) for match in matches]
                 own = [m for m in moved if start <= m.start and (m.start < end or end == length)]
-                if offset + len(piece) < length and any(goes_on(m, end, reach) for m in own):
+                ends = offset + len(piece) == length
+                if any(m.end - m.start >= LONGEST_OPEN or (goes_on(m, end, reach) and not ends) for m in own):
                     followed[ref][index] = start
                 else:
                     found[index].extend(map(forms[index].back, own))
@@ -87,7 +89,9 @@ async def _local(
     for ref, begun in followed.items():
         for index, start in begun.items():
             matches = await _followed(scanner, ref, texts[index], start, reach, meter)
-            found[index].extend(map(forms[index].back, matches))
+            # One that goes to the end takes the invisible characters that were cut off there with it.
+            length = len(texts[index])
+            found[index].extend(forms[index].back(replace(m, open=m.end == length)) for m in matches)
 
 
 async def _followed(

@@ -24,6 +24,8 @@ from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import Match
 
 LONGEST_OPEN = 16 * 1024  # characters of a match that are seen as one
+# An open one is held for a few more: while more of it may come, it seems longer than it turns out to be.
+_LONGEST_HELD = LONGEST_OPEN + 4 * 1024
 ENDLESS = 1 << 62
 
 
@@ -97,7 +99,8 @@ class _Swallowed:
 
     match: Match
     packed: bool  # it was unpacked from base64 or hex, and ends where its packing does
-    openings: tuple[str, ...]  # its first characters, in each of the readings that show it
+    # Its first characters behind those before it, in each reading that shows it; and where it starts there.
+    openings: tuple[tuple[str, int], ...]
 
 
 class LocalLane(Lane):
@@ -132,10 +135,15 @@ class LocalLane(Lane):
 
     async def advance(self, tail: Tail, final: bool) -> list[Match]:
         """Scan what arrived, once enough has."""
-        if tail.end < self._next and not final:
-            return []
-        if self._swallowed:
-            return await self._swallow(self._swallowed, tail, final)
+        found: list[Match] = []
+        again = final or tail.end >= self._next
+        while again:
+            swallowed = self._swallowed
+            found += await (self._swallow(swallowed, tail, final) if swallowed else self._scan(tail, final))
+            again = self._swallowed is not swallowed  # one was too long, or closed: what has come is not done
+        return found
+
+    async def _scan(self, tail: Tail, final: bool) -> list[Match]:
         end = tail.end if final else tail.back(tail.end, self.reach)
         if end <= self.known and not final:
             # To look again at each event at what is held for long would take time without bound.
@@ -149,8 +157,11 @@ class LocalLane(Lane):
             tail, [m for m in found if self.known <= m.start and (m.start < end or final)]
         )
         growing = [] if final else [m for m in certain if goes_on(m, end, self.reach)]
+        # One that a stream may have swallowed ends there too where its packing does.
+        long = [m for m in certain if m not in growing and m.end - m.start >= LONGEST_OPEN]
+        growing += [m for m in long if (await self._swallowing(tail, m)).packed]
         if growing:
-            return await self._grow(tail, min(growing, key=lambda m: m.start), certain)
+            return await self._grow(tail, min(growing, key=lambda m: m.start), certain, final)
         self.known = end
         self._needs = tail.back(end, self.reach)
         self._next = tail.end + self._step
@@ -163,55 +174,62 @@ class LocalLane(Lane):
             matches = [m for m in matches if m.start <= long.start or m.start >= last]
         return matches
 
-    async def _grow(self, tail: Tail, growing: Match, certain: list[Match]) -> list[Match]:
+    async def _grow(self, tail: Tail, growing: Match, certain: list[Match], final: bool) -> list[Match]:
         """A match that may go on: wait for more of it, or when it is too long, apply the action now."""
         self.known = growing.start
         self._needs = tail.back(growing.start, self.reach)
         before = [m for m in certain if m.start < growing.start]
-        if growing.end - growing.start < LONGEST_OPEN:
+        length = growing.end - growing.start
+        if length < (_LONGEST_HELD if growing.open and not final else LONGEST_OPEN):
             self._next = tail.end + max(self._step, (tail.end - growing.start) // 4)
             return before
         self._swallowed = await self._swallowing(tail, growing)
-        self._look_back(tail)
+        self._look_back(tail, min(growing.end, tail.end))
         return [*before, self._swallowed.match]
 
-    async def _swallowing(self, tail: Tail, growing: Match) -> _Swallowed:
-        match = replace(growing, end=ENDLESS, open=True)
-        text = clean(tail.piece(growing.start, tail.end))
-        unpacked = [reading for reading in readings(text) if not reading.packed]
-        (found,) = await self._seen([unpacked])
-        if all(m.start for m in found if m.category == match.category):
-            return _Swallowed(match, True, ())
-        forms = [form for form in readings(text[: on_from(text, 0, self.reach)]) if not form.packed]
+    async def _swallowing(self, tail: Tail, long: Match) -> _Swallowed:
+        match = replace(long, end=ENDLESS, open=True)
+        first = tail.back(long.start, self.reach)
+        start = long.start - first
+        text = clean(tail.piece(first, long.end))
+        openings: dict[tuple[str, int], None] = {}
+        for form, m in await self._shown(text[: on_from(text, start, self.reach)], match, start):
+            before = max(0, m.start - self.reach)
+            openings[form.text[before : m.start + self.reach], m.start - before] = None
+        packed = not openings and not await self._shown(text, match, start)
+        return _Swallowed(match, packed, tuple(openings))
+
+    async def _shown(self, text: str, match: Match, start: int) -> list[tuple[Reading, Match]]:
+        """Where the readings of `text` that are not unpacked show a match like `match` at `start`."""
+        forms = [form for form in readings(text) if not form.packed]
         results = await self._scanner.scan(self._ref, [form.text for form in forms], self._meter)
-        openings = {
-            form.text[m.start : m.start + self.reach]: None
+        return [
+            (form, m)
             for form, matches in zip(forms, results, strict=True)
             for m in matches
-            if m.category == match.category and form.back(m).start == 0
-        }
-        return _Swallowed(match, False, tuple(openings))
+            if m.category == match.category and form.back(m).start == start
+        ]
 
-    def _look_back(self, tail: Tail) -> None:
-        """What has come is swallowed, but for its last characters: they will tell whether it goes on."""
-        self.known = tail.back(tail.end, self.reach)
+    def _look_back(self, tail: Tail, end: int) -> None:
+        """What comes before `end` is swallowed, but for its last characters: they tell whether it goes on."""
+        self.known = tail.back(end, self.reach)
         self._needs = tail.back(tail.back(self.known, self.reach), self.reach)
-        self._next = tail.end + self.reach
+        # Escapes and packing make much text of few characters: it is looked at again when more has come.
+        self._next = tail.end + max(self.reach, (tail.end - self._needs) // 4)
 
     async def _swallow(self, swallowed: _Swallowed, tail: Tail, final: bool) -> list[Match]:
         """Does the match close in what arrived?"""
         close = await self._reached(swallowed, tail)
         more = close > tail.back(tail.end, self.reach)
         if more and not final:
-            self._look_back(tail)
+            self._look_back(tail, tail.end)
             return []
         self._swallowed = None
         # What begins in its last characters may go on behind it.
-        self.known = max(swallowed.match.start, tail.back(close, self.reach))
+        self.known = max(swallowed.match.start + 1, tail.back(close, self.reach))
         self._needs = tail.back(self.known, self.reach)
         self._next = 0
-        closed = replace(swallowed.match, end=close, open=False)
-        return [closed, *await self.advance(tail, final)]
+        return [replace(swallowed.match, end=close, open=False)]
 
     async def _reached(self, swallowed: _Swallowed, tail: Tail) -> int:
         """How far the match goes, by its opening and the text from `needs` on."""
@@ -220,19 +238,19 @@ class LocalLane(Lane):
             return self._needs + packed_to(latest, self.known - self._needs)
         cut = SLACK if may_differ(latest) else 0  # it may begin within an escape
         joined = [
-            (opening, form)
+            (opening, start, form)
             for form in readings(latest)
             if not form.packed and len(form.text) > cut
-            for opening in swallowed.openings
+            for opening, start in swallowed.openings
         ]
-        texts = [opening + form.text[cut:] for opening, form in joined]
+        texts = [opening + form.text[cut:] for opening, _, form in joined]
         results = await self._scanner.scan(self._ref, texts, self._meter)
         # Without an opening that a detector knows again, nothing tells: then all that comes belongs to it.
         close = 0 if swallowed.openings else len(latest)
-        for (opening, form), matches in zip(joined, results, strict=True):
+        for (opening, start, form), matches in zip(joined, results, strict=True):
             for match in matches:
                 end = match.end - len(opening) + cut
-                if match.start == 0 and match.category == swallowed.match.category and end > cut:
+                if match.start == start and match.category == swallowed.match.category and end > cut:
                     close = max(close, form.back(replace(match, start=cut, end=end)).end)
         return self._needs + close
 

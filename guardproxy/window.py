@@ -16,6 +16,7 @@ from guardproxy.redaction import Placeholder, Range, merge
 from guardproxy.stage import GuardRun, Hit, StageRun
 
 MOST_HELD = 64 * 1024  # characters that are held at all; only a flood of invisible ones gets there
+PIECE = 64 * 1024  # characters that are looked at a time: long matches in one text are followed one by one
 
 
 class Window:
@@ -52,8 +53,11 @@ class Window:
 
     async def push(self, text: str) -> list[Hit]:
         """Add `text`; the matches that became certain."""
-        self._tail.text += text
-        return await self._advance(final=False)
+        fresh: list[Hit] = []
+        for start in range(0, len(text), PIECE):
+            self._tail.text += text[start : start + PIECE]
+            fresh += await self._advance(final=False)
+        return fresh
 
     async def close(self) -> list[Hit]:
         """Nothing more will come: everything is safe."""

@@ -24,6 +24,7 @@ from guardproxy.types import TextPart
 from guardproxy_pii.cards import Cards
 from guardproxy_pii.iban import Ibans
 from guardproxy_pii.mail import Mail
+from guardproxy_secrets.context import Contexts
 from guardproxy_secrets.pem import PrivateKeys
 from guardproxy_secrets.tokens import Tokens
 from tests.test_window import run_of
@@ -271,6 +272,46 @@ async def test_an_open_match_goes_on_behind_an_escape_that_was_cut(scanner: Scan
         left = await streamed(scanner, text, list(range(step, len(text), step)))
         assert left[-1] == redacted
         assert all(redacted.startswith(part) for part in left)
+
+
+BODY = "".join(random.Random(3).choices("ABCDEFGHabcdefgh0123456789", k=25_000))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Packed, and seen whole or swallowed, as the chunks come; more is packed behind it.
+        SPELLINGS["base64, wrapped"](f"{LONG['private key'][:16_600]}\n-----END {'PRIVATE KEY'}-----"),
+        b64(f"{LONG['private key'][:12_300]}\n-----END {'PRIVATE KEY'}----- {'y' * 70}"),
+        b64(b64(f"{LONG['private key'][:14_000]}\n-----END {'PRIVATE KEY'}-----")) + "\nSome sentence here.",
+        # Marks that may belong to a key, and invisible characters at the end of one.
+        f"eyJhbGciOiJub25lIn0.{BODY[:100]}{'.' * 20_000} ok",
+        LONG["private key"].partition("-----END")[0] + "\u200b" * 70,
+        "x " * 4090 + LONG["private key"].partition("-----END")[0] + "\u200b" * 70,
+    ],
+)  # fmt: skip
+async def test_a_long_match_ends_in_the_same_place_however_it_comes(scanner: Scanner, text: str) -> None:
+    redacted = await whole(scanner, text)
+    for step in (97, 331, 997, 4001, 8192, 20_000, len(text)):
+        left = await streamed(scanner, text, list(range(step, len(text), step)))
+        assert left[-1] == redacted
+        assert all(redacted.startswith(part) for part in left)
+
+
+@pytest.mark.parametrize("length", [1000, 17_000, 25_000])
+@pytest.mark.parametrize("before", ["api_key=", "Authorization: Bearer "])
+async def test_a_long_value_that_its_name_gives_away_goes_on_to_its_end(before: str, length: int) -> None:
+    contexts = Contexts()
+    contexts.load()
+    contexts.inline_below = 1 << 30
+    alone = Scanner({"all": Guard("all", (contexts,))}, Settings())
+    text = f"x {before}{BODY[:length]}.{BODY[:400]} ok"
+    redacted = await whole(alone, text)
+    assert redacted.startswith(f"x {before}[")
+    assert redacted.endswith("] ok")
+    assert BODY[100:110] not in redacted
+    for step in (50, 997, 8192):
+        assert (await streamed(alone, text, list(range(step, len(text), step))))[-1] == redacted
 
 
 @pytest.mark.parametrize("dash", ["&#45;", "\\u002d", "\u2010"])

@@ -7,7 +7,7 @@ from typing import Any
 import re2
 
 from guardproxy import Detector, Match
-from guardproxy_secrets.tokens import is_random, options
+from guardproxy_secrets.tokens import LONGEST_END, is_random, options
 
 JUDGED = 64  # characters of a value that it is judged by
 _PASSWORDS = "passwo?r?d|passwd|passphrase|pwd"
@@ -62,7 +62,7 @@ class _Compiled:
             is_open = self.run and end == len(text)
             if self.run and not is_open:
                 value = value.rstrip(".,?!:;")
-                end = start + len(value)
+                end -= min(LONGEST_END, len(found[1]) - len(value))
             before = text[max(0, found.start() - 12) : found.start()]
             if self._is_secret(value[:JUDGED], text[found.start() : start], before):
                 yield Match(start, end, self.category, 0.8, open=is_open)

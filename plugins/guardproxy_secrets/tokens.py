@@ -12,6 +12,9 @@ from guardproxy import Detector, Match
 from guardproxy_secrets.rules import RULES, Rule
 
 JUDGED = 64  # characters of a key that its randomness is judged by
+LONGEST_END = (
+    32  # of marks behind a key: of more it cannot be told from a piece of the text what is before them
+)
 _PLACEHOLDER = re.compile(
     r"example|sample|placeholder|your[_-]?|xxxx|\*\*\*|\.\.\.|####|1234567890?|0123456|abcdefgh|changeme|dummy|"
     r"redacted|fake|test[_-]?key|aaaaaa|000000",
@@ -71,7 +74,8 @@ class _Compiled:
                 continue
             is_open = rule.most is None and at_end
             if rule.most is None and not is_open:
-                end -= len(found[1]) - len(found[1].rstrip(".-,"))  # a sentence's end, not the key's
+                # A sentence's end, not the key's.
+                end -= min(LONGEST_END, len(found[1]) - len(found[1].rstrip(".-,")))
             yield Match(start, end, rule.category, 1.0, validated=True, open=is_open)
 
 
