@@ -7,7 +7,7 @@ from typing import Any
 import re2
 
 from guardproxy import Detector, Match
-from guardproxy_secrets.tokens import LONGEST_END, is_random, options
+from guardproxy_secrets.tokens import Runs, behind, is_random, options
 
 JUDGED = 64  # characters of a value that it is judged by
 _PASSWORDS = "passwo?r?d|passwd|passphrase|pwd"
@@ -15,6 +15,7 @@ _KEYS = (
     f"{_PASSWORDS}|secret|token|api[_.-]?key|auth[_.-]?key|access|private|encryption[_.-]?key|signing[_.-]?key|"
     "credential|account[_.-]?key|license[_.-]?key|webhook|client[_.-]?id|app[_.-]?id|key"
 )
+_MARKS = ".,?!:;"  # what ends a sentence, and is no part of a value before it
 _VALUE = r"[A-Za-z0-9_+/=.~!@#%^&*$?:-]"
 _QUOTES = r"(?:\\?[\"'`]){0,3}"
 # name = "value", "name": "value", name := value, String name = value, set("NAME", "value"), <name>value
@@ -48,21 +49,29 @@ class _Compiled:
     def __init__(self, category: str, keyword: str, pattern: str, least: float, strict: bool) -> None:
         self.category = category
         self.keyword = keyword
-        self.pattern = re2.compile(pattern, options())
-        self.run = pattern.endswith(",})")
+        # Of a run enough is sought to judge it; `Runs` tell its end.
+        judged = pattern.removesuffix(",})")
+        self.is_run = judged != pattern
+        alphabet = judged[judged.rindex("(") + 1 : judged.rindex("{")] if self.is_run else "."
+        self.run = re.compile(f"{alphabet}*+")
+        self.pattern = re2.compile(f"{judged},{JUDGED}}})" if self.is_run else pattern, options())
         self.least = least
         self.strict = strict
 
     def matches(self, text: str) -> Iterator[Match]:
         position = 0
+        runs = Runs(self.run, text)
         while found := self.pattern.search(text, position):
             start, end = found.span(1)
             position = found.start() + 1
             value = found[1]
-            is_open = self.run and end == len(text)
-            if self.run and not is_open:
-                value = value.rstrip(".,?!:;")
-                end -= min(LONGEST_END, len(found[1]) - len(value))
+            is_open = False
+            if self.is_run:
+                end = runs.end(end)
+                is_open = end == len(text)
+                if not is_open:
+                    value = value.rstrip(_MARKS)
+                    end -= behind(text, start, end, _MARKS)
             before = text[max(0, found.start() - 12) : found.start()]
             if self._is_secret(value[:JUDGED], text[found.start() : start], before):
                 yield Match(start, end, self.category, 0.8, open=is_open)

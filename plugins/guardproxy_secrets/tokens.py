@@ -45,6 +45,12 @@ def is_random(text: str, least: float = 3.0) -> bool:
     return not _PLACEHOLDER.search(judged) and entropy(judged) >= needed
 
 
+def behind(text: str, start: int, end: int, marks: str) -> int:
+    """How many of `marks` are at the end of [start, end), up to `LONGEST_END`."""
+    last = text[max(start, end - LONGEST_END) : end]
+    return len(last) - len(last.rstrip(marks))
+
+
 def begins(text: str, start: int) -> bool:
     """Whether a key may begin at `start`: no letter or digit runs into it."""
     if start == 0 or not (text[start - 1].isalnum() or text[start - 1] in "_+"):
@@ -52,16 +58,36 @@ def begins(text: str, start: int) -> bool:
     return start > 1 and text[start - 2] == "\\" and text[start - 1] in _ESCAPES
 
 
+class Runs:
+    """Where the runs of an alphabet end in a text: each is gone along once, however many keys begin in it."""
+
+    def __init__(self, run: re.Pattern[str], text: str) -> None:
+        self._run = run
+        self._text = text
+        self._seen = (0, -1)
+
+    def end(self, position: int) -> int:
+        """Where the run ends that has come up to `position`."""
+        start, end = self._seen
+        if not start <= position <= end:
+            end = self._run.match(self._text, position).end()  # type: ignore[union-attr]  # it may be empty
+            self._seen = (position, end)
+        return end
+
+
 class _Compiled:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        counts = f"{{{rule.least},}}" if rule.most is None else f"{{{rule.least},{rule.most}}}"
+        # Of a run enough is sought to judge it; `Runs` tell its end.
+        counts = f"{{{rule.least},{rule.most or max(rule.least, JUDGED)}}}"
         body = f"({rule.alphabet}{counts})" if rule.most != 0 else "()"
         self.pattern = re2.compile(f"{rule.prefix}{body}", options())
+        self.run = re.compile(f"{rule.alphabet}*+")
         self.more = re.compile(rule.alphabet if rule.most != 0 else "[A-Za-z0-9]")
 
     def matches(self, text: str) -> Iterator[Match]:
         rule, position = self.rule, 0
+        runs = Runs(self.run, text)
         while found := self.pattern.search(text, position):
             start, end = found.span()
             position = start + 1
@@ -72,10 +98,13 @@ class _Compiled:
                 continue
             if rule.random and not (is_random(found[1]) and any(map(str.isalpha, found[1][:JUDGED]))):
                 continue
-            is_open = rule.most is None and at_end
-            if rule.most is None and not is_open:
-                # A sentence's end, not the key's.
-                end -= min(LONGEST_END, len(found[1]) - len(found[1].rstrip(".-,")))
+            if rule.most is not None:
+                yield Match(start, end, rule.category, 1.0, validated=True)
+                continue
+            end = runs.end(end)
+            is_open = end == len(text)
+            if not is_open:
+                end -= behind(text, found.start(1), end, ".-,")  # a sentence's end, not the key's
             yield Match(start, end, rule.category, 1.0, validated=True, open=is_open)
 
 

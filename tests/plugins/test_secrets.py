@@ -144,6 +144,16 @@ def test_private_keys(kind: str, around: str) -> None:
     assert not found.open
 
 
+@pytest.mark.parametrize("unit", ["-sk-" + "proj-{}", "api_key={}", "?key={}"])
+@pytest.mark.parametrize("marks", ["", "...", ". " + "x" * 70])
+def test_keys_in_one_run_of_characters_end_where_it_does(unit: str, marks: str) -> None:
+    keys = "".join(unit.format(body("[A-Za-z0-9]", 41, seed)) for seed in range(40))
+    text = f"x {keys}{marks} y"
+    found = scan(text)
+    assert len(found) >= 20  # one judged by its looks alone may be none
+    assert {match.end for match in found} == {2 + len(keys)}
+
+
 def test_prose_behind_a_private_key_that_was_cut_is_none_of_it() -> None:
     text = pem()[:200] + "\n\nI hope that helps. Please tell me, if there is more to do: I am here."
     (found,) = DETECTORS[2].scan([text])[0]
