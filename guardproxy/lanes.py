@@ -164,7 +164,8 @@ class LocalLane(Lane):
             return await self._grow(tail, min(growing, key=lambda m: m.start), certain, final)
         self.known = end
         self._needs = tail.back(end, self.reach)
-        self._next = tail.end + self._step
+        # Within escapes and packing much is seen again for each new character.
+        self._next = tail.end + max(self._step, (tail.end - self._needs) // 8)
         return [replace(match, open=False) if match.open else match for match in certain]
 
     def _distinct(self, tail: Tail, matches: list[Match]) -> list[Match]:
