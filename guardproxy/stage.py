@@ -11,6 +11,7 @@ from guardproxy import policy
 from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import find
+from guardproxy.names import Key, Names
 from guardproxy.readings import spelled_out
 from guardproxy.redaction import Moves, Placeholder, Range, merge, order, splice
 from guardproxy.scanning import Meter, Scanner
@@ -47,41 +48,6 @@ class Hit:
 
     guard: str
     match: Match
-
-
-@dataclass(slots=True)
-class _Key:
-    """An object's key in which something was found."""
-
-    text: str
-    matches: set[Match] = field(default_factory=set)
-    suffix: str = ""
-
-    def shown(self, placeholder: Placeholder) -> str:
-        """The key as a path may show it, whatever the action."""
-        return splice(self.text, merge(self.matches), placeholder)
-
-
-class _Names:
-    """The names of one object's keys, and those that its redacted keys get."""
-
-    def __init__(self, taken: set[str]) -> None:
-        self._taken = taken
-        self._next: dict[str, int] = {}  # by name: thousands of keys can become the same one
-
-    def suffix(self, names: Iterable[str]) -> str:
-        """What makes new ones of all of `names`; they are taken from then on."""
-        count = max(self._next.get(name, 1) for name in names)
-        while any(name + _suffix(count) in self._taken for name in names):
-            count += 1
-        for name in names:
-            self._next[name] = count + 1
-            self._taken.add(name + _suffix(count))
-        return _suffix(count)
-
-
-def _suffix(count: int) -> str:
-    return f"_{count}" if count > 1 else ""
 
 
 @dataclass(slots=True)
@@ -142,7 +108,7 @@ class StageRun:
         self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place; `~` ends that of a key
         self._noted: dict[str, int] = {}  # by guard
         self._allowed: set[bytes] = set()  # digests of guard and value
-        self._keys: dict[str, _Key] = {}  # keys that hold something, by the pointer of their value
+        self._keys: dict[str, Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
 
     def _enter(self, manager: AbstractContextManager[object]) -> None:
@@ -287,7 +253,7 @@ class StageRun:
         a key that is redacted takes no name that another key there has.
         """
         edits = Edits()
-        names: dict[Path, _Names] = {}
+        names: dict[Path, Names] = {}
         parsed: dict[Path, Any] = {}
         for part, of_part in zip(parts, hits, strict=True):
             if not of_part:
@@ -298,7 +264,7 @@ class StageRun:
             if part.path[-1:] == (PathMark.KEY,):
                 parent = part.path[:-2]
                 if parent not in names:
-                    names[parent] = _Names(keys_at(document, parent, parsed))
+                    names[parent] = Names(keys_at(document, parent, parsed))
                 new += self._found_key(path, part.text, of_part, new if ranges else None, names[parent])
                 path += PathMark.KEY.value
             if ranges:
@@ -347,11 +313,11 @@ class StageRun:
         """Show `keys` redacted in every path; what was found in them is not judged."""
         for part, of_part in zip(keys, hits, strict=True):
             if of_part:
-                self._found_key(pointer(place(part.path)), part.text, of_part, None, _Names(set()))
+                self._found_key(pointer(place(part.path)), part.text, of_part, None, Names(set()))
 
-    def _found_key(self, path: str, text: str, hits: Sequence[Hit], new: str | None, names: _Names) -> str:
+    def _found_key(self, path: str, text: str, hits: Sequence[Hit], new: str | None, names: Names) -> str:
         """Remember a key that holds something; what to put behind it so that it stays one of its own."""
-        key = self._keys.setdefault(path, _Key(text))
+        key = self._keys.setdefault(path, Key(text))
         key.matches.update(hit.match for hit in hits)
         shown = key.shown(self.placeholder)
         key.suffix = names.suffix({shown} if new is None else {shown, new})
