@@ -20,6 +20,7 @@ from guardproxy.readings import (
     plain,
     readings,
 )
+from guardproxy.redaction import order
 from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import Match
 
@@ -99,8 +100,16 @@ class _Swallowed:
 
     match: Match
     packed: bool  # it was unpacked from base64 or hex, and ends where its packing does
-    # Its first characters behind those before it, in each reading that shows it; and where it starts there.
-    openings: tuple[tuple[str, int], ...]
+    openings: "tuple[_Opening, ...]"  # also those of matches that began in it, and may go on behind it
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """The first characters of a match behind those before it, in a reading that shows it."""
+
+    text: str
+    start: int  # of the match in `text`
+    category: str
 
 
 class LocalLane(Lane):
@@ -153,15 +162,14 @@ class LocalLane(Lane):
         first = self._needs
         (matches,) = await self._seen([tail.readings(first)])
         found = [shifted(match, first) for match in matches]
-        certain = self._distinct(
-            tail, [m for m in found if self.known <= m.start and (m.start < end or final)]
-        )
+        certain = [m for m in found if self.known <= m.start and (m.start < end or final)]
         growing = [] if final else [m for m in certain if goes_on(m, end, self.reach)]
+        certain = self._distinct(tail, certain)
         # One that a stream may have swallowed ends there too where its packing does.
         long = [m for m in certain if m not in growing and m.end - m.start >= LONGEST_OPEN]
         growing += [m for m in long if (await self._swallowing(tail, m)).packed]
         if growing:
-            return await self._grow(tail, min(growing, key=lambda m: m.start), certain, final)
+            return await self._grow(tail, sorted(growing, key=order), certain, final)
         self.known = end
         self._needs = tail.back(end, self.reach)
         # Within escapes and packing much is seen again for each new character.
@@ -172,11 +180,12 @@ class LocalLane(Lane):
         """Without what lies in a match that a stream would have swallowed."""
         for long in (m for m in matches if m.end - m.start >= LONGEST_OPEN):
             last = tail.back(long.end, self.reach)
-            matches = [m for m in matches if m.start <= long.start or m.start >= last]
+            matches = [m for m in matches if not (long.start < m.start < last and m.end <= long.end)]
         return matches
 
-    async def _grow(self, tail: Tail, growing: Match, certain: list[Match], final: bool) -> list[Match]:
-        """A match that may go on: wait for more of it, or when it is too long, apply the action now."""
+    async def _grow(self, tail: Tail, every: list[Match], certain: list[Match], final: bool) -> list[Match]:
+        """Matches that may go on: wait for more, or when the first is too long, apply the action now."""
+        growing = every[0]
         self.known = growing.start
         self._needs = tail.back(growing.start, self.reach)
         before = [m for m in certain if m.start < growing.start]
@@ -184,7 +193,11 @@ class LocalLane(Lane):
         if length < (_LONGEST_HELD if growing.open and not final else LONGEST_OPEN):
             self._next = tail.end + max(self._step, (tail.end - growing.start) // 4)
             return before
-        self._swallowed = await self._swallowing(tail, growing)
+        swallowed = await self._swallowing(tail, growing)
+        for other in {m.category: m for m in reversed(every) if m.category != growing.category}.values():
+            openings = (await self._swallowing(tail, other)).openings
+            swallowed = replace(swallowed, openings=(*swallowed.openings, *openings))
+        self._swallowed = swallowed
         self._look_back(tail, min(growing.end, tail.end))
         return [*before, self._swallowed.match]
 
@@ -193,10 +206,11 @@ class LocalLane(Lane):
         first = tail.back(long.start, self.reach)
         start = long.start - first
         text = clean(tail.piece(first, long.end))
-        openings: dict[tuple[str, int], None] = {}
+        openings: dict[_Opening, None] = {}
         for form, m in await self._shown(text[: on_from(text, start, self.reach)], match, start):
             before = max(0, m.start - self.reach)
-            openings[form.text[before : m.start + self.reach], m.start - before] = None
+            opening = form.text[before : m.start + self.reach]
+            openings[_Opening(opening, m.start - before, m.category)] = None
         packed = not openings and not await self._shown(text, match, start)
         return _Swallowed(match, packed, tuple(openings))
 
@@ -239,19 +253,19 @@ class LocalLane(Lane):
             return self._needs + packed_to(latest, self.known - self._needs)
         cut = SLACK if may_differ(latest) else 0  # it may begin within an escape
         joined = [
-            (opening, start, form)
+            (opening, form)
             for form in readings(latest)
             if not form.packed and len(form.text) > cut
-            for opening, start in swallowed.openings
+            for opening in swallowed.openings
         ]
-        texts = [opening + form.text[cut:] for opening, _, form in joined]
+        texts = [opening.text + form.text[cut:] for opening, form in joined]
         results = await self._scanner.scan(self._ref, texts, self._meter)
         # Without an opening that a detector knows again, nothing tells: then all that comes belongs to it.
         close = 0 if swallowed.openings else len(latest)
-        for (opening, start, form), matches in zip(joined, results, strict=True):
+        for (opening, form), matches in zip(joined, results, strict=True):
             for match in matches:
-                end = match.end - len(opening) + cut
-                if match.start == start and match.category == swallowed.match.category and end > cut:
+                end = match.end - len(opening.text) + cut
+                if match.start == opening.start and match.category == opening.category and end > cut:
                     close = max(close, form.back(replace(match, start=cut, end=end)).end)
         return self._needs + close
 

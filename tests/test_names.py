@@ -15,5 +15,5 @@ def test_no_key_gets_the_name_of_another() -> None:
     assert names.suffix({"[A]"}) == "_3"
     assert names.suffix({"[A]"}) == "_4"
     assert names.suffix({"c", "[A]"}) == "_5"
-    assert names.suffix({"c"}) == ""
-    assert names.suffix({"c"}) == "_2"
+    assert names.suffix({"d"}) == ""
+    assert names.suffix({"d"}) == "_2"
