@@ -1,4 +1,4 @@
-"""Texts that are made to hang a guard: each shipped guard is through with them, in blocks or slices; the slowest are short."""
+"""Texts made to hang a guard: each shipped guard is through with them. The slowest kinds are short here."""
 
 from contextlib import nullcontext
 
