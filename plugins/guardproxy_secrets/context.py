@@ -1,103 +1,268 @@
-"""Secrets that only their surroundings give away: assignments, URLs with a password, bearer headers."""
+"""Secrets that only their surroundings give away: the table of these, and the detector that reads them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import re2
 
 from guardproxy import Detector, Match
-from guardproxy_secrets.tokens import Runs, behind, is_random, options
-
-JUDGED = 64  # characters of a value that it is judged by
-_PASSWORDS = "passwo?r?d|passwd|passphrase|pwd"
-_KEYS = (
-    f"{_PASSWORDS}|secret|token|api[_.-]?key|auth[_.-]?key|access|private|encryption[_.-]?key|signing[_.-]?key|"
-    "credential|account[_.-]?key|license[_.-]?key|webhook|client[_.-]?id|app[_.-]?id|key"
+from guardproxy_secrets.judge import JUDGED, options, single_bytes
+from guardproxy_secrets.tokens import Runs, known_keys
+from guardproxy_secrets.values import (
+    KEYS,
+    Value,
+    assigned,
+    beside,
+    credentials,
+    header,
+    option,
+    password,
+    spoken,
 )
-_MARKS = ".,?!:;"  # what ends a sentence, and is no part of a value before it
-_VALUE = r"[A-Za-z0-9_+/=.~!@#%^&*$?:-]"
+
 _QUOTES = r"(?:\\?[\"'`]){0,3}"
 # name = "value", "name": "value", name := value, String name = value, set("NAME", "value"), <name>value
 _GAP = r"[ \t]{0,8}"
-_SIGN = rf"(?:[ \t]{{1,2}}(?i:string|str|char\*?))?{_GAP}(?:=>|[:.?|+~]{{0,2}}=|\|\|:|:|,|>){_GAP}\n?{_GAP}"
-_ASSIGNED = rf"(?i:{_KEYS})[A-Za-z0-9_.-]{{0,20}}[\"'\]`]{{0,2}}{_SIGN}{_QUOTES}({_VALUE}{{8,}})"
-# A name with nothing but a blank or a dash: TOKEN 5us4r..., secret-123e...
-_BESIDE = rf"(?i:{_KEYS})[A-Za-z_]{{0,8}}[ \t_-]{{1,2}}{_QUOTES}([A-Za-z0-9_=-]{{16,}})"
-_URL = r"[a-z][a-z0-9+.-]{1,16}://[^\s:/@\"'<>]{0,40}:([^\s/\"'<>]{4,64})@[A-Za-z0-9\[]"
-_HEADER = r"(?i:bearer|basic|authorization:[ \t]{0,4}(?:token)?)[ \t]{1,4}([A-Za-z0-9._~+/=-]{16,})"
-_USER = r"(?:-u|--user)[ \t=]{0,2}[\"']?[A-Za-z0-9_.@-]{1,48}:([^\s\"':$]{4,64})"
+_SIGN = (
+    rf"(?:[ \t]{{1,2}}(?i:string|str|char\*?))?{_GAP}(?:=>|[:.?|+~]{{0,2}}=|\|\|:|:|,|>)[ \t]{{0,4}}\n?{_GAP}"
+)
+_RUN = r"[A-Za-z0-9_+/=.~!@#%^&*$?:-]"
+_BASE64 = "[A-Za-z0-9+/=_-]"
 
-# References and calls to where a secret is kept are no secrets.
-_REFERENCE = re.compile(
-    r"^[$%@&*#]|\$\{|\{\{|^(?:true|false|null|none|undefined|string|required|optional)$|^[/.]|^https?:|^arn:|"
-    r"^sha(?:1|256|384|512)-|^[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|::|->)[A-Za-z_]+)+$|\.(?:com|net|org|io|pem|json|txt|md)$",
-    re.IGNORECASE,
+
+KNOWN = 40  # characters of a key that a provider's rule is asked for
+SPAN = 110  # characters that are judged, from the name to the value
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What comes before a secret, and how the value behind it is judged.
+
+    `head` ends where the value begins; it is at most 70 characters long.
+    """
+
+    id: str
+    category: str
+    keyword: str  # a pattern that any text with such a secret holds
+    head: str
+    value: str  # a class of characters
+    least: int
+    judge: Callable[[Value], float]  # the score; 0 is no secret
+    ends_at: str = ""  # a character that must follow the value, and may be in it
+    finds: tuple[str, ...] = ()  # examples; {n} is n characters by chance
+    leaves: tuple[str, ...] = ()
+
+
+CONTEXTS: tuple[Context, ...] = (
+    Context(
+        "assignment",
+        "GENERIC_SECRET",
+        f"(?i){KEYS}",
+        rf"(?i:{KEYS})[A-Za-z0-9_.-]{{0,16}}[\"'\]`]{{0,2}}{_SIGN}{_QUOTES}",
+        _RUN,
+        6,
+        assigned,
+        finds=(
+            "password = 'Tr0ub4dor&3x'",
+            "password=hunter2",
+            '"db_password": "hunter2!"',
+            "DB_PASS=s3cr3t-pw",
+            'api_key: "{16}"',
+            "client_secret := {32}",
+            "Server=tcp:db,1433;User ID=app;Password={12};Encrypt=True",
+            "jdbc:postgresql://db/app?user=app&password={10}&ssl=true",
+            "//registry.npmjs.org/:_authToken={32}",
+            "<password>{12}</password>",
+            "api_key: sk-proj-{8}",
+        ),
+        leaves=(
+            "password: required",
+            "password = <your-password>",
+            "password = user_password2",
+            "token: xxxxxxxxxxxxxxxxxxxxxxxx",
+            "token = get_token(request)",
+            "secret = os.environ['SECRET']",
+            "api_key = ${API_KEY}",
+            "api_key = process.env.API_KEY2",
+            "secret: vault:secret/data/app#key1",
+            "apiKey: '{{ .Values.apiKey }}'",
+            "credentialsId: 'ff083f76-7804-4ef1-80e4-fe975bb9141b'",
+            "accessibilityOptionId = '0736f5ef-7e88-499a-80cc-90c85d2a5180'",
+            "publicKey = {32}",
+            "key_fingerprint: {32}",
+            "cache_key = {32}",
+            "passport_no: X1234567890",
+            "password = getpass2('Password: ')",
+            "TOKEN_NAME = 'Curve-25519-Sha256-Signing'",
+        ),
+    ),
+    Context(
+        "beside",  # a name with nothing but a blank or a dash: TOKEN 5us4r...
+        "GENERIC_SECRET",
+        f"(?i){KEYS}",
+        rf"(?i:{KEYS})[A-Za-z_]{{0,8}}[ \t_-]{{1,2}}{_QUOTES}",
+        "[A-Za-z0-9_=-]",
+        16,
+        beside,
+        finds=("SECRET {24}", "my token-{20}"),
+        leaves=("the key 1234567890123456", "token authentication-middleware"),
+    ),
+    Context(
+        "spoken",
+        "GENERIC_SECRET",
+        "(?i)pass(?:word|phrase|code) (?:is|was)",
+        rf"(?i:pass(?:word|phrase|code)[ ](?:is|was)(?:[ ]now)?)[ ]?:?[ ]{_QUOTES}",
+        _RUN,
+        6,
+        spoken,
+        finds=("my password is hunter2", "The passphrase was: {10}"),
+        leaves=(
+            "the password is required",
+            "the password is base64-encoded",
+            "a password is 256-bit or more",
+        ),
+    ),
+    Context(
+        "url",
+        "URL_PASSWORD",
+        "://",
+        r"[a-z][a-z0-9+.-]{1,16}://[^\s:/@\"'<>]{0,40}:",
+        r"[^\s/\"'<>]",
+        4,
+        password,
+        ends_at="@",
+        finds=(
+            "postgres://app:{10}@db.internal:5432/x",
+            "mongodb+srv://app:{12}@cluster0.example.net",
+            "redis://:{12}@cache:6379/0",
+            "https://ci:{16}@git.example.org/a.git",
+            "amqp://app:p@ssw0rd@mq:5672",
+        ),
+        leaves=(
+            "https://example.org:8080/path@version",
+            "postgres://user:password@localhost/db",
+            "postgres://postgres:postgres@localhost/db",
+            "https://user:${TOKEN}@example.org",
+            "https://user:<password>@example.org",
+        ),
+    ),
+    Context(
+        "bearer",
+        "BEARER_TOKEN",
+        "(?i)bearer|authorization",
+        r"(?i:bearer|authorization[\"']?[:=][ \t]{0,4}[\"']?(?:token)?)[ \t]{1,4}",
+        "[A-Za-z0-9._~+/=-]",
+        16,
+        header,
+        finds=("Authorization: Bearer {20}", "authorization: token {40}"),
+        leaves=(
+            "Authorization: Bearer $(gcloud auth print-access-token)",
+            "Bearer authentication-is-required",
+        ),
+    ),
+    Context(
+        "basic",
+        "BEARER_TOKEN",
+        "(?i)basic ",
+        r"(?i:basic)[ \t]{1,4}",
+        _BASE64,
+        8,
+        credentials,
+        finds=("Authorization: Basic YXBwOmh1" + "bnRlcjI=",),
+        leaves=("Basic authentication", "basic programming4"),
+    ),
+    Context(
+        "auth",  # .npmrc, Docker's config.json
+        "GENERIC_SECRET",
+        '(?i)_auth|auth"',
+        rf"(?:_auth|\"auth\")[ \t]{{0,4}}[:=][ \t]{{0,4}}{_QUOTES}",
+        _BASE64,
+        8,
+        credentials,
+        finds=('"auth": "YXBwOmh1' + 'bnRlcjI="', "_auth=YXBwOmh1" + "bnRlcjI="),
+        leaves=('"auth": "required"', "_auth = 'middleware'"),
+    ),
+    Context(
+        "user",
+        "URL_PASSWORD",
+        "-u|--user",
+        r"(?:-u|--user)[ \t=]{0,2}[\"']?[A-Za-z0-9_.@-]{1,40}:",
+        r"[^\s\"':$]",
+        4,
+        option,
+        finds=("curl -u admin:{8} https://x.example", "curl --user 'app:{10}'"),
+        leaves=(
+            "lib-util:amd64 1.15",
+            "curl -u 'test:test'",
+            'curl -u "$USER:$PASS"',
+            "docker run -u 1000:1000 image",
+        ),
+    ),
+    Context(
+        "netrc",
+        "GENERIC_SECRET",
+        "(?i)password",
+        r"(?i:login|user)[ \t\n]{1,4}[^\s]{1,40}[ \t\n]{1,4}(?i:password)[ \t]{1,4}",
+        r"[^\s\"']",
+        6,
+        password,
+        finds=("machine api.example.org\n  login app\n  password {12}",),
+        leaves=("your login name or password is wrong",),
+    ),
 )
-_WORDS = re.compile(r"[A-Za-z]+(?:[_./:-][A-Za-z]+)*\d{0,2}")
-_WEAK = re.compile("(?:key|access|private|app|client)", re.IGNORECASE)
-# What a name says of its value: not the secret itself, or one for everybody.
-_OTHER_THING = re.compile(
-    r"(?:length|name|type|path|file|url|uri|endpoint|ttl|count|size|credentials?[_-]?id|expir[a-z]*|version|hash|sum)s?"
-    r"[\"'\]` \t:=>|,]*$",
-    re.IGNORECASE,
-)
-_FOR_EVERYBODY = re.compile(r"(?:public|csrf|xsrf|cache|primary|foreign|sort|partition)[_-]?$", re.IGNORECASE)
 
 
 class _Compiled:
-    def __init__(self, category: str, keyword: str, pattern: str, least: float, strict: bool) -> None:
-        self.category = category
-        self.keyword = keyword
-        # Of a run enough is sought to judge it; `Runs` tell its end.
-        judged = pattern.removesuffix(",})")
-        self.is_run = judged != pattern
-        alphabet = judged[judged.rindex("(") + 1 : judged.rindex("{")] if self.is_run else "."
-        self.run = re.compile(f"{alphabet}*+")
-        self.pattern = re2.compile(f"{judged},{JUDGED}}})" if self.is_run else pattern, options())
-        self.least = least
-        self.strict = strict
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.head = re2.compile(context.head, options())
+        self.run = re.compile(f"{context.value}*+".encode())
 
-    def matches(self, text: str) -> Iterator[Match]:
-        position = 0
-        runs = Runs(self.run, text)
-        while found := self.pattern.search(text, position):
-            start, end = found.span(1)
+    def matches(self, text: str, data: bytes) -> Iterator[Match]:
+        context, position, begun, runs = self.context, 0, -1, Runs(self.run)
+        while found := self.head.search(data, position):
+            start = found.end()
             position = found.start() + 1
-            value = found[1]
-            is_open = False
-            if self.is_run:
-                end = runs.end(end)
-                is_open = end == len(text)
-                if not is_open:
-                    value = value.rstrip(_MARKS)
-                    end -= behind(text, start, end, _MARKS)
+            if start == begun:  # the same value, with less of its name
+                continue
+            begun = start
+            end = runs.end(data, start)
+            is_open = end == len(text)
+            if context.ends_at:
+                end, is_open = self._end(data, start, end), False
+            if end - start < context.least:
+                continue
             before = text[max(0, found.start() - 12) : found.start()]
-            if self._is_secret(value[:JUDGED], text[found.start() : start], before):
-                yield Match(start, end, self.category, 0.8, open=is_open)
+            judged = start + min(JUDGED, SPAN - (start - found.start()))
+            value = Value(text[start : min(end, judged)], text[found.start() : start], before)
+            is_open = is_open and not value.has_parameter
+            if not is_open:
+                value.behind = text[end : end + 1] if end <= judged else ""
+                end = start + value.shorten(end - start)
+            score = context.judge(value) if end - start >= context.least else 0
+            if score and (is_open or not _is_known(text, start, end)):
+                yield Match(start, end, context.category, score, validated=score == 1.0, open=is_open)
 
-    def _is_secret(self, value: str, name: str, before: str) -> bool:
-        if len(value) < 4 or _REFERENCE.search(value) or not is_random(value, self.least):
-            return False
-        if self.category == "URL_PASSWORD":
-            return True
-        if _WORDS.fullmatch(value) or _OTHER_THING.search(name) or _FOR_EVERYBODY.search(before):
-            return False
-        digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
-        if self.strict or _WEAK.match(name):
-            return digits >= 4 and letters >= 4 and not value.endswith("-")
-        if digits and letters:
-            return len(value) >= 10 or re.match(_PASSWORDS, name, re.IGNORECASE) is not None
-        return digits >= 16
+    def _end(self, data: bytes, start: int, end: int) -> int:
+        """The last `ends_at` with a name or an address behind it, within 64 characters."""
+        piece = data[start : min(end + 1, start + 66)]
+        for found in reversed(list(_AT.finditer(piece))):
+            return start + found.start()
+        return start
 
 
-_CONTEXTS: tuple[tuple[str, str, str, float, bool], ...] = (
-    ("GENERIC_SECRET", f"(?i){_KEYS}", _ASSIGNED, 2.9, False),
-    ("GENERIC_SECRET", f"(?i){_KEYS}", _BESIDE, 3.0, True),
-    ("URL_PASSWORD", "://", _URL, 1.5, False),
-    ("BEARER_TOKEN", "(?i)bearer|basic |authorization:", _HEADER, 3.0, False),
-    ("URL_PASSWORD", "-u|--user", _USER, 2.0, False),
-)
+_AT = re.compile(rb"@(?=[A-Za-z0-9\[])")
+
+
+def _is_known(text: str, start: int, end: int) -> bool:
+    """Whether a rule for a provider's keys reports this same range, and tells more of it."""
+    if end - start > KNOWN:
+        return False
+    first = max(0, start - 2)
+    around = known_keys().matches(text[first : end + 2])
+    return any((match.start + first, match.end + first) == (start, end) for match in around)
 
 
 class Contexts(Detector):
@@ -109,15 +274,18 @@ class Contexts(Detector):
 
     def load(self) -> None:
         """Compile the patterns."""
-        self._rules = [_Compiled(*context) for context in _CONTEXTS]
+        known_keys()
+        self._contexts = [_Compiled(context) for context in CONTEXTS]
         self._keywords: Any = re2.Set.SearchSet(options())
-        for rule in self._rules:
-            self._keywords.Add(rule.keyword)
+        for context in CONTEXTS:
+            self._keywords.Add(context.keyword)
         self._keywords.Compile()
 
     def scan(self, texts: Sequence[str]) -> list[list[Match]]:
         """The secrets in each text."""
-        return [
-            [m for i in self._keywords.Match(text) or () for m in self._rules[i].matches(text)]
-            for text in texts
-        ]
+        return [list(self._matches(text)) for text in texts]
+
+    def _matches(self, text: str) -> Iterator[Match]:
+        data = single_bytes(text)
+        for i in self._keywords.Match(data) or ():
+            yield from self._contexts[i].matches(text, data)

@@ -1,4 +1,4 @@
-"""Private keys in PEM form (RFC 7468) and PGP armour: from the BEGIN line to the END line."""
+"""Private keys in PEM form (RFC 7468) and PGP armour, from the BEGIN line to the END line, and PuTTY's."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,11 @@ _HEADERS = rf"(?:{_EOL}[A-Za-z-]{{2,20}}: [^\n\\]{{0,120}})*"
 _PIECE = r"(?:[A-Za-z0-9+/=]|\\/)"
 _BLANKS = rf"(?<=[A-Za-z0-9+/=]{{16}})[ \t]{{1,8}}(?={_PIECE}{{16}}|{_PIECE}*\Z)|[ \t]+(?=-|\Z)"
 _BODY = re.compile(rf"{_HEADERS}(?:{_PIECE}+|{_EOL}|{_BLANKS})*+")
+# PuTTY's file: how many lines, and these lines; `Private-MAC:` or anything else ends them.
+_PUTTY = re.compile(r"Private-Lines: [0-9]{1,3}(?![0-9])")
+_NEW_LINE = r"(?:\r?\n|(?:\\r)?\\n)"
+_LINES = re.compile(rf"(?:{_NEW_LINE}[A-Za-z0-9+/=]{{1,64}}(?=[\r\n\\]|\Z))*+")
+_CUT = re.compile(r"(?:\r?\n?|\\(?:r\\?)?n?)\Z")
 LEAST = 40  # characters behind the BEGIN line; a sentence that only names it has none
 
 
@@ -27,10 +32,12 @@ class PrivateKeys(Detector):
 
     def scan(self, texts: Sequence[str]) -> list[list[Match]]:
         """The private keys in each text."""
-        return [list(_matches(text)) if "PRIVATE" in text else [] for text in texts]
+        return [[*_matches(text), *_putty(text)] for text in texts]
 
 
 def _matches(text: str) -> Iterator[Match]:
+    if "PRIVATE" not in text:
+        return
     for begin in _BEGIN.finditer(text):
         body = _BODY.match(text, begin.end())
         stop = body.end() if body else begin.end()
@@ -42,4 +49,16 @@ def _matches(text: str) -> Iterator[Match]:
         if is_open:
             end = len(text)
         if is_open or stop - begin.end() >= LEAST:
+            yield Match(begin.start(), end, "PRIVATE_KEY", 1.0, validated=True, open=is_open)
+
+
+def _putty(text: str) -> Iterator[Match]:
+    if "Private-Lines" not in text:
+        return
+    for begin in _PUTTY.finditer(text):
+        lines = _LINES.match(text, begin.end())
+        stop = lines.end() if lines else begin.end()
+        is_open = _CUT.match(text, stop) is not None
+        if is_open or stop - begin.end() >= LEAST:
+            end = len(text) if is_open else stop
             yield Match(begin.start(), end, "PRIVATE_KEY", 1.0, validated=True, open=is_open)

@@ -1,6 +1,5 @@
-"""The guard `secrets`: every rule, its surroundings, what is no secret, and locality."""
+"""The guard `secrets`: every rule's own examples, what is no secret, linear time, and locality."""
 
-import random
 import re
 
 import pytest
@@ -8,55 +7,33 @@ import pytest
 from guardproxy import Match
 from guardproxy.testing.locality import check_locality
 from guardproxy_secrets import Contexts, PrivateKeys, Tokens
-from guardproxy_secrets.rules import RULES, Rule
-from guardproxy_secrets.tokens import is_random
+from guardproxy_secrets.context import CONTEXTS, Context
+from guardproxy_secrets.rule import Rule
+from guardproxy_secrets.rules import RULES
+from guardproxy_secrets.tokens import Runs
+from tests.plugins.secret_examples import by_chance, coded, example, filled, name
 
 DETECTORS = (Tokens(), Contexts(), PrivateKeys())
 for _detector in DETECTORS:
     _detector.load()
-ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=.,%&~@{}|()*$"
 
 
 def scan(text: str) -> list[Match]:
     return [match for detector in DETECTORS for match in detector.scan([text])[0]]
 
 
-def body(alphabet: str, length: int, seed: int) -> str:
-    """`length` characters of a character class, by chance but always the same; they look like a key."""
-    letters = [c for c in ALPHABET if re.match(alphabet, c) and (c.isalnum() or c == "_")]
-    chance = random.Random(seed)
-    for _ in range(100):
-        made = "".join(chance.choice(letters) for _ in range(length))
-        if length < 8 or (is_random(made) and any(map(str.isalpha, made)) and not made.startswith("_")):
-            return made
-    raise AssertionError(f"{length} characters of {alphabet} never look like a key.")
+def found(text: str) -> list[tuple[str, str]]:
+    return sorted((match.category, text[match.start : match.end]) for match in scan(text))
 
 
-def prefix(pattern: str, seed: int) -> str:
-    """A text that `pattern` (literals, classes with a count, alternatives) describes."""
-    chance = random.Random(seed)
-    pattern = re.sub(r"\(\?:([^()]*)\)\?", "", pattern)
-    pattern = re.sub(r"\(\?:([^()|]*)\|[^()]*\)", r"\1", pattern)
-
-    def of_class(found: re.Match[str]) -> str:
-        letters = [c for c in ALPHABET if re.match(found[1], c) and c.isalnum()] or [found[1][1]]
-        if found[3] == "?":
-            return ""
-        count = int(re.split(",", found[2])[-1] or 8) if found[2] else 4 if found[3] == "+" else 1
-        return "".join(chance.choice(letters) for _ in range(count))
-
-    pattern = re.sub(r"(\[[^\]]+\])(?:\{([\d,]+)\}|([+?]))?", of_class, pattern)
-    return re.sub(r"\\(.)", r"\1", pattern)
+def tokens_in(text: str) -> list[Match]:
+    return DETECTORS[0].scan([text])[0]
 
 
-def example(rule: Rule) -> str:
-    seed = sum(map(ord, rule.category + rule.prefix))
-    length = rule.most if rule.most is not None else rule.least + 7
-    return prefix(rule.prefix, seed) + body(rule.alphabet, length, seed)
-
-
-def name(rule: Rule) -> str:
-    return f"{rule.category}-{rule.keyword}"
+def test_every_rule_has_a_name_of_its_own_and_a_provider() -> None:
+    assert len({rule.id for rule in RULES}) == len(RULES)
+    assert all(rule.provider and re.fullmatch("[A-Z][A-Z0-9_]+", rule.category) for rule in RULES)
+    assert len({context.id for context in CONTEXTS}) == len(CONTEXTS)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=name)
@@ -68,57 +45,128 @@ def test_every_rule_finds_its_example(rule: Rule, around: str) -> None:
     text = around.format(example(rule))
     start = text.index(example(rule))
     end = start + len(example(rule))
-    covered = {i for m in scan(text) if m.validated for i in range(m.start, m.end)}
+    matches = [m for m in tokens_in(text) if m.category == rule.category and m.validated]
+    covered = {i for m in matches for i in range(m.start, m.end)}
     assert covered >= set(range(start, end)), text
+    assert max(m.score for m in matches) == 1.0
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.random], ids=name)
+@pytest.mark.parametrize("rule", RULES, ids=name)
+def test_every_occurrence_is_found(rule: Rule) -> None:
+    key = example(rule)
+    matches = [m for m in tokens_in(f"{key} and {key}\n{key}") if m.category == rule.category]
+    assert {m.start for m in matches} >= {0, len(key) + 5, 2 * len(key) + 6}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.entropy], ids=name)
 def test_placeholders_are_no_keys(rule: Rule) -> None:
     length = rule.most if rule.most is not None else rule.least + 7
     letter = next(c for c in "xX0aA2" if re.match(rule.alphabet, c))
-    assert [m.category for m in tokens_in(prefix(rule.prefix, 1) + letter * length)] == []
+    assert [m.category for m in tokens_in(filled(rule.sample) + letter * length)] == []
 
 
-def tokens_in(text: str) -> list[Match]:
-    return DETECTORS[0].scan([text])[0]
-
-
-@pytest.mark.parametrize("rule", [r for r in RULES if r.most and r.random and r.most > 8], ids=name)
+@pytest.mark.parametrize("rule", [r for r in RULES if r.most and r.entropy and r.most > 8], ids=name)
 def test_a_longer_run_is_another_thing(rule: Rule) -> None:
-    found = tokens_in(example(rule) + body(rule.alphabet, 9, 3))
-    assert rule.category not in {m.category for m in found}
+    text = example(rule) + by_chance(rule.alphabet, 9, 3)
+    assert rule.category not in {m.category for m in tokens_in(text) if m.start == 0}
 
 
 @pytest.mark.parametrize(
-    ("text", "categories"),
+    "text", [pytest.param(filled(text), id=f"{rule.id}-{text}") for rule in RULES for text in rule.unlike]
+)
+def test_what_a_rule_says_is_unlike_it(text: str) -> None:
+    assert found(text) == []
+
+
+CASES = [(context, text) for context in CONTEXTS for text in context.finds]
+
+
+@pytest.mark.parametrize(("context", "text"), CASES, ids=[f"{c.id}-{t}" for c, t in CASES])
+@pytest.mark.parametrize("around", ["{}", "see: {}\n", "a line\n{}\nanother line", "é {} ü"])
+def test_every_context_finds_its_examples(context: Context, text: str, around: str) -> None:
+    text = around.replace("{}", filled(text))
+    matches = [m for m in DETECTORS[1].scan([text])[0] if m.category == context.category]
+    assert matches, text
+    assert not any(c.isspace() for m in matches for c in text[m.start : m.end])
+
+
+LEFT = [(context.id, text) for context in CONTEXTS for text in context.leaves]
+
+
+@pytest.mark.parametrize(("id_", "text"), LEFT, ids=[f"{c}-{t}" for c, t in LEFT])
+@pytest.mark.parametrize("around", ["{}\n", "see: {} \n"])
+def test_every_context_leaves_what_is_no_secret(id_: str, text: str, around: str) -> None:
+    assert found(around.replace("{}", filled(text))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
     [
-        ("password = 'Tr0ub4dor&3x'", ["GENERIC_SECRET"]),
-        ('"api_key": "' + "8f3kQ9" + 'zLm2Xw7Tn4"', ["GENERIC_SECRET"]),
-        ("postgres://app:" + "s3cr3tPw" + "@db.internal:5432/x", ["URL_PASSWORD"]),
-        ("Authorization: Bearer " + "q8Zk3Lw9" + "Xn2Vb7Tc4Ry6", ["BEARER_TOKEN"]),
-        ("curl -u admin:" + "Zx81kk-q" + " https://x.example", ["URL_PASSWORD"]),
+        ("password = 'Tr0ub4dor&3x'", [("GENERIC_SECRET", "Tr0ub4dor&3x")]),
+        ("password=hunter2", [("GENERIC_SECRET", "hunter2")]),
+        ("?user=a&password=hunter2&ssl=true", [("GENERIC_SECRET", "hunter2")]),
+        ("Server=db;Password=Zx81kk-q;Encrypt=True", [("GENERIC_SECRET", "Zx81kk-q")]),
+        ("postgres://app:" + "s3cr3tPw" + "@db.internal:5432/x", [("URL_PASSWORD", "s3cr3tPw")]),
+        ("postgres://app:" + "s3@cr3tPw" + "@db.internal:5432/x", [("URL_PASSWORD", "s3@cr3tPw")]),
+        ("Authorization: Bearer " + "q8Zk3Lw9" + "Xn2Vb7Tc4Ry6", [("BEARER_TOKEN", "q8Zk3Lw9Xn2Vb7Tc4Ry6")]),
+        ("Authorization: Basic " + coded("app:hunter2"), [("BEARER_TOKEN", coded("app:hunter2"))]),
+        ("curl -u admin:" + "Zx81kk-q" + " https://x.example", [("URL_PASSWORD", "Zx81kk-q")]),
+        ("my password is hunter2. I think", [("GENERIC_SECRET", "hunter2")]),
     ],
 )
-def test_surroundings(text: str, categories: list[str]) -> None:
-    assert sorted({m.category for m in scan(text)}) == categories
+def test_surroundings(text: str, expected: list[tuple[str, str]]) -> None:
+    assert found(text) == expected
+
+
+def test_what_a_provider_names_is_not_reported_as_generic_too() -> None:
+    key = "AK" + "IAQX3T7ZP2LM5NV4RD"
+    assert found(f'aws_access_key_id = "{key}"\n') == [("AWS_ACCESS_KEY", key)]
+    longer = f"{key}/{by_chance('[A-Za-z0-9]', 20, 1)}"
+    assert ("GENERIC_SECRET", longer) in found(f'secret_key = "{longer}"\n')
+
+
+# A token without rights that expired in 2021, published to show how the checksum is made.
+GITHUB = "ghp_" + "zQWBuTSOoRi4A9spHcVY" + "5ncnsDkxkJ" + "0mLq17"
+
+
+def test_a_wrong_checksum_lowers_the_score_of_a_token() -> None:
+    (right,) = tokens_in(GITHUB)
+    (wrong,) = tokens_in(GITHUB[:-1] + "8")
+    assert (right.score, right.validated) == (1.0, True)
+    assert (wrong.score, wrong.validated) == (0.7, True)
+
+
+@pytest.mark.parametrize(
+    ("header", "validated"),
+    [
+        ('{"alg":"HS256","typ":"JWT"}', True),
+        ('{"alg":"RS256","kid":"' + "a1B2-" * 20 + '"}', True),
+        ('{"alg":"HS256",,}', False),
+        ('{"alg":"\x81\x82\x83\x84', False),
+    ],
+)
+def test_a_web_token_is_validated_where_its_header_decodes(header: str, validated: bool) -> None:
+    text = f"{coded(header)}.{by_chance('[A-Za-z0-9]', 40, 1)}"
+    assert [m.validated for m in tokens_in(text)] == [validated]
+
+
+def test_published_examples_are_no_secrets() -> None:
+    key = "AI" + "zaSyDSb51JiIcB6OJ" + "pwwMicseKRhhrOq1cS7g"
+    assert found(f"api_key: '{key}'\n") == []
+    assert found(f"{key[:-1]}h") == [("GOOGLE_API_KEY", f"{key[:-1]}h")]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "The password must be changed every month.",
-        "password: required",
-        "token = get_token(request)",
-        "secret = os.environ['SECRET']",
-        "api_key = ${API_KEY}",
-        "password = <your-password>",
-        "token: xxxxxxxxxxxxxxxxxxxxxxxx",
-        "https://example.org:8080/path@version",
+        "secret_length = X25519.secret_length",
         '"integrity": "sha512-oRQ2Vq9k3Lw9Xn2Vb7Tc4Ry6oRQ2Vq9k3Lw9Xn2Vb7Tc4Ry6=="',
         "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+        "etag: 3f786850e387550fdab836ed7e6dc881de23001b",
         "id: 123e4567-e89b-12d3-a456-426614174000",
         "const primaryKey = 'user_account_id_2';",
-        "secret_length = X25519.secret_length",
+        "from cryptography import Ed25519PrivateKey, Ed25519PublicKey, X448PrivateKey",
         "-----BEGIN PRIVATE KEY----- is how such a file begins; there is more to say about this format.",
     ],
 )
@@ -126,9 +174,31 @@ def test_what_is_no_secret(text: str) -> None:
     assert [(m.category, text[m.start : m.end]) for m in scan(text) if not m.open] == []
 
 
+@pytest.mark.parametrize("pattern", [*(r.prefix for r in RULES), *(c.head for c in CONTEXTS)])
+def test_no_pattern_reads_without_an_end(pattern: str) -> None:
+    bare = re.sub(r"\[(?:\\.|[^\]])*\]|\\.", "", pattern)
+    assert not re.search(r"[*+]|\{\d*,\}", bare), bare
+
+
+def test_a_run_is_read_once_however_many_keys_begin_in_it() -> None:
+    class Counting:
+        reads = 0
+
+        def match(self, data: bytes, position: int) -> "re.Match[bytes] | None":
+            self.reads += 1
+            return re.compile(b"[a-z]*").match(data, position)
+
+    counting = Counting()
+    runs = Runs(counting)  # type: ignore[arg-type]
+    data = b"a" * 1000 + b" " + b"b" * 1000
+    assert {runs.end(data, i) for i in range(1001)} == {1000}
+    assert {runs.end(data, i) for i in range(1001, 2001)} == {2001}
+    assert counting.reads == 2
+
+
 def pem(lines: int = 6, kind: str = "") -> str:
     word = "PRIVATE" + " KEY"
-    inside = "\n".join(body("[A-Za-z0-9+/]", 64, line) for line in range(lines))
+    inside = "\n".join(by_chance("[A-Za-z0-9+/]", 64, line) for line in range(lines))
     return f"-----BEGIN {kind}{word}-----\n{inside}\n-----END {kind}{word}-----"
 
 
@@ -138,10 +208,10 @@ def test_private_keys(kind: str, around: str) -> None:
     text = around.format(pem(kind=kind))
     if "{" in around[0:2] and around != "{}":
         text = text.replace("\n", "\\n")
-    (found,) = DETECTORS[2].scan([text])[0]
-    assert text[found.start : found.end].startswith("-----BEGIN")
-    assert text[found.start : found.end].endswith("-----")
-    assert not found.open
+    (match,) = DETECTORS[2].scan([text])[0]
+    assert text[match.start : match.end].startswith("-----BEGIN")
+    assert text[match.start : match.end].endswith("-----")
+    assert not match.open
 
 
 @pytest.mark.parametrize("unit", ["-sk-" + "proj-{}", "api_key={}", "?key={}"])
@@ -156,26 +226,46 @@ def test_keys_in_one_run_of_characters_end_where_it_does(unit: str, marks: str) 
 
 def test_prose_behind_a_private_key_that_was_cut_is_none_of_it() -> None:
     text = pem()[:200] + "\n\nI hope that helps. Please tell me, if there is more to do: I am here."
-    (found,) = DETECTORS[2].scan([text])[0]
-    assert text[found.end :].startswith(" hope that helps")
+    (match,) = DETECTORS[2].scan([text])[0]
+    assert text[match.end :].startswith(" hope that helps")
 
 
 def test_an_unfinished_private_key_is_open_up_to_its_end() -> None:
     text = "x " + pem()
     for end in range(text.index("KEY-----") + 8, len(text)):
-        (found,) = DETECTORS[2].scan([text[:end]])[0]
-        assert (found.start, found.end, found.open) == (2, end, True)
+        (match,) = DETECTORS[2].scan([text[:end]])[0]
+        assert (match.start, match.end, match.open) == (2, end, True)
+
+
+def putty(new_line: str = "\n") -> str:
+    lines = [by_chance("[A-Za-z0-9+/]", 64, line) for line in range(3)]
+    file = [
+        "PuTTY-User-Key-File-3: ssh-ed25519",
+        "Encryption: none",
+        "Private-Lines: 3",
+        *lines,
+        "Private-MAC: 1",
+    ]
+    return new_line.join(file)
+
+
+@pytest.mark.parametrize("new_line", ["\n", "\r\n", "\\n", "\\r\\n"])
+def test_private_keys_of_putty(new_line: str) -> None:
+    text = putty(new_line)
+    (match,) = DETECTORS[2].scan([text])[0]
+    assert text[match.start : match.end].startswith("Private-Lines: 3")
+    assert text[match.end :] == new_line + "Private-MAC: 1"
+    for end in range(match.start + 16, match.end):
+        assert [m.end for m in DETECTORS[2].scan([text[:end]])[0]] == [end]
 
 
 EXAMPLES = [
     *(example(rule) for rule in RULES),
     *(f"{example(rule)}." for rule in RULES[::5]),
-    "password = 'Tr0ub4dor&3x'",
-    'api_key: "8f3kQ9zLm2Xw7Tn4"',
-    "postgres://app:s3cr3tPw@db/",
-    "Authorization: Bearer q8Zk3Lw9Xn2Vb7Tc4Ry6",
+    *(filled(text) for context in CONTEXTS for text in (*context.finds, *context.leaves)),
     pem(2),
     pem(1)[:60],
+    putty(),
 ]
 
 

@@ -1,0 +1,205 @@
+"""Whether a value beside a telling name is a secret: no reference, no identifier, no placeholder."""
+
+import re
+from dataclasses import dataclass
+
+from guardproxy_secrets.checks import basic
+from guardproxy_secrets.judge import is_placeholder, is_published, is_random
+
+SCORE = 0.8  # it looks like a secret, and its name says so
+WEAK = 0.6  # its name says so
+
+_PASSWORDS = "passwo?r?d|passwd|passphrase|passcode|pwd|pass"
+KEYS = (
+    f"{_PASSWORDS}|secret|token|api[_.-]?key|auth[_.-]?key|access|private|encryption[_.-]?key|signing[_.-]?key|"
+    "credential|account[_.-]?key|license[_.-]?key|webhook|client[_.-]?id|app[_.-]?id|key"
+)
+
+
+@dataclass(slots=True)
+class Value:
+    """The beginning of a value, what stands before it from its name on, what before that, what behind."""
+
+    text: str
+    head: str
+    before: str = ""
+    behind: str = ""
+
+    def shorten(self, length: int) -> int:
+        """Leave out what ends a sentence, or begins the next parameter of a query; the new length."""
+        parameter = _PARAMETER.search(self.text)
+        if parameter:
+            length = parameter.start()
+            self.behind = "&"
+        if length <= len(self.text):
+            self.text = self.text[:length].rstrip(".,?!:;")
+            length = len(self.text)
+        return length
+
+    @property
+    def has_parameter(self) -> bool:
+        """Whether the next parameter of a query follows."""
+        return _PARAMETER.search(self.text) is not None
+
+    @property
+    def name(self) -> str:
+        """The name in the head, in lower case, as far as it belongs to the keyword."""
+        found = _NAME.match(self.head)
+        return found[0].lower() if found else ""
+
+    @property
+    def quoted(self) -> bool:
+        """Whether a quote begins the value."""
+        return self.head[-1:] in "\"'`"
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_PARAMETER = re.compile(r"&(?:amp;)?[A-Za-z_.-]{1,20}=")
+
+# References and calls to where a secret is kept are no secrets.
+_REFERENCE = re.compile(
+    r"^[$%@&*#:({\[<]|\$\{|\{\{|^(?:true|false|null|none|undefined|string|required|optional)$|^[/.]|^https?:|^arn:|^vault:|"
+    r"^sha(?:1|256|384|512)[-:]|^[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|::|->)[A-Za-z_]+)+$|"
+    r"^(?:process|os|self|this|env|config|settings|import\.meta|vars|var|local|module|data|context|props)\.[a-z_]|"
+    r"\.(?:com|net|org|io|pem|json|txt|md)$",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(r"[A-Za-z]+(?:[_./:-][A-Za-z]+)*\d{0,2}")
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_PIECE = re.compile("[-_./:]")
+_CAMEL_CASE = re.compile("(?:[A-Za-z][a-z]{2,}[0-9]{0,5}|[A-Z]{1,4}[0-9]{0,5})+")
+_HUMP = re.compile("[A-Z][a-z]{3,}")
+_STRONG_NAME = re.compile(
+    "secret|token|api[_.-]?key|auth|credential|encryption|signing|account|license|webhook"
+)
+_PASSWORD = re.compile(r"(?:password|passwd|passwor|passphrase|passcode|pwd|(?:^|[_.-])pass)$")
+# What a name says of its value: not the secret itself, or one for everybody.
+_OTHER_THING = re.compile(
+    r"(?:length|name|type|path|file|url|uri|endpoint|ttl|count|size|credentials?[_-]?id|expir[a-z]*|version|hash|sum|"
+    r"digest|integrity|etag|fingerprint|commit|revision|label|title|hint|policy|format|prefix|suffix|ref)s?$",
+)
+_NOT_ACCESS = re.compile("access(?:ib|or|ion)|key(?:word|board|stone|code)|pass(?!w|phrase|code|$)|privately")
+_NO_IDENTIFIER = re.compile("(?:client|app)[_.-]?id$")
+_FOR_EVERYBODY = re.compile(
+    r"(?:pub|public|publishable|csrf|xsrf|cache|primary|foreign|sort|partition|idempotency|site|tur|mon|hoc)[_-]?$",
+    re.IGNORECASE,
+)
+# A key of which a text shows only the beginning is still one that a person put there.
+_KEY_LIKE = re.compile(
+    r"(?:sk-(?:proj|ant|or|svcacct|admin)-|[sr]k_(?:live|test)_|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|hf_|npm_|"
+    r"AKIA|AIza|SG\.|pypi-)(?=.{6})(?!(?:\w{0,8}[_-])?(?:key|token|secret)\b)"
+)
+_VARIABLE = re.compile(r"^\$\{?\w+\}?$|^\$\(|^%\w+%$|^[<{\[(].*|^\*+$|[$#{]\{")
+# Passwords that stand for one, and the names that programs give to their values.
+_NO_PASSWORD = re.compile(
+    r"(?:(?:user|test|pass|pw|admin|secret|token|string|value|field|input)[a-z]{0,12}|root|guest|arg|param|var|name|"
+    r"text|type|label|foo|bar|baz|step|line|row|col|item|hash|sha|md|utf|base|aes|rsa|bcrypt|scrypt|argon|pbkdf|host|"
+    r"localhost|old|new|my|key|postgres|mysql|mongo|redis|changeme|default|hidden|prompt)[_-]?\d{0,2}|"
+    r"(?:sha|md|utf|base|aes|rsa|hmac)[_-]?\d+(?:[_-]?[a-z0-9]+)*",
+    re.IGNORECASE,
+)
+_MIXED_CASE = re.compile("[a-z][A-Z].*[a-z][A-Z]")
+_BLANKS = frozenset(["", *" \t\n\"'`"])
+_MEASURE = re.compile("[0-9]+-?[a-z]+$")  # 256-bit
+_SYMBOL = re.compile(r"[!@#$%^&*~+?]")
+
+
+def assigned(value: Value) -> float:
+    """`name = value`."""
+    text, name = value.text, value.name
+    if value.behind in ("(", "[") or ("," in value.head and not value.quoted):  # a call, a list of names
+        return 0
+    if _FOR_EVERYBODY.search(value.before):
+        return 0
+    if _PASSWORD.search(name) and not (name == "pass" and value.before[-1:].isalpha()):
+        return _assigned_password(value)
+    if len(text) < 8 or _NOT_ACCESS.match(name) or not any(map(str.isdigit, text)):
+        return SCORE if len(text) >= 12 and _is_begun_key(text) else 0
+    return SCORE if _is_secret(value, name) or _is_begun_key(text) else 0
+
+
+def beside(value: Value) -> float:
+    """A name and a value with nothing but a blank between them: only what plainly looks like a key."""
+    return SCORE if _is_secret(value, value.name, strict=True) and is_random(value.text) else 0
+
+
+def spoken(value: Value) -> float:
+    """`the password is hunter2`."""
+    return WEAK if _looks_chosen(value.text) and not _MEASURE.match(value.text) else 0
+
+
+def password(value: Value) -> float:
+    """A password where only a password can be: in a URL, in `-u user:password`, in `.netrc`."""
+    text = value.text
+    user = re.split(r"[/\s\"'=]", value.head.rstrip(":"))[-1]
+    if text == user or _VARIABLE.search(text) or _NO_PASSWORD.fullmatch(text) or is_placeholder(text):
+        return 0
+    if text.isdigit() and len(text) < 6:  # a port, a user's number
+        return 0
+    return SCORE if is_random(text, 1.5) else 0
+
+
+def option(value: Value) -> float:
+    """`-u user:password`, as an argument of its own."""
+    return password(value) if value.before[-1:] in _BLANKS else 0
+
+
+def header(value: Value) -> float:
+    """A bearer token."""
+    return SCORE if _is_secret(value, "") and is_random(value.text) else 0
+
+
+def credentials(value: Value) -> float:
+    """Base64 of a user and a password."""
+    return basic(value.text)
+
+
+def _is_secret(value: Value, name: str, strict: bool = False) -> bool:
+    text = value.text
+    if _REFERENCE.search(text) or _OTHER_THING.search(name) or _is_identifier(text, name):
+        return False
+    digits, letters = sum(map(str.isdigit, text)), sum(map(str.isalpha, text))
+    if digits >= 4 and letters >= 4:
+        plain = not text.endswith("-") or not strict
+    elif digits >= 2 and len(text) >= 20 and _MIXED_CASE.search(text):
+        plain = not strict
+    elif strict or (name and not _STRONG_NAME.search(name)):
+        plain = False
+    else:
+        plain = len(text) >= 10 if digits and letters else digits >= 16
+    return plain and is_random(text, 2.9) and not is_published(text)
+
+
+def _assigned_password(value: Value) -> float:
+    text = value.text
+    if _REFERENCE.search(text) or not is_random(text, 2.9):
+        return 0
+    if _looks_chosen(text):
+        return SCORE if len(text) >= 8 else WEAK
+    return SCORE if text.isdigit() and len(text) >= 16 else 0
+
+
+def _looks_chosen(text: str) -> bool:
+    """A password that somebody chose: letters with a digit or a symbol, and neither words nor a name."""
+    if _NO_PASSWORD.fullmatch(text) or is_placeholder(text) or not any(map(str.isalpha, text)):
+        return False
+    if any(map(str.isdigit, text)):
+        return not (re.search("[_./:-]", text) and _WORDS.fullmatch(text))
+    return _SYMBOL.search(text[1:]) is not None
+
+
+def _is_identifier(text: str, name: str) -> bool:
+    if _WORDS.fullmatch(text):
+        return True
+    if _UUID.match(text) and name.endswith("id") and not _NO_IDENTIFIER.search(name):
+        return True
+    if _CAMEL_CASE.fullmatch(text) and len(_HUMP.findall(text)) >= 2:
+        return True
+    pieces = _PIECE.split(text)
+    words = sum(len(piece) >= 4 and piece.isalpha() for piece in pieces)
+    return words >= 2 and all(re.fullmatch("[A-Za-z]*[0-9]*", piece) for piece in pieces)
+
+
+def _is_begun_key(text: str) -> bool:
+    found = _KEY_LIKE.match(text)
+    return found is not None and not is_placeholder(text) and not is_published(text)
