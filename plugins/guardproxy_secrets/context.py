@@ -22,6 +22,7 @@ from guardproxy_secrets.values import (
     spoken,
 )
 
+GENERIC = "GENERIC_SECRET"
 _QUOTES = r"(?:\\?[\"'`]){0,3}"
 # name = "value", "name": "value", name := value, String name = value, set("NAME", "value"), <name>value
 _GAP = r"[ \t]{0,8}"
@@ -58,7 +59,7 @@ class Context:
 CONTEXTS: tuple[Context, ...] = (
     Context(
         "assignment",
-        "GENERIC_SECRET",
+        GENERIC,
         f"(?i){KEYS}",
         rf"(?i:{KEYS})[A-Za-z0-9_.-]{{0,16}}[\"'\]`]{{0,2}}{_SIGN}{_QUOTES}",
         _RUN,
@@ -100,7 +101,7 @@ CONTEXTS: tuple[Context, ...] = (
     ),
     Context(
         "beside",  # a name with nothing but a blank or a dash: TOKEN 5us4r...
-        "GENERIC_SECRET",
+        GENERIC,
         f"(?i){KEYS}",
         rf"(?i:{KEYS})[A-Za-z_]{{0,8}}[ \t_-]{{1,2}}{_QUOTES}",
         "[A-Za-z0-9_=-]",
@@ -111,9 +112,9 @@ CONTEXTS: tuple[Context, ...] = (
     ),
     Context(
         "spoken",
-        "GENERIC_SECRET",
-        "(?i)pass(?:word|phrase|code) (?:is|was)",
-        rf"(?i:pass(?:word|phrase|code)[ ](?:is|was)(?:[ ]now)?)[ ]?:?[ ]{_QUOTES}",
+        GENERIC,
+        "(?i)pass(?:word|phrase|code|wort) (?:is|was|ist|war)",
+        rf"(?i:pass(?:word|phrase|code|wort)[ ](?:ist?|wa[sr])(?:[ ]now)?)[ ]?:?[ ]{_QUOTES}",
         _RUN,
         6,
         spoken,
@@ -175,7 +176,7 @@ CONTEXTS: tuple[Context, ...] = (
     ),
     Context(
         "auth",  # .npmrc, Docker's config.json
-        "GENERIC_SECRET",
+        GENERIC,
         '(?i)_auth|auth"',
         rf"(?:_auth|\"auth\")[ \t]{{0,4}}[:=][ \t]{{0,4}}{_QUOTES}",
         _BASE64,
@@ -202,7 +203,7 @@ CONTEXTS: tuple[Context, ...] = (
     ),
     Context(
         "netrc",
-        "GENERIC_SECRET",
+        GENERIC,
         "(?i)password",
         r"(?i:login|user)[ \t\n]{1,4}[^\s]{1,40}[ \t\n]{1,4}(?i:password)[ \t]{1,4}",
         r"[^\s\"']",
@@ -283,9 +284,10 @@ class Contexts(Detector):
 
     def scan(self, texts: Sequence[str]) -> list[list[Match]]:
         """The secrets in each text."""
-        return [list(self._matches(text)) for text in texts]
+        return [self._matches(text) for text in texts]
 
-    def _matches(self, text: str) -> Iterator[Match]:
+    def _matches(self, text: str) -> list[Match]:
         data = single_bytes(text)
-        for i in self._keywords.Match(data) or ():
-            yield from self._contexts[i].matches(text, data)
+        found = [m for i in self._keywords.Match(data) or () for m in self._contexts[i].matches(text, data)]
+        named = {(m.start, m.end) for m in found if m.category != GENERIC}
+        return [m for m in found if m.category != GENERIC or (m.start, m.end) not in named]

@@ -9,7 +9,7 @@ from guardproxy_secrets.judge import is_placeholder, is_published, is_random
 SCORE = 0.8  # it looks like a secret, and its name says so
 WEAK = 0.6  # its name says so
 
-_PASSWORDS = "passwo?r?d|passwd|passphrase|passcode|pwd|pass"
+_PASSWORDS = "passwo?r?d|passwort|kennwort|passwd|passphrase|passcode|pwd|pass"
 KEYS = (
     f"{_PASSWORDS}|secret|token|api[_.-]?key|auth[_.-]?key|access|private|encryption[_.-]?key|signing[_.-]?key|"
     "credential|account[_.-]?key|license[_.-]?key|webhook|client[_.-]?id|app[_.-]?id|key"
@@ -72,7 +72,9 @@ _HUMP = re.compile("[A-Z][a-z]{3,}")
 _STRONG_NAME = re.compile(
     "secret|token|api[_.-]?key|auth|credential|encryption|signing|account|license|webhook"
 )
-_PASSWORD = re.compile(r"(?:password|passwd|passwor|passphrase|passcode|pwd|(?:^|[_.-])pass)$")
+_PASSWORD = re.compile(
+    r"(?:password|passwort|kennwort|passwd|passwor|passphrase|passcode|pwd|(?:^|[_.-])pass)$"
+)
 # What a name says of its value: not the secret itself, or one for everybody.
 _OTHER_THING = re.compile(
     r"(?:length|name|type|path|file|url|uri|endpoint|ttl|count|size|credentials?[_-]?id|expir[a-z]*|version|hash|sum|"

@@ -111,6 +111,8 @@ def test_every_context_leaves_what_is_no_secret(id_: str, text: str, around: str
         ("Authorization: Bearer " + "q8Zk3Lw9" + "Xn2Vb7Tc4Ry6", [("BEARER_TOKEN", "q8Zk3Lw9Xn2Vb7Tc4Ry6")]),
         ("Authorization: Basic " + coded("app:hunter2"), [("BEARER_TOKEN", coded("app:hunter2"))]),
         ("curl -u admin:" + "Zx81kk-q" + " https://x.example", [("URL_PASSWORD", "Zx81kk-q")]),
+        ("Authorization: token " + "q8Zk3Lw9" + "Xn2Vb7Tc4", [("BEARER_TOKEN", "q8Zk3Lw9Xn2Vb7Tc4")]),
+        ("Passwort: geheim123\n", [("GENERIC_SECRET", "geheim123")]),
         ("my password is hunter2. I think", [("GENERIC_SECRET", "hunter2")]),
     ],
 )
