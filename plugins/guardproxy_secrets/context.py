@@ -166,7 +166,7 @@ CONTEXTS: tuple[Context, ...] = (
     Context(
         "basic",
         "BEARER_TOKEN",
-        "(?i)basic ",
+        "(?i)basic",
         r"(?i:basic)[ \t]{1,4}",
         _BASE64,
         8,
@@ -224,8 +224,8 @@ class _Compiled:
     def matches(self, text: str, data: bytes) -> Iterator[Match]:
         context, position, begun, runs = self.context, 0, -1, Runs(self.run)
         while found := self.head.search(data, position):
-            start = found.end()
-            position = found.start() + 1
+            name, start = found.span()
+            position = name + 1
             if start == begun:  # the same value, with less of its name
                 continue
             begun = start
@@ -235,9 +235,9 @@ class _Compiled:
                 end, is_open = self._end(data, start, end), False
             if end - start < context.least:
                 continue
-            before = text[max(0, found.start() - 12) : found.start()]
-            judged = start + min(JUDGED, SPAN - (start - found.start()))
-            value = Value(text[start : min(end, judged)], text[found.start() : start], before)
+            before = text[max(0, name - 12) : name]
+            judged = start + min(JUDGED, SPAN - (start - name))
+            value = Value(text[start : min(end, judged)], text[name:start], before)
             is_open = is_open and not value.has_parameter
             if not is_open:
                 value.behind = text[end : end + 1] if end <= judged else ""

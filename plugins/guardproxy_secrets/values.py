@@ -27,7 +27,7 @@ class Value:
 
     def shorten(self, length: int) -> int:
         """Leave out what ends a sentence, or begins the next parameter of a query; the new length."""
-        parameter = _PARAMETER.search(self.text)
+        parameter = _PARAMETER.search(self.text) if "&" in self.text else None
         if parameter:
             length = parameter.start()
             self.behind = "&"
@@ -39,7 +39,7 @@ class Value:
     @property
     def has_parameter(self) -> bool:
         """Whether the next parameter of a query follows."""
-        return _PARAMETER.search(self.text) is not None
+        return "&" in self.text and _PARAMETER.search(self.text) is not None
 
     @property
     def name(self) -> str:
@@ -58,14 +58,16 @@ _PARAMETER = re.compile(r"&(?:amp;)?[A-Za-z_.-]{1,20}=")
 
 # References and calls to where a secret is kept are no secrets.
 _REFERENCE = re.compile(
-    r"^[$%@&*#:({\[<]|\$\{|\{\{|^(?:true|false|null|none|undefined|string|required|optional)$|^[/.]|^https?:|^arn:|^vault:|"
-    r"^sha(?:1|256|384|512)[-:]|^[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|::|->)[A-Za-z_]+)+$|"
-    r"^(?:process|os|self|this|env|config|settings|import\.meta|vars|var|local|module|data|context|props)\.[a-z_]|"
-    r"\.(?:com|net|org|io|pem|json|txt|md)$",
+    r"[$%@&*#:({\[</.]|(?:true|false|null|none|undefined|string|required|optional)$|https?:|arn:|vault:|"
+    r"sha(?:1|256|384|512)[-:]|[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|::|->)[A-Za-z_]+)+$|"
+    r"(?:process|os|self|this|env|config|settings|import\.meta|vars|var|local|module|data|context|props)\.[a-z_]",
     re.IGNORECASE,
 )
+_FILES = (".com", ".net", ".org", ".io", ".pem", ".json", ".txt", ".md")
 _WORDS = re.compile(r"[A-Za-z]+(?:[_./:-][A-Za-z]+)*\d{0,2}")
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_DIGIT = re.compile("[0-9]")
+_LETTER = re.compile("[A-Za-z]")
 _PIECE = re.compile("[-_./:]")
 _CAMEL_CASE = re.compile("(?:[A-Za-z][a-z]{2,}[0-9]{0,5}|[A-Z]{1,4}[0-9]{0,5})+")
 _HUMP = re.compile("[A-Z][a-z]{3,}")
@@ -115,7 +117,7 @@ def assigned(value: Value) -> float:
         return 0
     if _PASSWORD.search(name) and not (name == "pass" and value.before[-1:].isalpha()):
         return _assigned_password(value)
-    if len(text) < 8 or _NOT_ACCESS.match(name) or not any(map(str.isdigit, text)):
+    if len(text) < 8 or _NOT_ACCESS.match(name) or not _DIGIT.search(text):
         return SCORE if len(text) >= 12 and _is_begun_key(text) else 0
     return SCORE if _is_secret(value, name) or _is_begun_key(text) else 0
 
@@ -158,9 +160,9 @@ def credentials(value: Value) -> float:
 
 def _is_secret(value: Value, name: str, strict: bool = False) -> bool:
     text = value.text
-    if _REFERENCE.search(text) or _OTHER_THING.search(name) or _is_identifier(text, name):
+    if _is_reference(text) or _OTHER_THING.search(name) or _is_identifier(text, name):
         return False
-    digits, letters = sum(map(str.isdigit, text)), sum(map(str.isalpha, text))
+    digits, letters = len(_DIGIT.findall(text)), len(_LETTER.findall(text))
     if digits >= 4 and letters >= 4:
         plain = not text.endswith("-") or not strict
     elif digits >= 2 and len(text) >= 20 and _MIXED_CASE.search(text):
@@ -174,7 +176,7 @@ def _is_secret(value: Value, name: str, strict: bool = False) -> bool:
 
 def _assigned_password(value: Value) -> float:
     text = value.text
-    if _REFERENCE.search(text) or not is_random(text, 2.9):
+    if _is_reference(text) or not is_random(text, 2.9):
         return 0
     if _looks_chosen(text):
         return SCORE if len(text) >= 8 else WEAK
@@ -183,11 +185,15 @@ def _assigned_password(value: Value) -> float:
 
 def _looks_chosen(text: str) -> bool:
     """A password that somebody chose: letters with a digit or a symbol, and neither words nor a name."""
-    if _NO_PASSWORD.fullmatch(text) or is_placeholder(text) or not any(map(str.isalpha, text)):
+    if _NO_PASSWORD.fullmatch(text) or is_placeholder(text) or not _LETTER.search(text):
         return False
-    if any(map(str.isdigit, text)):
+    if _DIGIT.search(text):
         return not (re.search("[_./:-]", text) and _WORDS.fullmatch(text))
     return _SYMBOL.search(text[1:]) is not None
+
+
+def _is_reference(text: str) -> bool:
+    return _REFERENCE.match(text) is not None or "${" in text or "{{" in text or text.lower().endswith(_FILES)
 
 
 def _is_identifier(text: str, name: str) -> bool:
