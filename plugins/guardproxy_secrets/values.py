@@ -1,4 +1,7 @@
-"""Whether a value beside a telling name is a secret: no reference, no identifier, no placeholder."""
+"""Whether a value beside a telling name is a secret: no reference, no identifier, no placeholder.
+
+The patterns here are Python's, and backtrack: none repeats what may be split in two ways.
+"""
 
 import re
 from dataclasses import dataclass
@@ -69,7 +72,7 @@ _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 _DIGIT = re.compile("[0-9]")
 _LETTER = re.compile("[A-Za-z]")
 _PIECE = re.compile("[-_./:]")
-_CAMEL_CASE = re.compile("(?:[A-Za-z][a-z]{2,}[0-9]{0,5}|[A-Z]{1,4}[0-9]{0,5})+")
+_CAMEL_CASE = re.compile("[a-z]*[0-9]{0,5}(?:[A-Z](?:[a-z]{2,})?[0-9]{0,5})*")
 _HUMP = re.compile("[A-Z][a-z]{3,}")
 _STRONG_NAME = re.compile(
     "secret|token|api[_.-]?key|auth|credential|encryption|signing|account|license|webhook"
@@ -99,7 +102,7 @@ _NO_PASSWORD = re.compile(
     r"(?:(?:user|test|pass|pw|admin|secret|token|string|value|field|input)[a-z]{0,12}|root|guest|arg|param|var|name|"
     r"text|type|label|foo|bar|baz|step|line|row|col|item|hash|sha|md|utf|base|aes|rsa|bcrypt|scrypt|argon|pbkdf|host|"
     r"localhost|old|new|my|key|postgres|mysql|mongo|redis|changeme|default|hidden|prompt)[_-]?\d{0,2}|"
-    r"(?:sha|md|utf|base|aes|rsa|hmac)[_-]?\d+(?:[_-]?[a-z0-9]+)*",
+    r"(?:sha|md|utf|base|aes|rsa|hmac)[_-]?\d[a-z0-9_-]{0,16}",
     re.IGNORECASE,
 )
 _MIXED_CASE = re.compile("[a-z][A-Z].*[a-z][A-Z]")

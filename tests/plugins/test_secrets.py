@@ -182,6 +182,14 @@ def test_no_pattern_reads_without_an_end(pattern: str) -> None:
     assert not re.search(r"[*+]|\{\d*,\}", bare), bare
 
 
+@pytest.mark.parametrize("start", ["base64-", "md5", "aB", "", "user", "a.", "sk-proj-"])
+@pytest.mark.parametrize("piece", ["a", "A", "aB", "1", "a1", "Aaa", "a-", "a.", "_", "a_1", "Aaa9"])
+def test_no_value_makes_a_pattern_go_back_for_ever(start: str, piece: str) -> None:
+    for before in ("password is ", "password = '", "api_token = '", "x://user:", "TOKEN "):
+        for end in ("!\n", "(9\n", "\u00e9\n", "@h\n"):
+            scan(f"{before}{start}{piece * 64}{end}")
+
+
 def test_a_run_is_read_once_however_many_keys_begin_in_it() -> None:
     class Counting:
         reads = 0
