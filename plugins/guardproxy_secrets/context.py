@@ -8,7 +8,7 @@ from typing import Any
 import re2
 
 from guardproxy import Detector, Match
-from guardproxy_secrets.judge import JUDGED, options, single_bytes
+from guardproxy_secrets.judge import JUDGED, MARKS, behind, options, single_bytes
 from guardproxy_secrets.tokens import Runs, known_keys
 from guardproxy_secrets.values import (
     KEYS,
@@ -241,7 +241,8 @@ class _Compiled:
             is_open = is_open and not value.has_parameter
             if not is_open:
                 value.behind = text[end : end + 1] if end <= judged else ""
-                end = start + value.shorten(end - start)
+                length = value.shorten(end - start)
+                end = start + length - behind(text, start, start + length, MARKS)
             score = context.judge(value) if end - start >= context.least else 0
             if score and (is_open or not _is_known(text, start, end)):
                 yield Match(start, end, context.category, score, validated=score == 1.0, open=is_open)

@@ -10,6 +10,8 @@ from typing import Any
 
 import re2
 
+MARKS = ".,?!:;"  # what ends a sentence, and is no part of a value before it
+MOST_MARKS = 32  # behind a value; from a piece of a text it cannot be told what is before more of them
 JUDGED = 64  # characters of a key that its looks are judged by
 
 # Of keys that their owner publishes as examples, the first 16 digits of the SHA-256: the keys in samples and
@@ -54,6 +56,12 @@ _PIECES = re.compile("[-_.:]")
 def entropy(text: str) -> float:
     """Shannon's entropy of the characters of `text`, in bits a character."""
     return math.log2(len(text)) - sum(n * math.log2(n) for n in Counter(text).values()) / len(text)
+
+
+def behind(text: str, start: int, end: int, marks: str) -> int:
+    """How many of `marks` are at the end of [start, end), up to `MOST_MARKS`."""
+    last = text[max(start, end - MOST_MARKS) : end]
+    return len(last) - len(last.rstrip(marks))
 
 
 def is_random(text: str, least: float = 3.0) -> bool:

@@ -9,7 +9,7 @@ import re2
 
 from guardproxy import Detector, Match
 from guardproxy_secrets.checks import DOUBTFUL, HOLDS
-from guardproxy_secrets.judge import JUDGED, is_random, options, single_bytes
+from guardproxy_secrets.judge import JUDGED, behind, is_random, options, single_bytes
 from guardproxy_secrets.rule import Rule
 from guardproxy_secrets.rules import RULES
 
@@ -65,8 +65,8 @@ class _Compiled:
             if not score:
                 continue
             is_open = self.rule.most is None and end == len(text)
-            while self.rule.most is None and not is_open and text[end - 1] in ".-,":
-                end -= 1  # a sentence's end, not the key's
+            if self.rule.most is None and not is_open:
+                end -= behind(text, start, end, ".-,")
             yield Match(start, end, self.rule.category, score, validated=score >= DOUBTFUL, open=is_open)
 
     def _score(self, text: str, start: int, body: int, end: int) -> float:

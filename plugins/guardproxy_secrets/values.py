@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from guardproxy_secrets.checks import basic
-from guardproxy_secrets.judge import is_placeholder, is_published, is_random
+from guardproxy_secrets.judge import MARKS, is_placeholder, is_published, is_random
 
 SCORE = 0.8  # it looks like a secret, and its name says so
 WEAK = 0.6  # its name says so
@@ -35,7 +35,7 @@ class Value:
             length = parameter.start()
             self.behind = "&"
         if length <= len(self.text):
-            self.text = self.text[:length].rstrip(".,?!:;")
+            self.text = self.text[:length].rstrip(MARKS)
             length = len(self.text)
         return length
 
