@@ -6,38 +6,42 @@ import msgspec
 
 from guardproxy import Detector, Guard, Settings, hookimpl
 from guardproxy_pii.cards import Cards
-from guardproxy_pii.config import PiiSettings
+from guardproxy_pii.config import NAMED, PiiSettings
+from guardproxy_pii.countries import ENTITIES as COUNTRY_ENTITIES
+from guardproxy_pii.countries import CountryNumbers
 from guardproxy_pii.iban import Ibans
 from guardproxy_pii.ip import IpAddresses
+from guardproxy_pii.local import LocalDetector
 from guardproxy_pii.mail import Mail
-from guardproxy_pii.names import Names, check_installed
+from guardproxy_pii.names import Names
+from guardproxy_pii.own import OwnValues
 from guardproxy_pii.phone import Phones
 from guardproxy_pii.ssn import SocialSecurity
 from guardproxy_pii.street import StreetAddresses
 
-STRUCTURED: tuple[type[Detector], ...] = (
-    Cards,
-    Ibans,
-    Mail,
-    Phones,
-    SocialSecurity,
-    IpAddresses,
-    StreetAddresses,
-)
+LOCAL: dict[str, type[LocalDetector]] = {
+    "CREDIT_CARD": Cards,
+    "IBAN_CODE": Ibans,
+    "EMAIL_ADDRESS": Mail,
+    "PHONE_NUMBER": Phones,
+    "US_SSN": SocialSecurity,
+    "IP_ADDRESS": IpAddresses,
+    "STREET_ADDRESS": StreetAddresses,
+}
+STRUCTURED = tuple(LOCAL.values())
 
 
 def detectors(settings: PiiSettings) -> tuple[Detector, ...]:
-    """The detectors of the preset; nothing is loaded yet.
-
-    Raises:
-        ConfigError: the preset needs a pipeline that is not installed.
-    """
-    structured = tuple(kind() for kind in STRUCTURED)
-    if settings.preset == "structured":
-        return structured
-    check_installed(settings.pipeline)
-    entities = ("PERSON",) if settings.preset == "default" else ("PERSON", "LOCATION")
-    return (*structured, Names(settings.pipeline, entities))
+    """The detectors of what `settings` select; nothing is loaded yet."""
+    selected = settings.selected
+    least = {entity: settings.least(entity) for entity in selected}
+    found: list[Detector] = [kind(least) for entity, kind in LOCAL.items() if entity in selected]
+    if countries := [entity for entity in selected if entity in COUNTRY_ENTITIES]:
+        found.append(CountryNumbers(countries, least))
+    found += [OwnValues(recognizer, settings.least(recognizer.entity)) for recognizer in settings.recognizers]
+    if names := [entity for entity in selected if entity in NAMED]:
+        found.append(Names(settings.pipeline, names, least, settings.language))
+    return tuple(found)
 
 
 @hookimpl

@@ -2,7 +2,7 @@
 
 import abc
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from guardproxy import Detector, Match
 
@@ -23,23 +23,34 @@ class LocalDetector(Detector):
     before: int
     after: int
 
+    def __init__(self, least: Mapping[str, float] | None = None) -> None:
+        """`least`: the least score by entity; nothing is left out where none is given."""
+        self._least = dict(least or {})
+
     def __init_subclass__(cls) -> None:
         cls.reach = cls.before + cls.after
 
     def scan(self, texts: Sequence[str]) -> list[list[Match]]:
         """The matches of each text, in any order."""
-        return [self._find(text) for text in texts]
+        found = [self._find(text) for text in texts]
+        if self._least:
+            found = [[m for m in matches if m.score >= self._least.get(m.category, 0.0)] for matches in found]
+        return found
 
     def _find(self, text: str) -> list[Match]:
         found = []
-        for anchor in self.anchor.finditer(text):
-            low = max(0, anchor.start() - self.before)
-            window = text[low : anchor.start() + self.after]
+        for position in self.positions(text):
+            low = max(0, position - self.before)
+            window = text[low : position + self.after]
             found += [
                 Match(m.start + low, m.end + low, m.category, m.score, m.validated)
-                for m in self.at(window, anchor.start() - low)
+                for m in self.at(window, position - low)
             ]
         return list(dict.fromkeys(found))
+
+    def positions(self, text: str) -> Iterable[int]:
+        """Where candidates may be."""
+        return [anchor.start() for anchor in self.anchor.finditer(text)]
 
     @abc.abstractmethod
     def at(self, window: str, position: int) -> Iterable[Match]:

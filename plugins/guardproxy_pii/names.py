@@ -33,6 +33,7 @@ LABELS = {
 # What costs time and changes no name.
 UNUSED = ["tagger", "parser", "attribute_ruler", "lemmatizer"]
 BATCH = 16  # texts that the pipeline sees at once
+ANY_LANGUAGE = "xx"  # what spaCy calls a pipeline of several
 NOT_LATIN = words("ar bg el fa he hi hy ja ka ko mk ru sr ta te th uk ur zh")
 # Quotation marks of mail: to the model they would be part of a name.
 _QUOTED = re.compile(r"(?m)^(?:> ?)+")
@@ -49,9 +50,14 @@ class Names(Detector):
     name = "names"
 
     def __init__(
-        self, pipeline: str, entities: Sequence[str] = ("PERSON",), least: Mapping[str, float] | None = None
+        self,
+        pipeline: str,
+        entities: Sequence[str] = ("PERSON",),
+        least: Mapping[str, float] | None = None,
+        language: str = "",
     ) -> None:
         """`least`: the least score by entity; `pipeline`: an installed package of spaCy, or a folder."""
+        self.language = language
         self.pipeline = pipeline
         self.entities = tuple(entities)
         self._least = dict(least or {})
@@ -64,7 +70,7 @@ class Names(Detector):
         Raises:
             ConfigError: it is not installed.
         """
-        self._model = load_model(self.pipeline, self.entities)
+        self._model = load_model(self.pipeline, self.entities, self.language)
         self.scan(["Ada Lovelace wrote to Charles Babbage in London."])
 
     def scan(self, texts: Sequence[str]) -> list[list[Match]]:
@@ -151,12 +157,15 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 class Model:
     """A loaded pipeline with Presidio around it, and what its language tells about names."""
 
-    def __init__(self, engine: "BatchAnalyzerEngine", nlp: Any, dictionary: frozenset[str]) -> None:
+    def __init__(
+        self, engine: "BatchAnalyzerEngine", nlp: Any, language: str, dictionary: frozenset[str]
+    ) -> None:
         """`dictionary`: the words of the language, in lower case; may be empty."""
         self.engine = engine
-        self.language: str = nlp.lang
+        self.language = language
         self._function_words = frozenset(nlp.Defaults.stop_words)
-        self.persons = Persons(dictionary | self._function_words, latin=nlp.lang not in NOT_LATIN)
+        latin = language not in NOT_LATIN and language != ANY_LANGUAGE
+        self.persons = Persons(dictionary | self._function_words, latin=latin)
 
     def foreign(self, text: str, prose: Prose) -> bool:
         """Whether `text` hardly reads like the pipeline's language: it takes words for names then."""
@@ -167,11 +176,12 @@ class Model:
         return known < _FUNCTION_WORDS * len(found)
 
 
-def load_model(pipeline: str, entities: Sequence[str]) -> Model:
+def load_model(pipeline: str, entities: Sequence[str], language: str = "") -> Model:
     """Presidio around the spaCy package `pipeline`, with its recogniser of names alone.
 
     Raises:
-        ConfigError: the package is not installed (it is never fetched), or finds no names.
+        ConfigError: the package is not installed (it is never fetched), finds no names, or is of
+            another language.
     """
     # Imported here: only the processes that scan pay for it.
     import spacy
@@ -188,7 +198,12 @@ def load_model(pipeline: str, entities: Sequence[str]) -> Model:
         )
     nlp = spacy.load(pipeline)
     dictionary = _dictionary(nlp)
-    language = str(nlp.lang)
+    if language not in ("", nlp.lang) and nlp.lang != ANY_LANGUAGE:
+        raise ConfigError(
+            f"[guards.pii] language is {language[:16]!r}, and the spaCy pipeline {pipeline[:64]!r} is of "
+            f"{nlp.lang!r}. Leave language out, or set pipeline to one of that language."
+        )
+    language = language or str(nlp.lang)
     for pipe in UNUSED:
         if pipe in nlp.pipe_names:
             nlp.remove_pipe(pipe)
@@ -211,7 +226,7 @@ def load_model(pipeline: str, entities: Sequence[str]) -> Model:
         supported_languages=[language],
     )
     analyzer = AnalyzerEngine(registry, engine, supported_languages=[language])
-    return Model(BatchAnalyzerEngine(analyzer), nlp, dictionary)
+    return Model(BatchAnalyzerEngine(analyzer), nlp, language, dictionary)
 
 
 def _dictionary(nlp: Any) -> frozenset[str]:
