@@ -71,7 +71,7 @@ class Cards(LocalDetector):
     """CREDIT_CARD: every run of digit groups that passes, also where two overlap."""
 
     name = "cards"
-    anchor = re.compile(r"(?<!\w)(?<![0-9]\.)(?=[0-9]{4})")
+    anchor = re.compile(r"[0-9](?<!\w[0-9])(?<![0-9]\.[0-9])(?=[0-9]{3})")
     before = _UUID_LENGTH
     after = LONGEST + 6 + _UUID_LENGTH
 

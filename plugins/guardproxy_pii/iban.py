@@ -46,7 +46,10 @@ class Ibans(LocalDetector):
     """IBAN_CODE: in one piece, or in groups with a blank or a dash between them."""
 
     name = "iban"
-    anchor = re.compile(rf"(?<!\w)(?=[A-Za-z]{{2}}[0-9]{{2}}[{SEPARATORS}]?[A-Za-z0-9])")
+    anchor = re.compile(
+        rf"[0-9](?<=[A-Za-z]{{2}}[0-9])(?<!\w[A-Za-z]{{2}}[0-9])(?=[0-9][{SEPARATORS}]?[A-Za-z0-9])"
+    )
+    lead = 2
     before = 2
     after = 2 * LONGEST
 

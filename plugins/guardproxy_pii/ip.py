@@ -13,6 +13,8 @@ _FOUR = re.compile(
 _SIX = re.compile(
     r"(?:[0-9a-fA-F:]{1,30}:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]{2,39})(?:%[0-9a-zA-Z]{1,15})?"
 )
+_COLONS = re.compile(r":(?=[0-9a-fA-F]{0,4}:)")
+_GROUP_BEFORE = re.compile(r"(?<![\w:.])[0-9a-fA-F]{0,4}\Z")
 # The end of a version 6 address before its version 4 part.
 _MAPPED = re.compile(r":[0-9a-fA-F]{0,4}:\Z")
 # Four numbers behind one of these are a version.
@@ -26,11 +28,16 @@ class IpAddresses(LocalDetector):
     """IP_ADDRESS."""
 
     name = "ip"
-    anchor = re.compile(
-        r"(?<![\w.])(?=[0-9]{1,3}\.[0-9]{1,3}\.)|(?<![\w:.])(?=[0-9a-fA-F]{0,4}:[0-9a-fA-F]{0,4}:)"
-    )
+    anchor = re.compile(r"[0-9](?<![\w.][0-9])(?=[0-9]{0,2}\.[0-9]{1,3}\.)")
     before = 32
     after = 64
+
+    def positions(self, text: str) -> Iterator[int]:
+        """Where four numbers begin, and groups of hexadecimal digits with a second colon behind the first."""
+        yield from super().positions(text)
+        for colon in _COLONS.finditer(text):
+            if groups := _GROUP_BEFORE.search(text, max(0, colon.start() - 4), colon.start()):
+                yield groups.start()
 
     def at(self, window: str, position: int) -> Iterator[Match]:
         """The address that begins at `position`."""

@@ -13,13 +13,15 @@ SEPARATORS = r" \u00a0\u2010-\u2013-"
 class LocalDetector(Detector):
     """A detector whose matches each depend on a window of fixed size around an anchor.
 
-    `anchor` matches the empty string wherever a candidate may be, with assertions that look at fewer
-    than `before` characters back and `after` forward: no candidate consumes another. `at` sees the
-    window alone, so a match cannot depend on more than `before + after` characters.
+    `anchor` matches one character of each candidate, `lead` characters behind its begin, with assertions
+    that look at fewer than `before` characters back and `after` forward: no candidate consumes another.
+    (The character comes first, then what stands before it: `re` skips what cannot match at once then.)
+    `at` sees the window alone, so a match cannot depend on more than `before + after` characters.
     """
 
     inline_below = 4000
     anchor: re.Pattern[str]
+    lead = 0
     before: int
     after: int
 
@@ -50,7 +52,7 @@ class LocalDetector(Detector):
 
     def positions(self, text: str) -> Iterable[int]:
         """Where candidates may be."""
-        return [anchor.start() for anchor in self.anchor.finditer(text)]
+        return [anchor.start() - self.lead for anchor in self.anchor.finditer(text)]
 
     @abc.abstractmethod
     def at(self, window: str, position: int) -> Iterable[Match]:

@@ -26,7 +26,7 @@ class Mail(LocalDetector):
     """EMAIL_ADDRESS: a local part of up to 64 characters, and a domain with a top level of letters."""
 
     name = "mail"
-    anchor = re.compile(r"(?=@)")
+    anchor = re.compile("@")
     before = LONGEST_LOCAL + 3
     after = 90
 

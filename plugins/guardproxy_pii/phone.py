@@ -34,7 +34,8 @@ _OTHER = re.compile(
     r"(?i)\b(?:card|account|iban|order|invoice|ssn|social security|zip|id|isbn|version|port)\b"
 )
 _NOT_A_PHONE = re.compile(
-    r"(?:[12][0-9]{3}[-./][01]?[0-9][-./][0-3]?[0-9]"  # a date, the year first
+    r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}"  # a UUID
+    r"|(?:[12][0-9]{3}[-./][01]?[0-9][-./][0-3]?[0-9]"  # a date, the year first
     r"|[0-3]?[0-9][-./][01]?[0-9][-./](?:[12][0-9])?[0-9]{2}"  # a date, the year last
     r"|[0-9]{3}-[0-9]{2}-[0-9]{4}"  # a social security number
     r"|[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?![-./]?[0-9])"  # an internet address
@@ -45,7 +46,7 @@ class Phones(LocalDetector):
     """PHONE_NUMBER."""
 
     name = "phone"
-    anchor = re.compile(r"(?<![\w+])(?=[+(0-9](?:[^0-9A-Za-z]{0,3}[0-9]){6})")
+    anchor = re.compile(r"[+(0-9](?<![\w+][+(0-9])(?=(?:[^0-9A-Za-z]{0,3}[0-9]){6})")
     before = 60
     after = 64
 
@@ -65,8 +66,8 @@ class Phones(LocalDetector):
         run = _RUN.match(window, position, position + _LONGEST)
         if run is None or sum(map(str.isdigit, run[0])) < FEWEST:
             return
-        abroad = window.startswith(("+", "00"), position)
-        inside = _INSIDE.search(window, max(0, position - 4), position)
+        inside = _INSIDE.search(window, max(0, position - 4), position) is not None
+        abroad = window.startswith("+", position) or (window.startswith("00", position) and not inside)
         if not abroad and (inside or not _announced(window, position)):
             return
         for end in reversed([found.end() for found in _GROUP_END.finditer(window, position, run.end())]):

@@ -19,7 +19,7 @@ class SocialSecurity(LocalDetector):
 
     name = "ssn"
     anchor = re.compile(
-        rf"(?<!\w)(?<![0-9][.-])(?=[0-8][0-9]{{2}}[.{SEPARATORS}]?[0-9]{{2}}[.{SEPARATORS}]?[0-9]{{4}})"
+        rf"[0-8](?<!\w[0-8])(?<![0-9][.-][0-8])(?=[0-9]{{2}}[.{SEPARATORS}]?[0-9]{{2}}[.{SEPARATORS}]?[0-9]{{4}})"
     )
     before = 60
     after = 20

@@ -16,11 +16,15 @@ _ENGLISH = (
     r"|Way|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Crescent|Close|Grove|Gardens|Mews|Row|Walk|Trail|Alley|Quay)\b\.?"
 )
 # One word that ends like a street (Dutch, German, Nordic), and a number.
-_COMPOUND = (
-    rf"{_BEFORE}{_CAPITAL}[\w’'-]{{1,24}}(?:straat|stra[sß]s?e|str\.|gat(?:a|an|e)|gade|vej|v[äe]gen|vei|veien|katu|tie"
-    r"|laan|weg|gasse|gass|platz|allee|plein|kade|gracht|polku|kuja|stien|gyden|bakken|haugen|plads|torg|parken)"
-    r" [0-9]{1,4}[A-Za-z]?\b"
+_ENDED = (
+    rf"{_CAPITAL}[\w’'-]{{1,24}}(?:straat|stra[sß]s?e|str\.|gat(?:a|an|e)|gade|vej|v[äe]gen|vei|veien|katu"
+    r"|tie|laan|weg|gasse|gass|platz|allee|plein|kade|gracht|polku|kuja|stien|gyden|bakken|haugen|plads"
+    r"|torg|parken)"
 )
+_COMPOUND = rf"{_BEFORE}{_ENDED} [0-9]{{1,4}}[A-Za-z]?\b"
+_NUMBER_BEHIND = re.compile(r" (?<=[\w.] )(?=[0-9])")
+_COMPOUND_BEFORE = re.compile(rf"(?<![\w.]){_ENDED} \Z")
+_COMPOUND_LONGEST = 36
 # A word that opens the name of a street (Romance, Slavic, Greek), with a number before or behind it.
 _OPENING = (
     r"(?:[Rr]ue|[Aa]venue|Boulevard|Chemin|Impasse|Via|Viale|Piazza|Corso|Strada|Calle|C/|Avenida|Avda?\.|Paseo|Plaza"
@@ -31,6 +35,12 @@ _NUMBERED = rf"(?:[0-9]{{1,5}},? ){{1,2}}{_OPENED}(?: [0-9]{{1,5}}\b)?|{_OPENED}
 _BOX = r"(?i:p\.? ?o\.? ?box|postbox|postfach|postboks|bo[iî]te postale) [0-9]{1,6}\b"
 _UNIT = r"(?:Apt|Apartment|Suite|Ste|Unit|Flat)\.? #?[0-9]{1,5}[A-Za-z]?\b"
 _POSTCODE = r"(?i:zip|zip code|post ?code|postal code):? (?:[A-Z]{1,2}-)?[0-9]{4,6}(?:-[0-9]{3,4})?\b"
+# The words that open an address without a number before it: their first letters, and what follows.
+_FIRST = re.compile(
+    r"[AaBbCFILPpRrSTUuVZzΛΟ](?<![\w.]\w)(?=ue |venue |oulevard |hemin |mpasse |ia |iale |iazza |orso |trada |alle "
+    r"|/ |venida |vda?\. |aseo |laza |ua |úa |ravessa |argo |ra[cç]a |leja |l\. |lica |εωφ\. |δός "
+    r"|(?i:ost|\.? ?o\.? ?b|o[iî]te |ip)|(?:pt|partment|uite|te|nit|lat)\.? #?[0-9])"
+)
 _CORE = re.compile("|".join((_ENGLISH, _COMPOUND, _NUMBERED, _BOX, _UNIT, _POSTCODE)))
 _CORE_LONGEST = 90
 _BREAK = r"[,.]?(?: |[ ,]{0,2}\n[> ]{0,3})"
@@ -48,11 +58,18 @@ class StreetAddresses(LocalDetector):
     """STREET_ADDRESS."""
 
     name = "street"
-    anchor = re.compile(
-        rf"(?<![\w.])(?=[0-9]{{1,6}}[A-Za-z]?,? |{_CAPITAL}|(?i:ul\. |rue |avenue |post|p\.? ?o\.? ?b|zip))"
-    )
+    anchor = re.compile(rf"[0-9](?<![\w.][0-9])(?=[0-9]{{0,5}}[A-Za-z]?,? (?:[0-9aru]|{_CAPITAL}))")
     before = 2
     after = 156
+
+    def positions(self, text: str) -> Iterator[int]:
+        """Where a number or one of the words that open an address begin, or one that ends like a street."""
+        yield from super().positions(text)
+        yield from (word.start() for word in _FIRST.finditer(text))
+        for number in _NUMBER_BEHIND.finditer(text):
+            end = number.start() + 1
+            if street := _COMPOUND_BEFORE.search(text, max(0, end - _COMPOUND_LONGEST), end):
+                yield street.start()
 
     def at(self, window: str, position: int) -> Iterator[Match]:
         """The address that begins at `position`."""

@@ -87,7 +87,7 @@ def test_nothing_reaches_for_the_network_nor_logs_a_text(
     for detector in _guard(preset=("all", *COUNTRIES), recognizers=(ticket,)).detectors:
         detector.load()
         found |= {match.category for match in _scan(detector, text)}
-    assert found == {"PERSON", "LOCATION", "EMAIL_ADDRESS", "CREDIT_CARD", "UK_NHS", "TICKET"}
+    assert found >= {"PERSON", "LOCATION", "EMAIL_ADDRESS", "CREDIT_CARD", "UK_NHS", "TICKET"}
     secret = ("Katherine", "katherine", "4111", "Houston", "2137", "T-42")
     assert not [word for word in secret if word in caplog.text]
 

@@ -236,6 +236,7 @@ def test_phones(text: str, number: str) -> None:
         "+999999999999",
         "build 20261124123059",
         "12345678-1234-1234-1234-123456789012",
+        "tel id 00000000-0000-0033-6124-578980000000",
         "M10 20 30 40 50 60 70",
         "call 192.168.0.1",
         "call the function with 1000000 iterations",
@@ -332,6 +333,11 @@ def test_no_internet_address(text: str) -> None:
         ("Avenida Pedro Ulisses 888", "Avenida Pedro Ulisses 888"),
         ("send it to P.O. Box 242", "P.O. Box 242"),
         ("ZIP: 8592", "ZIP: 8592"),
+        ("post code: SE-12345", "post code: SE-12345"),
+        ("Apt. 12", "Apt. 12"),
+        ("(Kungsgatan 5)", "Kungsgatan 5"),
+        ("12, rue de la Paix", "12, rue de la Paix"),
+        ("86036 Hauptstraße 12", "86036 Hauptstraße 12"),
     ],
 )
 def test_street_addresses(text: str, address: str | None) -> None:
