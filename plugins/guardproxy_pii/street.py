@@ -27,8 +27,8 @@ _COMPOUND_BEFORE = re.compile(rf"(?<![\w.]){_ENDED} \Z")
 _COMPOUND_LONGEST = 36
 # A word that opens the name of a street (Romance, Slavic, Greek), with a number before or behind it.
 _OPENING = (
-    r"(?:[Rr]ue|[Aa]venue|Boulevard|Chemin|Impasse|Via|Viale|Piazza|Corso|Strada|Calle|C/|Avenida|Avda?\.|Paseo|Plaza"
-    r"|Rua|R[uú]a|Travessa|Largo|Pra[cç]a|[Uu]l\.|[Uu]lica|Aleja|Λεωφ\.|Οδός)"
+    r"(?:[Rr]ue|[Aa]venue|Boulevard|Chemin|Impasse|Via|Viale|Piazza|Corso|Strada|Calle|C/|Avenida|Avda?\.|Paseo"
+    r"|Plaza|Rua|R[uú]a|Travessa|Largo|Pra[cç]a|[Uu]l\.|[Uu]lica|Aleja|Λεωφ\.|Οδός)"
 )
 _OPENED = rf"{_OPENING}(?: (?:de|du|des|del|della|di|do|da|dos|la|le|les|el|al|van|y|{_NAME},?)){{1,6}}"
 _NUMBERED = rf"(?:[0-9]{{1,5}},? ){{1,2}}{_OPENED}(?: [0-9]{{1,5}}\b)?|{_OPENED} [0-9]{{1,5}}\b"
@@ -37,8 +37,8 @@ _UNIT = r"(?:Apt|Apartment|Suite|Ste|Unit|Flat)\.? #?[0-9]{1,5}[A-Za-z]?\b"
 _POSTCODE = r"(?i:zip|zip code|post ?code|postal code):? (?:[A-Z]{1,2}-)?[0-9]{4,6}(?:-[0-9]{3,4})?\b"
 # The words that open an address without a number before it: their first letters, and what follows.
 _FIRST = re.compile(
-    r"[AaBbCFILPpRrSTUuVZzΛΟ](?<![\w.]\w)(?=ue |venue |oulevard |hemin |mpasse |ia |iale |iazza |orso |trada |alle "
-    r"|/ |venida |vda?\. |aseo |laza |ua |úa |ravessa |argo |ra[cç]a |leja |l\. |lica |εωφ\. |δός "
+    r"[AaBbCFILPpRrSTUuVZzΛΟ](?<![\w.]\w)(?=ue |venue |oulevard |hemin |mpasse |ia |iale |iazza |orso |trada "
+    r"|alle |/ |venida |vda?\. |aseo |laza |ua |úa |ravessa |argo |ra[cç]a |leja |l\. |lica |εωφ\. |δός "
     r"|(?i:ost|\.? ?o\.? ?b|o[iî]te |ip)|(?:pt|partment|uite|te|nit|lat)\.? #?[0-9])"
 )
 _CORE = re.compile("|".join((_ENGLISH, _COMPOUND, _NUMBERED, _BOX, _UNIT, _POSTCODE)))
