@@ -1,6 +1,7 @@
 """Names of persons and places: Presidio with a spaCy pipeline that is installed, on prose only."""
 
 import bisect
+import importlib.util
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -196,7 +197,7 @@ def load_model(pipeline: str, entities: Sequence[str], language: str = "") -> Mo
             f"the spaCy pipeline {pipeline[:64]!r} is not installed; install its package, or set "
             f"[guards.pii] pipeline to an installed one: {installed}."
         )
-    nlp = spacy.load(pipeline)
+    nlp = spacy.load(_source(pipeline))
     dictionary = _dictionary(nlp)
     if language not in ("", nlp.lang) and nlp.lang != ANY_LANGUAGE:
         raise ConfigError(
@@ -227,6 +228,25 @@ def load_model(pipeline: str, entities: Sequence[str], language: str = "") -> Mo
     )
     analyzer = AnalyzerEngine(registry, engine, supported_languages=[language])
     return Model(BatchAnalyzerEngine(analyzer), nlp, language, dictionary)
+
+
+def _source(pipeline: str) -> str | Path:
+    """What spaCy loads: its package, a folder, or the folder that another package carries as data.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if Path(pipeline).exists():
+        return Path(pipeline)
+    found = importlib.util.find_spec(pipeline.replace("-", "_"))
+    for root in found.submodule_search_locations or () if found else ():
+        if (Path(root) / "meta.json").is_file():
+            return pipeline
+        if folders := sorted(Path(root).glob("*/meta.json")):
+            return folders[0].parent
+    raise ConfigError(
+        f"the package {pipeline[:64]!r} holds no spaCy pipeline. Set [guards.pii] pipeline to one."
+    )
 
 
 def _dictionary(nlp: Any) -> frozenset[str]:

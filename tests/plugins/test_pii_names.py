@@ -1,5 +1,7 @@
 """The names of `pii`: persons and places in prose, and nothing in code."""
 
+from pathlib import Path
+
 import pytest
 import spacy
 
@@ -102,6 +104,35 @@ def test_a_pipeline_without_names_does_not_load(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("spacy.load", lambda *_, **__: spacy.blank("en"))
     with pytest.raises(ConfigError, match="no recogniser of names"):
         Names(PIPELINE).load()
+
+
+def test_a_package_that_is_no_pipeline_does_not_load() -> None:
+    with pytest.raises(ConfigError, match=r"the package 'msgspec' holds no spaCy pipeline"):
+        Names("msgspec").load()
+
+
+def test_a_pipeline_in_a_folder_or_in_the_data_of_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "acme_pipeline"
+    package.mkdir()
+    spacy.load(PIPELINE).to_disk(package / "_model")
+    (package / "__init__.py").write_text("", "utf-8")
+    (tmp_path / "acme_pipeline-1.dist-info").mkdir()
+    (tmp_path / "acme_pipeline-1.dist-info" / "METADATA").write_text(
+        "Name: acme-pipeline\nVersion: 1\n", "utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for pipeline in ("acme-pipeline", "acme_pipeline", str(package / "_model")):
+        assert _found(Names(pipeline), "Yesterday Barack Obama gave a speech.") == {
+            ("PERSON", "Barack Obama")
+        }
+
+
+def test_a_pipeline_of_another_language_does_not_load() -> None:
+    with pytest.raises(ConfigError, match=r"language is 'de', and the spaCy pipeline '.*' is of 'en'"):
+        Names(PIPELINE, language="de").load()
+    Names(PIPELINE, language="en").load()
 
 
 def test_a_batch_has_the_results_of_its_texts(names: Names) -> None:
