@@ -29,6 +29,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
 ENTITIES = frozenset((*STRUCTURED, *NAMED, *COUNTRY_ENTITIES))
 # What google-re2 knows and `re` does not, and something as wide that both know.
 _RE2_ONLY = ((re.compile(r"\\[pP](?:\{\^?\w+\}|\w)"), "x"), (re.compile(r"\\z"), r"\\Z"))
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _ENTITY = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
@@ -47,6 +48,8 @@ class Recognizer(msgspec.Struct, frozen=True, kw_only=True):
     score: float = 0.7
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError("recognizers: a name has 1 to 64 letters, digits, blanks, '.', _ and -")
         if not _ENTITY.fullmatch(self.entity):
             raise ValueError(f"{self.place}: entity must be like TICKET_ID: letters A-Z, digits and _")
         if bool(self.regex) == bool(self.deny_list):
@@ -62,7 +65,7 @@ class Recognizer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def place(self) -> str:
         """What errors call it."""
-        return f"the recognizer {self.name[:64]!r}"
+        return f"the recognizer {self.name!r}"
 
     def _check_regex(self) -> None:
         try:

@@ -9,13 +9,15 @@ TITLE = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam|Herrn?|Frau|Mme|Señora?)\b\.?"
 _INNER = r"(?:[A-Z]\.?(?!\w)|van|von|der|den|de|da|di|la|bin|al)"
 _FULL_NAME = rf"{_NAME}(?: {{1,2}}(?:{_INNER} )?(?:{_INNER}|{_NAME})){{0,3}}(?<=\w)(?!\w)"
 _RELATIVES = (
-    "kids?|sons?|daughters?|wife|husband|brothers?|sisters?|mother|father|mom|mum|dad|friend|boss|colleague"
-    "|neighbou?r|uncle|aunt|cousin|niece|nephew|fianc[eé]e?|partner|girlfriend|boyfriend"
+    "kids?|sons?|daughters?|wife|husband|brothers?|sisters?|mother|father|mom|mum|dad|friend|boss"
+    "|colleague|neighbou?r|uncle|aunt|cousin|niece|nephew|fianc[eé]e?|partner|girlfriend|boyfriend"
     "|grandmother|grandfather|student|client"
 )
 _SURE = (
     rf"(?:my|his|her|our|their|your) (?:{_RELATIVES})|(?:shouted|yelled|screamed|waved|smiled|winked) at"
-    r"|my name(?: is|['’]s)|everyone calls me"
+    r"|my name(?: is|['’]s)|everyone calls me|je m['’]appelle|mon nom est|ich hei(?:ß|ss)e|mein name ist"
+    r"|me llamo|mi nombre es|mi chiamo|il mio nome è|ik heet|mijn naam is|meu nome é|jag heter|jeg heter|jeg hedder"
+    r"|nazywam się|nimeni on"
 )
 # What announces other things, too.
 _UNSURE = (

@@ -1,5 +1,6 @@
 """The settings of `pii`: what they select, and what they refuse."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,32 @@ def test_what_is_refused_and_how(tmp_path: Path, text: str, message: str) -> Non
     assert message in str(caught.value)
     assert "guards.pii" in str(caught.value)
     assert "guardproxy.toml" in str(caught.value)
+
+
+def test_the_name_of_a_recognizer_is_plain(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a name has 1 to 64 letters"):
+        _load(tmp_path, "[[guards.pii.recognizers]]\nname = 'a\tb'\nentity = 'T'\nregex = 'a'")
+
+
+README = (Path(guardproxy_pii.__file__).parent / "README.md").read_text("utf-8")
+
+
+def test_the_settings_of_the_readme_are_some(tmp_path: Path) -> None:
+    first, second = re.findall(r"^```toml\n\[guards\.pii\]\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert _load(tmp_path, first) == PiiSettings()
+    own = _load(tmp_path, second)
+    text = "ticket tkt-1234, Blue Heron, and " + "so on and " * 9 + "tkt-5678"
+    assert _found(PiiSettings(entities=("US_SSN",), recognizers=own.recognizers), text) == {
+        ("TICKET_ID", "tkt-1234"),
+        ("PROJECT", "Blue Heron"),
+    }
+
+
+def test_the_readme_lists_countries_and_entities() -> None:
+    for country, entities in COUNTRIES.items():
+        assert f"| `{country}` | {', '.join(f'`{entity}`' for entity in entities)} |" in README
+    for entity in (*STRUCTURED, *NAMED):
+        assert f"`{entity}`" in README
 
 
 def test_two_recognizers_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -188,6 +188,8 @@ def test_only_the_prose_of_a_mixed_text_counts(names: Names) -> None:
     ("text", "name"),
     [
         ("my name is Åsa Laine.", "Åsa Laine"),
+        ("Je m’appelle Jean Dupont et", "Jean Dupont"),
+        ("Ich heiße Uwe Müller.", "Uwe Müller"),
         ("Name: Vincent van Gogh\nPhone", "Vincent van Gogh"),
         ("ask Dr. John H. Watson", "Dr. John H. Watson"),
     ],
