@@ -16,8 +16,8 @@ _RELATIVES = (
 _SURE = (
     rf"(?:my|his|her|our|their|your) (?:{_RELATIVES})|(?:shouted|yelled|screamed|waved|smiled|winked) at"
     r"|my name(?: is|['’]s)|everyone calls me|je m['’]appelle|mon nom est|ich hei(?:ß|ss)e|mein name ist"
-    r"|me llamo|mi nombre es|mi chiamo|il mio nome è|ik heet|mijn naam is|meu nome é|jag heter|jeg heter|jeg hedder"
-    r"|nazywam się|nimeni on"
+    r"|me llamo|mi nombre es|mi chiamo|il mio nome è|ik heet|mijn naam is|meu nome é|jag heter|jeg heter"
+    r"|jeg hedder|nazywam się|nimeni on"
 )
 # What announces other things, too.
 _UNSURE = (
