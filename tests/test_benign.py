@@ -50,9 +50,8 @@ def made_texts() -> dict[str, str]:
     }
 
 
-# Benign as well, but a guard takes them for something, so they are not in the table: sentences in Arabic or
-# Russian and German ones with nouns (names of persons), `Mbps` (a name), four numbers with dots and a suffix
-# (an address), one-word questions in lower case (an insult).
+# Benign as well, but a guard takes them for something, so they are not in the table: one-word questions in
+# lower case (an insult).
 TEXTS: dict[str, str] = {**json.loads((FOLDER / "texts.json").read_text("utf-8")), **made_texts()}
 
 
