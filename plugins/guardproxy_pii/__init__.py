@@ -13,7 +13,7 @@ from guardproxy_pii.iban import Ibans
 from guardproxy_pii.ip import IpAddresses
 from guardproxy_pii.local import LocalDetector
 from guardproxy_pii.mail import Mail
-from guardproxy_pii.names import Names
+from guardproxy_pii.names import Names, check_installed
 from guardproxy_pii.own import OwnValues
 from guardproxy_pii.phone import Phones
 from guardproxy_pii.ssn import SocialSecurity
@@ -32,7 +32,11 @@ STRUCTURED = tuple(LOCAL.values())
 
 
 def detectors(settings: PiiSettings) -> tuple[Detector, ...]:
-    """The detectors of what `settings` select; nothing is loaded yet."""
+    """The detectors of what `settings` select; nothing is loaded yet.
+
+    Raises:
+        ConfigError: names are selected, and the pipeline is not installed.
+    """
     selected = settings.selected
     least = {entity: settings.least(entity) for entity in selected}
     found: list[Detector] = [kind(least) for entity, kind in LOCAL.items() if entity in selected]
@@ -40,6 +44,7 @@ def detectors(settings: PiiSettings) -> tuple[Detector, ...]:
         found.append(CountryNumbers(countries, least))
     found += [OwnValues(recognizer, settings.least(recognizer.entity)) for recognizer in settings.recognizers]
     if names := [entity for entity in selected if entity in NAMED]:
+        check_installed(settings.pipeline)
         found.append(Names(settings.pipeline, names, least, settings.language))
     return tuple(found)
 

