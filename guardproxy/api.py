@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+from guardproxy import checks
 from guardproxy.document import dumps
 from guardproxy.errors import (
     BodyTooLarge,
@@ -31,7 +32,7 @@ SERVED = ", ".join(
     (
         *(f"{route.method} {_DOOR}{route.tail}" for route in ROUTES),
         *(f"the same below {path}" for path in _OTHERS),
-        *("GET /v1/models", "GET /v1/models/{id}"),
+        *(f"POST {checks.PATH}", "GET /v1/models", "GET /v1/models/{id}"),
     )
 )
 # A model's id may have slashes; dot segments and escapes are other spellings of another path.
@@ -95,6 +96,19 @@ class Api:
             await self._serve(scope, receive, reply, place.template, target, place.response_id, run)
 
         return app
+
+    async def check(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application of checks."""
+        path = _raw_path(scope)
+        reply = AsgiReply(send)
+        if problem := _misdirected(scope, path if path == checks.PATH else None, ("POST",)):
+            await reply.error(problem)
+            return
+
+        async def run(incoming: Incoming) -> None:
+            await self._pipeline.check(incoming, reply)
+
+        await self._serve(scope, receive, reply, path, "", None, run)
 
     async def models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application of the upstream's list of models, and of one of them."""

@@ -9,6 +9,7 @@ import pluggy
 from litestar import Litestar, MediaType, Request, Response, asgi, get
 from litestar.exceptions import HTTPException
 
+from guardproxy import checks
 from guardproxy.api import Api, of_status, refused_upgrade
 from guardproxy.document import dumps
 from guardproxy.errors import ConfigError, GuardProxyError
@@ -77,9 +78,12 @@ def create_app(
     doors = [
         asgi(profile.path, is_mount=True, copy_scope=True)(_door(api.door(profile))) for profile in PROFILES
     ]
-    models = asgi("/v1/models", is_mount=True, copy_scope=True)(_door(api.models))
+    doors += [
+        asgi(path, is_mount=True, copy_scope=True)(_door(endpoint))
+        for path, endpoint in ((checks.PATH, api.check), ("/v1/models", api.models))
+    ]
     app = Litestar(
-        route_handlers=[*doors, models, livez, readyz, *collect_routes(manager, settings)],
+        route_handlers=[*doors, livez, readyz, *collect_routes(manager, settings)],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _refused, Exception: _failed},
         openapi_config=None,

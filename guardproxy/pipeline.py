@@ -1,20 +1,21 @@
 """One exchange, top to bottom. The only caller of the hooks; the order of things is written down here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
-from guardproxy import encodings, facts, inputs, policy, report
+from guardproxy import checks, encodings, facts, inputs, outputs, policy, report
 from guardproxy.auth import Credentials, check_model
 from guardproxy.delivery import Delivery, aside, drain_over, learn, note_error, response_head
-from guardproxy.document import dumps
+from guardproxy.document import LARGE, dumps
 from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
     GuardProxyError,
     InternalError,
     NotImplementedYet,
     UnsupportedMedia,
+    Violation,
 )
 from guardproxy.exchange import Exchange
 from guardproxy.headers import date, lower_headers, request_headers
@@ -30,10 +31,11 @@ from guardproxy.messages import (
     check_charset,
     check_query,
     check_redirect,
+    report_form,
     reporter_of,
 )
 from guardproxy.profiles import Profile
-from guardproxy.report import Reporter
+from guardproxy.report import Form, Reporter
 from guardproxy.routes import Route
 from guardproxy.scanning import Scanner
 from guardproxy.settings import ClientKey, Settings
@@ -90,12 +92,26 @@ class Pipeline:
             await self._fail(exchange, drain_over(), reply)
 
     async def run(self, incoming: Incoming, profile: Profile, route: Route, reply: Reply) -> None:
-        """Serve one exchange; whatever happens, the client gets an answer and plugins see its end."""
+        """Serve one exchange."""
+        await self._live(
+            incoming,
+            reply,
+            lambda exchange, step: self._exchange(exchange, step, incoming, profile, route, reply),
+        )
+
+    async def check(self, incoming: Incoming, reply: Reply) -> None:
+        """Serve one check (checks.py): the guards look, and the upstream is never called."""
+        await self._live(incoming, reply, lambda exchange, step: self._check(exchange, step, incoming, reply))
+
+    async def _live(
+        self, incoming: Incoming, reply: Reply, work: Callable[[Exchange, Step], Awaitable[None]]
+    ) -> None:
+        """One exchange; whatever happens, the client gets an answer and plugins see its end."""
         exchange = Exchange(incoming.method, incoming.path, lower_headers(incoming.headers))
         step = Step(StepKind.EXCHANGE, f"{incoming.method} {incoming.path}")
         with self._hooks.step(exchange, step):
             try:
-                await self._exchange(exchange, step, incoming, profile, route, reply)
+                await work(exchange, step)
             except GuardProxyError as error:
                 await self._fail(exchange, error, reply)
             except asyncio.CancelledError:
@@ -125,10 +141,7 @@ class Pipeline:
         route: Route,
         reply: Reply,
     ) -> None:
-        key = self._credentials.identify(exchange.headers)
-        exchange.client = key.name if key else None
-        name = exchange.headers.get("x-opper-name", "")
-        label = name if GRAMMAR.fullmatch(name) else None
+        key, label = self._identify(exchange)
         past = Past(self._memory, route, incoming.response_id)
         exchange.policy = policy.resolve(
             self._settings.floor,
@@ -156,6 +169,52 @@ class Pipeline:
         finally:
             if watching is not None:
                 watching.cancel()
+
+    def _identify(self, exchange: Exchange) -> tuple[ClientKey | None, str | None]:
+        """Who the client is, and what it calls the exchange."""
+        key = self._credentials.identify(exchange.headers)
+        exchange.client = key.name if key else None
+        name = exchange.headers.get("x-opper-name", "")
+        return key, name if GRAMMAR.fullmatch(name) else None
+
+    async def _check(self, exchange: Exchange, step: Step, incoming: Incoming, reply: Reply) -> None:
+        key, label = self._identify(exchange)
+        report_form(exchange.headers)  # there is one form here, but no wrong word passes
+        check_charset(exchange.headers)
+        body = self._plain(exchange, await incoming.body())
+        large = len(body) > LARGE
+        read, made = checks.read, checks.answer
+        asked = await asyncio.to_thread(read, body, self._guards) if large else read(body, self._guards)
+        resolved = policy.resolve(
+            self._settings.floor,
+            key,
+            exchange.headers,
+            self._hooks.resolve_policy,
+            self._guards,
+            asked.policy,
+        )
+        exchange.policy = checks.policy_at(asked.stage, resolved.policy, self._guards)
+        rules, judged = self._settings.unscannable, asked.body
+        async with self._stage(exchange, asked.stage, step) as run:
+            exchange.name = await inputs.clean_label(run, "X-Opper-Name", label)
+            if asked.stage is Stage.INPUT:
+                judged = (await inputs.inspect(run, asked.body, rules)).body
+            else:
+                told = Reporter(exchange, Form.NONE)
+                with suppress(Violation):  # an answer about a text is no exchange that was stopped
+                    judged = await outputs.inspect(
+                        run, judged, checks.SHAPE, {}, rules, told, lambda *_: None
+                    )
+        safe = None if run.blocked else judged
+        answer = (
+            await asyncio.to_thread(made, exchange, asked.stage, safe)
+            if large
+            else made(exchange, asked.stage, safe)
+        )
+        ours = {"content-type": "application/json", "content-length": str(len(answer)), "date": date()}
+        exchange.status = 200
+        await reply.start(exchange.status, response_head(exchange, [], (), ours))
+        await reply.end(answer)
 
     def _check_query(self, exchange: Exchange, incoming: Incoming, route: Route) -> None:
         if exchange.policy.enforced():

@@ -63,7 +63,8 @@ def resolve(
     """The policy of a request: all that is asked for, joined, so that nothing can loosen another.
 
     `plugins` gives each plugin's name and what it asks for; called when the headers are right.
-    `remembered` is the policy of the request that made the response which this one asks for.
+    `remembered` is the policy of the request that made the response which this one asks for, or what the body
+    of a check asks for.
 
     Raises:
         InvalidRequest: the headers are wrong, as of `from_headers`.

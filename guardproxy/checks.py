@@ -1,0 +1,122 @@
+"""`POST /v1/guard/check`: what a check asks for, and what it is told. Pure.
+
+A check is a text, or the items of a conversation, on its way nowhere: its guards look at it as they look
+at a request's `input` (or, at the stage `output`, at what a response says), and the upstream is not called.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from guardproxy import document, report
+from guardproxy.document import Number, dumps
+from guardproxy.errors import InvalidRequest, Uninspectable
+from guardproxy.exchange import Exchange
+from guardproxy.policy import ACTION_HEADER, SPELLED, STAGE_HEADERS, from_headers
+from guardproxy.shapes import ITEM, VOCABULARY, Shape
+from guardproxy.types import Guard, Policy, Stage
+
+PATH = "/v1/guard/check"
+SHAPE = Shape({"input": ITEM})
+_FIELDS = ("input", "guards", "action", "stage")
+_INPUT = ("input",)
+
+
+class Asked(NamedTuple):
+    """What a check asks for: the stage, the guards of that stage, and `{"input": …}` as it was sent."""
+
+    stage: Stage
+    policy: Policy
+    body: bytes
+
+
+def read(body: bytes, guards: Mapping[str, Guard]) -> Asked:
+    """The check that `body` asks for.
+
+    Raises:
+        InvalidRequest: a field that is unknown, missing or of a wrong type; an unknown guard or action.
+        Uninspectable: not JSON.
+    """
+    if not body:
+        raise InvalidRequest("The request has no body; send a JSON object with 'input'.")
+    text = document.decode(body)
+    fields = document.parse(text)
+    if not isinstance(fields, dict):
+        raise Uninspectable("The body is no JSON object; send one with 'input'.")
+    for name in fields:
+        if name not in _FIELDS:
+            shown = f"'{name}'" if VOCABULARY.fullmatch(name) else "a field"
+            raise InvalidRequest(
+                f"The body has {shown}, which is not known here. Known: {', '.join(_FIELDS)}."
+            )
+    if not (isinstance(fields.get("input"), list) or _is_text(fields.get("input"))):
+        raise _wrong("input", "a string, or a list of items as in a Responses request")
+    stage = _stage(fields.get("stage", Stage.INPUT.value))
+    value = document.member(text, _INPUT)
+    return Asked(stage, _policy(fields, stage, guards), f'{{"input":{value}}}'.encode())
+
+
+def policy_at(stage: Stage, whole: Policy, guards: Mapping[str, Guard]) -> Policy:
+    """The part of the policy `whole` that a check at `stage` meets.
+
+    Raises:
+        InvalidRequest: no guard is on: an answer would look as if the text was clean.
+    """
+    rules = whole.stage(stage)
+    part = Policy(input=rules) if stage is Stage.INPUT else Policy(output=rules)
+    if not part.enforced():
+        known = ", ".join(sorted(name for name, guard in guards.items() if stage in guard.stages))
+        raise InvalidRequest(
+            f"No guard is on; name some in 'guards'. Guards for {stage}: {known or 'none'}.",
+            param="guards",
+            code="unknown_guard",
+        )
+    return part
+
+
+def answer(exchange: Exchange, stage: Stage, judged: bytes | None) -> bytes:
+    """What the client is told; `judged` is `{"input": …}` as it may go on, None when a guard blocked."""
+    verdict = exchange.verdicts[stage]
+    told: dict[str, Any] = {
+        "object": "guard.check",
+        "verdict": {"stage": stage.value, "outcome": verdict.outcome.value},
+        "receipt": msgspec.to_builtins(verdict.receipt),
+        "guards": report.entries(exchange.policy, exchange.verdicts),
+    }
+    head = dumps(told)
+    if judged is None:
+        return head.encode()
+    return f'{head[:-1]},"input":{document.member(judged.decode(), _INPUT)}}}'.encode()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not isinstance(value, Number)
+
+
+def _wrong(field: str, right: str) -> InvalidRequest:
+    return InvalidRequest(f"'{field}' must be {right}.", param=field)
+
+
+def _stage(word: Any) -> Stage:
+    if not _is_text(word) or word not in set(Stage):
+        raise _wrong("stage", " or ".join(f"'{stage}'" for stage in Stage))
+    return Stage(word)
+
+
+def _policy(fields: Mapping[str, Any], stage: Stage, guards: Mapping[str, Guard]) -> Policy:
+    """`guards` and `action`, which are spelled as in the headers."""
+    names, action = fields.get("guards", ""), fields.get("action", "")
+    if isinstance(names, list) and all(map(_is_text, names)):
+        names = ",".join(names)
+    if not _is_text(names):
+        raise _wrong("guards", "guards separated by commas, or a list of them")
+    if not _is_text(action):
+        raise _wrong("action", "a string")
+    header = STAGE_HEADERS[stage]
+    try:
+        return from_headers({header: names, ACTION_HEADER: action}, guards)
+    except InvalidRequest as error:
+        field = "guards" if error.param == SPELLED[header] else "action"
+        message = error.message.removeprefix(f"{error.param}: ")
+        raise InvalidRequest(f"'{field}': {message}", param=field, code=error.error_code) from None
