@@ -1,4 +1,4 @@
-"""The command line: serve, demo, explain, plugins, config, completion.
+"""The command line: serve, demo, scan, explain, plugins, config, completion.
 
 Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
 """
@@ -18,10 +18,11 @@ import structlog
 from click.shell_completion import get_completion_class
 from rich.console import Console
 
-from guardproxy import logs, plugins, serve
+from guardproxy import logs, plugins, scan, serve
 from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
+from guardproxy.offline import chosen
 from guardproxy.settings import SETTINGS, Loaded, Setting, load_with_origins, masked
 from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
 
@@ -126,6 +127,47 @@ def serve_command(ctx: click.RichContext, /, file: Path | None, **flags: str | N
 def demo(ctx: click.RichContext, /, upstream: str | None, stay: bool) -> None:
     """Show what guardproxy does, exchange by exchange."""
     ctx.exit(importlib.import_module("guardproxy.demo").run_demo(upstream, stay))
+
+
+_guard_option = click.option(
+    "--guard",
+    "words",
+    multiple=True,
+    metavar="NAME,...",
+    help="The guards that look; repeatable. [default: all that serve the input]",
+)
+
+
+@cli.command("scan")
+@click.argument("files", nargs=-1, required=True, metavar="FILE... | -")
+@_guard_option
+@click.option("--format", "form", type=click.Choice(scan.FORMS), default="human", show_default=True)
+@_config_option
+@click.pass_context
+def scan_command(
+    ctx: click.RichContext, /, files: tuple[str, ...], words: tuple[str, ...], form: str, file: Path | None
+) -> None:
+    """Have the guards look at files: text, .json, .jsonl. No model is called, and no match is printed.
+
+    Exit code 0: clean; 1: something was found; 2: something could not be inspected.
+    """
+    manager, loaded = _load(file, {})
+    logs.configure(loaded.settings)
+    guards = chosen(plugins.collect_guards(manager, loaded.settings), words)
+    ctx.exit(_finished(lambda: scan.run(manager, loaded.settings, guards, files, form)))
+
+
+def _finished(work: Callable[[], int]) -> int:
+    """The exit code of `work`; one that breaks off has none of those that mean something."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return 130
+    except ConfigError:
+        raise
+    except Exception as error:
+        logs.failure("command failed", error)
+        return 2
 
 
 @cli.command("explain")

@@ -32,8 +32,8 @@ class Walked(NamedTuple):
     skipped: dict[str, int]
 
 
-def parse(text: str) -> Any:
-    """The value of a JSON text; numbers are `Number`.
+def parse(text: str, what: str = "The body") -> Any:
+    """The value of a JSON text; numbers are `Number`. `what` it is called in an error.
 
     Raises:
         Uninspectable: not JSON, NaN or Infinity, a key that occurs twice, or depth over 500.
@@ -44,7 +44,7 @@ def parse(text: str) -> Any:
         raise _too_deep() from None
     except json.JSONDecodeError as error:
         raise Uninspectable(
-            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+            f"{what} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
 
 

@@ -82,12 +82,14 @@ class StageRun:
         open_step: StepOpener,
         parent: Step | None = None,
         too_large: str | None = None,
+        most_new: int = MOST_NEW,
     ) -> None:
         self.stage = stage
         self.rules = rules
         self.scanner = scanner
         self.placeholder = Placeholder(placeholder, scanner.replacements)
         self._too_large = too_large  # what `[unscannable]` says of it
+        self._most_new = most_new
         self.step = Step(StepKind.STAGE, stage.value, parent, stage)
         self._open: list[AbstractContextManager[object]] = []
         self._enter(open_step(self.step))
@@ -216,18 +218,18 @@ class StageRun:
 
     def _too_much(self, guard: GuardRun, texts: Sequence[str], digests: Sequence[bytes]) -> bool:
         """Whether there is more new text than the guard's blockwise detectors look at."""
-        if sum(map(len, texts)) <= MOST_NEW or all(
+        if sum(map(len, texts)) <= self._most_new or all(
             ref.reach is not None for ref in self.scanner.refs(guard.name)
         ):
             return False
         get, slot = self.scanner.cache.get, self.scanner.slot(guard.name, local=False)
         new = sum(len(t) for t, digest in zip(texts, digests, strict=True) if get(slot, digest) is None)
-        if new <= MOST_NEW:
+        if new <= self._most_new:
             return False
         if guard.holds and self._too_large in (None, "block"):
             raise Uninspectable(
                 f"There are {new} characters of new text, and the guard '{guard.name}' inspects at most "
-                f"{MOST_NEW} at a time; send less."
+                f"{self._most_new} at a time; send less."
             )
         self.count((), {"too_large": 1})
         self.flagged |= self._too_large in ("flag", "block")

@@ -1,0 +1,72 @@
+"""Guards at work without a proxy."""
+
+import pluggy
+import pytest
+
+from guardproxy import hookimpl, hookspecs
+from guardproxy.errors import ConfigError
+from guardproxy.offline import chosen, offline
+from guardproxy.plugins import PROJECT
+from guardproxy.settings import Settings
+from guardproxy.stage import MOST_NEW
+from guardproxy.types import Action, Guard, Stage, TextPart
+from tests.samples import Tags, guards
+
+
+class Life:
+    """Notes when it is started and ended."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    @hookimpl
+    def guardproxy_startup(self) -> None:
+        self.noted.append("startup")
+
+    @hookimpl
+    def guardproxy_shutdown(self) -> None:
+        self.noted.append("shutdown")
+
+
+def manager_with(*plugins: object) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    for index, plugin in enumerate(plugins):
+        manager.register(plugin, f"p{index}")
+    return manager
+
+
+async def test_plugins_are_started_and_ended_around_the_work() -> None:
+    life = Life()
+    made = {"tags": guards()["tags"]}
+    async with offline(manager_with(life), Settings(placeholder="<{category}>"), made) as work:
+        assert life.noted == ["startup"]
+        run = work.run()
+        part = TextPart(("a",), "TAG-1234")
+        edits = run.apply([part], await run.hits([part], run.enforced))
+        assert edits.texts == {("a",): "<TAG>"}
+        assert work.guards == ("tags",)
+    assert life.noted == ["startup", "shutdown"]
+
+
+async def test_no_text_is_too_large_for_a_blockwise_detector() -> None:
+    made = {"names": guards()["names"]}
+    async with offline(manager_with(), Settings(), made) as work:
+        run = work.run()
+        texts = ["x. " * (MOST_NEW // 3), "Zorp"]
+        parts = [TextPart((index,), text) for index, text in enumerate(texts)]
+        assert [len(hits) for hits in await run.hits(parts, run.enforced)] == [0, 1]
+
+
+def test_which_guards_are_chosen() -> None:
+    late = Guard("late", (Tags(),), frozenset({Stage.OUTPUT}))
+    made = {**guards(), "late": late}
+    assert list(chosen(made, [])) == [name for name in made if name != "late"]
+    assert list(chosen(made, ["tags, Names,,", "tags"])) == ["tags", "names"]
+    for word in ("late", "nothing"):
+        with pytest.raises(ConfigError, match="Guards for input: tags, pairs, braces, names, mood, raises"):
+            chosen(made, [word])
+    both = {**made, "both": Guard("both", (), companions={"tags": Action.BLOCK, "names": Action.FLAG})}
+    assert list(chosen(both, ["both", "mood"])) == ["both", "mood", "tags", "names"]
+    with pytest.raises(ConfigError, match="No guard is installed"):
+        chosen({"late": late}, [])
