@@ -1,4 +1,4 @@
-"""The command line: serve, demo, scan, explain, plugins, config, completion.
+"""The command line: serve, demo, scan, eval, explain, plugins, config, completion.
 
 Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
 """
@@ -18,7 +18,7 @@ import structlog
 from click.shell_completion import get_completion_class
 from rich.console import Console
 
-from guardproxy import logs, plugins, scan, serve
+from guardproxy import evaluation, logs, plugins, scan, serve
 from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
@@ -155,6 +155,36 @@ def scan_command(
     logs.configure(loaded.settings)
     guards = chosen(plugins.collect_guards(manager, loaded.settings), words)
     ctx.exit(_finished(lambda: scan.run(manager, loaded.settings, guards, files, form)))
+
+
+@cli.command("eval")
+@click.argument("gold", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="GOLD.jsonl")
+@_guard_option
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="TYPE=TYPE",
+    help="Call a type of the labels or of a guard by another name; repeatable. '*=TYPE': all others.",
+)
+@click.option("--format", "form", type=click.Choice(evaluation.FORMS), default="human", show_default=True)
+@_config_option
+@click.pass_context
+def eval_command(
+    ctx: click.RichContext,
+    /,
+    gold: Path,
+    words: tuple[str, ...],
+    maps: tuple[str, ...],
+    form: str,
+    file: Path | None,
+) -> None:
+    """Score guards on labelled texts: recall, precision, leaks, false positives, latency."""
+    manager, loaded = _load(file, {})
+    logs.configure(loaded.settings)
+    guards = chosen(plugins.collect_guards(manager, loaded.settings), words)
+    names = evaluation.parse_names(maps)
+    ctx.exit(_finished(lambda: evaluation.run(manager, loaded.settings, guards, gold, form, names)))
 
 
 def _finished(work: Callable[[], int]) -> int:

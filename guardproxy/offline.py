@@ -1,10 +1,12 @@
 """Guards at work without a proxy: what the commands that scan texts of one's own share."""
 
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import pluggy
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from guardproxy.errors import ConfigError
 from guardproxy.hooks import Hooks
@@ -76,3 +78,18 @@ def chosen(guards: Mapping[str, Guard], words: Iterable[str]) -> dict[str, Guard
     if not serving:
         raise ConfigError("No guard is installed that serves the input; `guardproxy plugins` lists what is.")
     return {name: serving[name] for name in names} or serving
+
+
+@contextmanager
+def bar(what: str, total: int | None, least: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar, to be advanced by bytes: on standard error, where somebody looks at it.
+
+    None is shown for less than `least` bytes; a `total` of None may be any number.
+    """
+    if not sys.stderr.isatty() or (total is not None and total < least):
+        yield lambda count: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -7,21 +7,17 @@ request is, but for the table of the API's own words: every string, key and long
 import asyncio
 import bisect
 import codecs
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import pluggy
 import rich_click as click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from guardproxy import document, scan_report
 from guardproxy.errors import ConfigError, GuardProxyError, Uninspectable
 from guardproxy.inspection import PIECE
-from guardproxy.offline import Offline, offline
+from guardproxy.offline import Offline, bar, offline
 from guardproxy.scan_report import MOST_FINDINGS, STDIN, Found, Region, Scanned
 from guardproxy.settings import Settings
 from guardproxy.shapes import FREE
@@ -82,23 +78,8 @@ async def _scan(
     total: int | None,
 ) -> list[Scanned]:
     async with offline(manager, settings, guards) as work:
-        with _bar(total) as progress:
-            task = progress.add_task("scanning", total=total) if isinstance(progress, Progress) else None
-
-            def advance(count: int) -> None:
-                if isinstance(progress, Progress) and task is not None:
-                    progress.advance(task, count)
-
+        with bar("scanning", total, LONG) as advance:
             return [await _file(work, name, settings.max_body, advance) for name in names]
-
-
-def _bar(total: int | None) -> AbstractContextManager[Progress | None]:
-    """A bar on standard error, where somebody looks at it and the input is long."""
-    console = Console(stderr=True)
-    if not sys.stderr.isatty() or (total is not None and total < LONG):
-        return nullcontext()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
 
 
 async def _file(work: Offline, name: str, limit: int, advance: Callable[[int], None]) -> Scanned:
@@ -125,7 +106,7 @@ async def _file(work: Offline, name: str, limit: int, advance: Callable[[int], N
     return scanned
 
 
-def decoded(stream: BinaryIO, advance: Callable[[int], None] = lambda _: None) -> Iterator[str]:
+def decoded(stream: IO[bytes], advance: Callable[[int], None] = lambda _: None) -> Iterator[str]:
     """The text of `stream` in pieces, less a byte order mark; `advance` gets the bytes that were dealt with.
 
     Raises:

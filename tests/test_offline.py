@@ -1,11 +1,13 @@
 """Guards at work without a proxy."""
 
+import io
+
 import pluggy
 import pytest
 
 from guardproxy import hookimpl, hookspecs
 from guardproxy.errors import ConfigError
-from guardproxy.offline import chosen, offline
+from guardproxy.offline import bar, chosen, offline
 from guardproxy.plugins import PROJECT
 from guardproxy.settings import Settings
 from guardproxy.stage import MOST_NEW
@@ -70,3 +72,19 @@ def test_which_guards_are_chosen() -> None:
     assert list(chosen(both, ["both", "mood"])) == ["both", "mood", "tags", "names"]
     with pytest.raises(ConfigError, match="No guard is installed"):
         chosen({"late": late}, [])
+
+
+@pytest.mark.parametrize(
+    ("terminal", "total", "shows"),
+    [(True, 99, False), (True, 100, True), (True, None, True), (False, 100, False), (False, None, False)],
+)
+def test_a_bar_needs_a_terminal_and_long_input(
+    terminal: bool, total: int | None, shows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with bar("scanning", total, 100) as advance:
+        advance(100)
+    assert ("scanning" in stream.getvalue()) is shows

@@ -226,16 +226,6 @@ def test_lines(pieces: list[str], data: st.DataObject) -> None:
     assert lines.region(at, at) == Region(line, column, line, column)
 
 
-def test_a_bar_needs_a_terminal_and_a_long_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    stream.isatty = lambda: True  # type: ignore[method-assign]
-    monkeypatch.setattr("sys.stderr", stream)
-    shown = [scan._bar(total).__enter__() is not None for total in (0, scan.LONG, None)]
-    assert shown == [False, True, True]
-    monkeypatch.setattr("sys.stderr", io.StringIO())
-    assert scan._bar(scan.LONG).__enter__() is None
-
-
 def test_a_file_that_cannot_be_opened(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "a.txt").write_text("x")
 
