@@ -1,20 +1,23 @@
-"""`POST /v1/guard/check`: what a check asks for, and what it is told. Pure.
+"""`POST /v1/guard/check`: what a check asks for, what its guards make of it, and what it is told.
 
 A check is a text, or the items of a conversation, on its way nowhere: its guards look at it as they look
 at a request's `input` (or, at the stage `output`, at what a response says), and the upstream is not called.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
 
-from guardproxy import document, report
+from guardproxy import document, inputs, outputs, report
 from guardproxy.document import Number, dumps
-from guardproxy.errors import InvalidRequest, Uninspectable
+from guardproxy.errors import InvalidRequest, Uninspectable, Violation
 from guardproxy.exchange import Exchange
 from guardproxy.policy import ACTION_HEADER, SPELLED, STAGE_HEADERS, from_headers
+from guardproxy.report import Form, Reporter
 from guardproxy.shapes import ITEM, VOCABULARY, Shape
+from guardproxy.stage import StageRun
 from guardproxy.types import Guard, Policy, Stage
 
 PATH = "/v1/guard/check"
@@ -75,8 +78,27 @@ def policy_at(stage: Stage, whole: Policy, guards: Mapping[str, Guard]) -> Polic
     return part
 
 
+async def judge(
+    run: StageRun, exchange: Exchange, asked: Asked, label: str | None, unscannable: Mapping[str, str]
+) -> bytes | None:
+    """Have the guards look, as at that stage of an exchange; `{"input": …}` as it may go on, None: blocked.
+
+    Raises:
+        GuardProxyError: a guard failed, or what was sent cannot be inspected.
+    """
+    exchange.name = await inputs.clean_label(run, "X-Opper-Name", label)
+    judged = asked.body
+    if asked.stage is Stage.INPUT:
+        judged = (await inputs.inspect(run, judged, unscannable)).body
+    else:
+        reporter = Reporter(exchange, Form.NONE)
+        with suppress(Violation):  # an answer about a text is no exchange that was stopped
+            judged = await outputs.inspect(run, judged, SHAPE, {}, unscannable, reporter, lambda *_: None)
+    return None if run.blocked else judged
+
+
 def answer(exchange: Exchange, stage: Stage, judged: bytes | None) -> bytes:
-    """What the client is told; `judged` is `{"input": …}` as it may go on, None when a guard blocked."""
+    """What the client is told; `judged` is what `judge` gave."""
     verdict = exchange.verdicts[stage]
     told: dict[str, Any] = {
         "object": "guard.check",

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
-from guardproxy import checks, encodings, facts, inputs, outputs, policy, report
+from guardproxy import checks, encodings, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_model
 from guardproxy.delivery import Delivery, aside, drain_over, learn, note_error, response_head
 from guardproxy.document import LARGE, dumps
@@ -15,7 +15,6 @@ from guardproxy.errors import (
     InternalError,
     NotImplementedYet,
     UnsupportedMedia,
-    Violation,
 )
 from guardproxy.exchange import Exchange
 from guardproxy.headers import date, lower_headers, request_headers
@@ -35,7 +34,7 @@ from guardproxy.messages import (
     reporter_of,
 )
 from guardproxy.profiles import Profile
-from guardproxy.report import Form, Reporter
+from guardproxy.report import Reporter
 from guardproxy.routes import Route
 from guardproxy.scanning import Scanner
 from guardproxy.settings import ClientKey, Settings
@@ -183,8 +182,8 @@ class Pipeline:
         check_charset(exchange.headers)
         body = self._plain(exchange, await incoming.body())
         large = len(body) > LARGE
-        read, made = checks.read, checks.answer
-        asked = await asyncio.to_thread(read, body, self._guards) if large else read(body, self._guards)
+        given = body, self._guards
+        asked = await asyncio.to_thread(checks.read, *given) if large else checks.read(*given)
         resolved = policy.resolve(
             self._settings.floor,
             key,
@@ -194,23 +193,10 @@ class Pipeline:
             asked.policy,
         )
         exchange.policy = checks.policy_at(asked.stage, resolved.policy, self._guards)
-        rules, judged = self._settings.unscannable, asked.body
         async with self._stage(exchange, asked.stage, step) as run:
-            exchange.name = await inputs.clean_label(run, "X-Opper-Name", label)
-            if asked.stage is Stage.INPUT:
-                judged = (await inputs.inspect(run, asked.body, rules)).body
-            else:
-                told = Reporter(exchange, Form.NONE)
-                with suppress(Violation):  # an answer about a text is no exchange that was stopped
-                    judged = await outputs.inspect(
-                        run, judged, checks.SHAPE, {}, rules, told, lambda *_: None
-                    )
-        safe = None if run.blocked else judged
-        answer = (
-            await asyncio.to_thread(made, exchange, asked.stage, safe)
-            if large
-            else made(exchange, asked.stage, safe)
-        )
+            judged = await checks.judge(run, exchange, asked, label, self._settings.unscannable)
+        told = exchange, asked.stage, judged
+        answer = await asyncio.to_thread(checks.answer, *told) if large else checks.answer(*told)
         ours = {"content-type": "application/json", "content-length": str(len(answer)), "date": date()}
         exchange.status = 200
         await reply.start(exchange.status, response_head(exchange, [], (), ours))
