@@ -71,7 +71,7 @@ def run(
         ConfigError: the file holds none, or a guard does not start.
     """
     try:
-        records = gold.read(file.read_text("utf-8").splitlines())
+        records = gold.read(file.read_text("utf-8-sig").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else f"byte {error.start} is not UTF-8"
         raise ConfigError(f"{file}: cannot be read: {why}.") from None

@@ -68,13 +68,13 @@ def human(files: Sequence[Scanned], guards: Sequence[str]) -> Iterator[str]:
     for file in files:
         for found in file.found:
             categories[found.category] += 1
-            place = f" at {found.path}" if found.path else ""
+            place = f" at {_printable(found.path)}" if found.path else ""
             yield (
-                f"{file.name}:{found.region.line}:{found.region.column}: "
+                f"{_printable(file.name)}:{found.region.line}:{found.region.column}: "
                 f"{found.guard} {found.category}{place} ({found.score:.2f})"
             )
         if file.total > len(file.found):
-            yield f"{file.name}: {file.total - len(file.found)} more"
+            yield f"{_printable(file.name)}: {file.total - len(file.found)} more"
     inspected = sum(file.error is None for file in files)
     of = f"{inspected} {'file' if inspected == 1 else 'files'}"
     if failed := len(files) - inspected:
@@ -83,6 +83,11 @@ def human(files: Sequence[Scanned], guards: Sequence[str]) -> Iterator[str]:
     kinds = ", ".join(f"{category} {count}" for category, count in sorted(categories.items()))
     findings = f"{number} {'finding' if number == 1 else 'findings'} in {of}: {kinds}" if number else ""
     yield f"{findings or f'No findings in {of}'}. Guards: {', '.join(guards)}."
+
+
+def _printable(text: str) -> str:
+    """A name or a path on one line, with which nobody can write to a terminal."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def as_json(files: Sequence[Scanned], guards: Sequence[str]) -> str:

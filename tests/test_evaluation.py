@@ -147,6 +147,13 @@ def test_what_cannot_be_scored_is_exit_code_2(lines: str, arguments: tuple[str, 
     assert "secret" not in found.output
 
 
+def test_only_a_line_feed_ends_a_line() -> None:
+    text = '\ufeff{"text": "a\u2028TAG-1234\u0085", "spans": []}\r\n{"text": "TAG-1234", "spans": []}\n'
+    Path("gold.jsonl").write_text(text, "utf-8", newline="")
+    told = json.loads(run("gold.jsonl", "--guard", "tags", "--format", "json").stdout)
+    assert (told["texts"], told["entities"]["TAG"]["found"]) == (2, 2)
+
+
 def test_a_file_that_is_none_is_exit_code_2() -> None:
     assert run("nothing.jsonl").exit_code == 2
 

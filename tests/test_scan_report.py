@@ -81,3 +81,9 @@ def test_json_and_what_people_read() -> None:
         "5 findings in 2 files (1 more could not be inspected to the end): "
         "EMAIL_ADDRESS 2, TOKEN 2. Guards: pii, secrets.",
     ]
+
+
+def test_a_name_writes_no_line_of_its_own_and_nothing_to_a_terminal() -> None:
+    found = Found(REGION, "pii", "TOKEN", "/a\n\x1b[2J/é", 1, 9, 1.0)
+    line, _ = human([Scanned("b\x07", [found], 1)], ("pii",))
+    assert line == "b\\u0007:2:3: pii TOKEN at /a\\u000a\\u001b[2J/é (1.00)"

@@ -139,7 +139,7 @@ def theirs(kind: str, folder: Path, lines: Sequence[str], predicted: Sequence[An
 
 
 def lines_of(name: str) -> list[str]:
-    return gzip.decompress((DATA / f"{name}.jsonl.gz").read_bytes()).decode().splitlines()
+    return gzip.decompress((DATA / f"{name}.jsonl.gz").read_bytes()).decode().split("\n")
 
 
 def made_up(of: Record, chance: random.Random) -> list[Span]:
