@@ -10,18 +10,21 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pluggy
 import pytest
 from rich.console import Console
 
-from guardproxy import Guard, Policy, errors, hookspecs
+from guardproxy import Guard, Policy, checks, errors, hookspecs
+from guardproxy.app import create_app
 from guardproxy.errors import GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.plugins import load_plugins, settings_types
 from guardproxy.settings import UNSCANNABLE_REASONS, load_settings
 from guardproxy.shapes import EVENT, REQUEST, RESPONSE, Name, Opaque, Place, Shape
 from guardproxy.testing.locality import check_locality
-from tests.harness import message, proxy, whole
+from tests.bench import detection
+from tests.harness import Client, Recorder, message, proxy, whole
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/*.md"))]
@@ -289,3 +292,23 @@ def test_codes_made_elsewhere_are_documented() -> None:
     for page in (ROOT / "guardproxy").glob("*.py"):
         for code in re.findall(r'\bcode="(\w+)"', page.read_text("utf-8")):
             assert f"`{code}`" in text, page.name
+
+
+async def test_the_example_of_a_check_is_answered_so() -> None:
+    section = (ROOT / "docs/wire.md").read_text("utf-8").split("\n## A check without a model call\n")[1]
+    asked, answered = blocks(section.split("\n## ")[0], "json")
+    manager = load_plugins()
+    settings = load_settings(None, {}, {"auth": "none"}, settings_types(manager))
+    structured = msgspec.structs.replace(settings.plugins["pii"], preset="structured")
+    settings = msgspec.structs.replace(settings, plugins={**settings.plugins, "pii": structured})
+    app = create_app(settings, plugins=manager)
+    async with app.lifespan():
+        got = await Client(app, [], Recorder()).post(asked.encode(), path=checks.PATH)
+    assert got.json == json.loads(answered)
+
+
+def test_the_page_of_figures_has_a_place_for_them() -> None:
+    page = detection.PAGE.read_text("utf-8")
+    assert page.count(detection.BEGIN) == page.count(detection.END) == 1
+    assert page.index(detection.BEGIN) < page.index(detection.END)
+    assert f"python -m {detection.__name__}" in page
