@@ -19,7 +19,7 @@ from rich.table import Table
 
 from guardproxy import gold, plugins, scoring
 from guardproxy.errors import ConfigError, GuardProxyError
-from guardproxy.gold import GoldError, Record, Span
+from guardproxy.gold import GoldError, Record, TypedRange
 from guardproxy.offline import Offline, bar, offline
 from guardproxy.settings import Settings
 from guardproxy.types import Guard, Match, TextPart
@@ -112,7 +112,7 @@ async def evaluate(
         "ms_per_kb": ms_per_kb(records, [one.seconds for one in judged]),
     }
     if records[0].label is None:
-        return told | span_figures(records, [spans_of(one.matches) for one in judged], names)
+        return told | range_figures(records, [ranges_of(one.matches) for one in judged], names)
     ranked = judged
     if lowered := _lowered(manager, settings, guards):
         ranked = await judge(manager, lowered, _same(manager, lowered, guards), records)
@@ -120,11 +120,11 @@ async def evaluate(
     return told | {"labels": label_figures(records, scores, [bool(one.matches) for one in judged])}
 
 
-def span_figures(
-    records: Sequence[Record], found: Sequence[Sequence[Span]], names: Mapping[str, str]
+def range_figures(
+    records: Sequence[Record], found: Sequence[Sequence[TypedRange]], names: Mapping[str, str]
 ) -> dict[str, Any]:
     """The figures of ranges by type (`all` is all types), and by group of texts."""
-    scores = scoring.score_spans(records, found, scoring.renamer(names))
+    scores = scoring.score_ranges(records, found, scoring.renamer(names))
     rows = {kind: counts.row(scores.characters) for kind, counts in scores.types.items()}
     groups = {name: counts.row() for name, counts in sorted(scores.groups.items()) if name}
     return {"entities": {**rows, "all": scores.total.row(scores.characters)}, "groups": groups}
@@ -158,9 +158,9 @@ async def _judge(work: Offline, text: str) -> Judged:
     return Judged(list(dict.fromkeys(hit.match for hit in hits)), time.perf_counter() - began)
 
 
-def spans_of(matches: Iterable[Match]) -> list[Span]:
+def ranges_of(matches: Iterable[Match]) -> list[TypedRange]:
     """The ranges of matches, each once."""
-    return list(dict.fromkeys(Span(match.start, match.end, match.category) for match in matches))
+    return list(dict.fromkeys(TypedRange(match.start, match.end, match.category) for match in matches))
 
 
 def ms_per_kb(records: Sequence[Record], seconds: Sequence[float]) -> float | None:

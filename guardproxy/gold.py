@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
-class Span(NamedTuple):
+class TypedRange(NamedTuple):
     """A range of a text, in code points, and what it is."""
 
     start: int
@@ -18,16 +18,16 @@ class Span(NamedTuple):
 class Record:
     """One labelled text.
 
-    `spans` is what is to be found, None where there is a `label` instead. `types` are those that were
-    looked for when it was labelled: what a guard finds of another is neither right nor wrong (None: all
-    were). So is what lies in a range of `ignore`.
+    `ranges` are what is to be found (`spans` in the file), None where there is a `label` instead. `types`
+    are those that were looked for when it was labelled: what a guard finds of another is neither right nor
+    wrong (None: all were). So is what lies in a range of `ignore`.
     """
 
     id: str
     text: str
-    spans: tuple[Span, ...] | None
+    ranges: tuple[TypedRange, ...] | None
     types: frozenset[str] | None
-    ignore: tuple[Span, ...]
+    ignore: tuple[TypedRange, ...]
     label: bool | None
     group: str
 
@@ -80,29 +80,29 @@ def _record(line: str, number: int) -> Record:
     return Record(
         str(value.get("id", number)),
         text,
-        _spans(value, "spans", len(text), wrong) if "spans" in value else None,
+        _ranges(value, "spans", len(text), wrong) if "spans" in value else None,
         frozenset(types) if types else None,
-        _spans(value, "ignore", len(text), wrong),
+        _ranges(value, "ignore", len(text), wrong),
         None if label is None else bool(label),
         group,
     )
 
 
-def _spans(value: Mapping[str, Any], field: str, length: int, wrong: Any) -> tuple[Span, ...]:
+def _ranges(value: Mapping[str, Any], field: str, length: int, wrong: Any) -> tuple[TypedRange, ...]:
     given = value.get(field, [])
     if not isinstance(given, list):
         raise wrong(field, "a list of {start, end, type}")
-    found: list[Span] = []
-    for index, span in enumerate(given):
+    found: list[TypedRange] = []
+    for index, one in enumerate(given):
         place = f"{field}[{index}]"
-        if not isinstance(span, dict):
+        if not isinstance(one, dict):
             raise wrong(place, "an object with start, end and type")
-        start, end, kind = span.get("start"), span.get("end"), span.get("type", "")
+        start, end, kind = one.get("start"), one.get("end"), one.get("type", "")
         if type(start) is not int or not 0 <= start < length:
             raise wrong(f"{place}.start", f"a number of characters from 0 to below the text's {length}")
         if type(end) is not int or not start < end <= length:
             raise wrong(f"{place}.end", f"greater than start, and at most the text's {length} characters")
         if not isinstance(kind, str) or (not kind and field == "spans"):
             raise wrong(f"{place}.type", "a string")
-        found.append(Span(start, end, kind))
+        found.append(TypedRange(start, end, kind))
     return tuple(found)

@@ -8,7 +8,7 @@ character, and those of which half lies in a range to ignore, do not count. F2 w
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from guardproxy.gold import Record, Span
+from guardproxy.gold import Record, TypedRange
 
 HALF = 0.5
 ANY = "*"  # in a map of types: those that it does not name
@@ -94,7 +94,7 @@ class GroupCounts:
 
 
 @dataclass(slots=True)
-class SpanScores:
+class RangeScores:
     """The counts by type, those with the most labelled ranges first, and by group."""
 
     types: dict[str, Counts]
@@ -120,17 +120,17 @@ def renamer(names: Mapping[str, str]) -> Callable[[str], str]:
     return lambda kind: names.get(kind, kind if rest is None else rest)
 
 
-def score_spans(
-    records: Sequence[Record], found: Sequence[Sequence[Span]], name: Callable[[str], str] = str
-) -> SpanScores:
+def score_ranges(
+    records: Sequence[Record], found: Sequence[Sequence[TypedRange]], name: Callable[[str], str] = str
+) -> RangeScores:
     """Compare what was found in each text with its labels; `name` renames the types of both."""
     types: dict[str, Counts] = {}
     groups: dict[str, GroupCounts] = {}
-    for record, spans in zip(records, found, strict=True):
+    for record, ranges in zip(records, found, strict=True):
         group = groups.setdefault(record.group, GroupCounts())
-        gold = [Span(s.start, s.end, name(s.type)) for s in record.spans or ()]
+        gold = [TypedRange(s.start, s.end, name(s.type)) for s in record.ranges or ()]
         asked = None if record.types is None else {name(kind) for kind in record.types}
-        here = _compare(record, gold, [s._replace(type=name(s.type)) for s in spans], asked)
+        here = _compare(record, gold, [s._replace(type=name(s.type)) for s in ranges], asked)
         group.texts += 1
         group.characters += len(record.text)
         group.with_gold += bool(gold)
@@ -139,49 +139,49 @@ def score_spans(
         for kind, counts in here.items():
             types.setdefault(kind, Counts()).add(counts)
             group.counts.add(counts)
-    return SpanScores(dict(sorted(types.items(), key=lambda item: (-item[1].gold, item[0]))), groups)
+    return RangeScores(dict(sorted(types.items(), key=lambda item: (-item[1].gold, item[0]))), groups)
 
 
 def _compare(
-    record: Record, gold: Sequence[Span], found: Sequence[Span], asked: set[str] | None
+    record: Record, gold: Sequence[TypedRange], found: Sequence[TypedRange], asked: set[str] | None
 ) -> dict[str, Counts]:
     """The counts of one text, by type."""
     counted = [s for s in found if s.end - s.start > 1 and not (record.ignore and _covers(record.ignore, s))]
     exact = {_trimmed(record.text, s) for s in counted}
     here: dict[str, Counts] = {}
-    for span in gold:
-        counts = here.setdefault(span.type, Counts())
+    for place in gold:
+        counts = here.setdefault(place.type, Counts())
         counts.gold += 1
-        counts.hit += _covers([s for s in counted if s.type == span.type], span)
-        counts.exact += _trimmed(record.text, span) in exact
-        counts.characters += span.end - span.start
-        counts.leaked += span.end - span.start - _covered(counted, span)
-    for span in counted:
-        if asked is None or span.type in asked:
-            counts = here.setdefault(span.type, Counts())
+        counts.hit += _covers([s for s in counted if s.type == place.type], place)
+        counts.exact += _trimmed(record.text, place) in exact
+        counts.characters += place.end - place.start
+        counts.leaked += place.end - place.start - _covered(counted, place)
+    for place in counted:
+        if asked is None or place.type in asked:
+            counts = here.setdefault(place.type, Counts())
             counts.found += 1
-            counts.right += _covers([s for s in gold if s.type == span.type], span)
+            counts.right += _covers([s for s in gold if s.type == place.type], place)
     return here
 
 
-def _covers(spans: Iterable[Span], span: Span) -> bool:
-    return _covered(spans, span) >= HALF * (span.end - span.start)
+def _covers(ranges: Iterable[TypedRange], place: TypedRange) -> bool:
+    return _covered(ranges, place) >= HALF * (place.end - place.start)
 
 
-def _covered(spans: Iterable[Span], within: Span) -> int:
+def _covered(ranges: Iterable[TypedRange], within: TypedRange) -> int:
     """How many characters of `within` lie in `spans`."""
     count, done = 0, within.start
-    for span in sorted(spans):
-        start, end = max(span.start, done), min(span.end, within.end)
+    for place in sorted(ranges):
+        start, end = max(place.start, done), min(place.end, within.end)
         if start < end:
             count, done = count + end - start, end
     return count
 
 
-def _trimmed(text: str, span: Span) -> Span:
-    inside = text[span.start : span.end]
-    start = span.start + len(inside) - len(inside.lstrip(_BLANK))
-    return Span(start, start + len(inside.strip(_BLANK)), span.type)
+def _trimmed(text: str, place: TypedRange) -> TypedRange:
+    inside = text[place.start : place.end]
+    start = place.start + len(inside) - len(inside.lstrip(_BLANK))
+    return TypedRange(start, start + len(inside.strip(_BLANK)), place.type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import pluggy
 import pytest
 from rich.console import Console
 
-from guardproxy import Guard, Policy, checks, errors, hookspecs
+from guardproxy import Guard, Policy, checks, errors, gold, hookspecs
 from guardproxy.app import create_app
 from guardproxy.errors import GuardProxyError
 from guardproxy.explain import explain
@@ -305,6 +305,13 @@ async def test_the_example_of_a_check_is_answered_so() -> None:
     async with app.lifespan():
         got = await Client(app, [], Recorder()).post(asked.encode(), path=checks.PATH)
     assert got.json == json.loads(answered)
+
+
+def test_the_examples_of_labelled_texts_are_some() -> None:
+    ranges, label = blocks((ROOT / "docs/commands.md").read_text("utf-8"), "json")
+    (record,) = gold.read([ranges])
+    assert record.text[slice(*record.ranges[0][:2])] == "ada@example.org"  # type: ignore[index]
+    assert gold.read([label])[0].label is True
 
 
 def test_the_page_of_figures_has_a_place_for_them() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from guardproxy.gold import GoldError, Record, Span, read
+from guardproxy.gold import GoldError, Record, TypedRange, read
 
 
 def test_lines_of_both_kinds() -> None:
@@ -19,13 +19,13 @@ def test_lines_of_both_kinds() -> None:
         "source": "passed over",
     }
     (record,) = read(["", json.dumps(spans), "  "])
-    gold, ignore = (Span(5, 11, "EMAIL"),), (Span(0, 4, ""),)
+    gold, ignore = (TypedRange(5, 11, "EMAIL"),), (TypedRange(0, 4, ""),)
     assert record == Record("7", "mail a@b.de", gold, frozenset({"EMAIL"}), ignore, None, "g")
     one, two = read(['{"text": "", "label": 1}', '{"text": "x", "label": false}'])
-    assert (one.id, one.label, one.spans, one.types, one.group) == ("1", True, None, None, "")
+    assert (one.id, one.label, one.ranges, one.types, one.group) == ("1", True, None, None, "")
     assert (two.id, two.label) == ("2", False)
     (none,) = read(['{"text": "x", "spans": [], "types": []}'])
-    assert (none.spans, none.types) == ((), None)
+    assert (none.ranges, none.types) == ((), None)
 
 
 def span(**given: Any) -> str:

@@ -11,27 +11,33 @@ from typing import Any
 
 import pytest
 
-from guardproxy.gold import Record, Span, read
-from guardproxy.scoring import renamer, score_labels, score_spans
+from guardproxy.gold import Record, TypedRange, read
+from guardproxy.scoring import renamer, score_labels, score_ranges
 
 DATA = (Path(__file__).parents[1] / "../shared/detection").resolve()
 TEXT = "0123456789" * 10
 
 
 def record(
-    *spans: Span, types: tuple[str, ...] = (), ignore: tuple[Span, ...] = (), group: str = ""
+    *spans: TypedRange, types: tuple[str, ...] = (), ignore: tuple[TypedRange, ...] = (), group: str = ""
 ) -> Record:
     return Record("1", TEXT, spans, frozenset(types) or None, ignore, None, group)
 
 
-def figures(gold: Record, *found: Span, **names: str) -> dict[str, Any]:
-    scores = score_spans([gold], [found], renamer(names))
+def figures(gold: Record, *found: TypedRange, **names: str) -> dict[str, Any]:
+    scores = score_ranges([gold], [found], renamer(names))
     return {kind: counts.row(scores.characters) for kind, counts in scores.types.items()}
 
 
 def test_half_of_a_range_is_a_hit_and_what_is_missed_leaks() -> None:
-    gold = record(Span(0, 10, "A"), Span(20, 30, "A"), Span(40, 50, "A"))
-    found = figures(gold, Span(5, 10, "A"), Span(26, 30, "A"), Span(60, 70, "A"), Span(40, 50, "B"))
+    gold = record(TypedRange(0, 10, "A"), TypedRange(20, 30, "A"), TypedRange(40, 50, "A"))
+    found = figures(
+        gold,
+        TypedRange(5, 10, "A"),
+        TypedRange(26, 30, "A"),
+        TypedRange(60, 70, "A"),
+        TypedRange(40, 50, "B"),
+    )
     a = found["A"]
     assert (a["gold"], a["found"], a["recall"], a["precision"]) == (3, 3, pytest.approx(1 / 3), 2 / 3)
     assert a["exact"] == 0
@@ -42,14 +48,22 @@ def test_half_of_a_range_is_a_hit_and_what_is_missed_leaks() -> None:
 
 
 def test_ranges_that_overlap_are_counted_once_and_together() -> None:
-    gold = record(Span(0, 10, "A"))
-    assert figures(gold, Span(0, 3, "A"), Span(0, 3, "A"), Span(2, 4, "A"))["A"]["recall"] == 0
-    assert figures(gold, Span(0, 3, "A"), Span(8, 12, "A"))["A"]["recall"] == 1
+    gold = record(TypedRange(0, 10, "A"))
+    assert (
+        figures(gold, TypedRange(0, 3, "A"), TypedRange(0, 3, "A"), TypedRange(2, 4, "A"))["A"]["recall"] == 0
+    )
+    assert figures(gold, TypedRange(0, 3, "A"), TypedRange(8, 12, "A"))["A"]["recall"] == 1
 
 
 def test_what_does_not_count() -> None:
-    gold = record(Span(0, 10, "A"), types=("A",), ignore=(Span(20, 26, "A"),))
-    found = figures(gold, Span(0, 10, "A"), Span(20, 30, "A"), Span(40, 41, "A"), Span(50, 60, "B"))
+    gold = record(TypedRange(0, 10, "A"), types=("A",), ignore=(TypedRange(20, 26, "A"),))
+    found = figures(
+        gold,
+        TypedRange(0, 10, "A"),
+        TypedRange(20, 30, "A"),
+        TypedRange(40, 41, "A"),
+        TypedRange(50, 60, "B"),
+    )
     assert found == {
         "A": {
             "gold": 1,
@@ -65,23 +79,25 @@ def test_what_does_not_count() -> None:
 
 
 def test_types_are_renamed_on_both_sides() -> None:
-    gold = record(Span(0, 10, "NAME"), types=("NAME",))
-    assert figures(gold, Span(0, 10, "PER"), NAME="PERSON", PER="PERSON")["PERSON"]["recall"] == 1
-    assert set(figures(gold, Span(0, 10, "X"), Span(20, 30, "Y"), **{"*": "ANY", "Y": "Z"})) == {"ANY"}
-    assert figures(gold, Span(0, 10, "X"), **{"*": "ANY"})["ANY"]["recall"] == 1
+    gold = record(TypedRange(0, 10, "NAME"), types=("NAME",))
+    assert figures(gold, TypedRange(0, 10, "PER"), NAME="PERSON", PER="PERSON")["PERSON"]["recall"] == 1
+    assert set(figures(gold, TypedRange(0, 10, "X"), TypedRange(20, 30, "Y"), **{"*": "ANY", "Y": "Z"})) == {
+        "ANY"
+    }
+    assert figures(gold, TypedRange(0, 10, "X"), **{"*": "ANY"})["ANY"]["recall"] == 1
 
 
 def test_quotes_around_a_range_are_exact() -> None:
-    gold = Record("1", 'say "abc" now', (Span(5, 8, "A"),), None, (), None, "")
-    assert figures(gold, Span(4, 9, "A"))["A"]["exact"] == 1
-    assert figures(gold, Span(4, 10, "A"))["A"]["exact"] == 1
-    assert figures(gold, Span(4, 12, "A"))["A"]["exact"] == 0
+    gold = Record("1", 'say "abc" now', (TypedRange(5, 8, "A"),), None, (), None, "")
+    assert figures(gold, TypedRange(4, 9, "A"))["A"]["exact"] == 1
+    assert figures(gold, TypedRange(4, 10, "A"))["A"]["exact"] == 1
+    assert figures(gold, TypedRange(4, 12, "A"))["A"]["exact"] == 0
 
 
 def test_groups() -> None:
-    records = [record(Span(0, 10, "A"), group="g"), record(group="g"), record(group="h")]
-    found = [[Span(0, 10, "A")], [Span(0, 10, "A"), Span(20, 30, "A")], []]
-    scores = score_spans(records, found)
+    records = [record(TypedRange(0, 10, "A"), group="g"), record(group="g"), record(group="h")]
+    found = [[TypedRange(0, 10, "A")], [TypedRange(0, 10, "A"), TypedRange(20, 30, "A")], []]
+    scores = score_ranges(records, found)
     assert {name: group.row() for name, group in scores.groups.items()} == {
         "g": {
             "texts": 2,
@@ -142,17 +158,17 @@ def lines_of(name: str) -> list[str]:
     return gzip.decompress((DATA / f"{name}.jsonl.gz").read_bytes()).decode().split("\n")
 
 
-def made_up(of: Record, chance: random.Random) -> list[Span]:
+def made_up(of: Record, chance: random.Random) -> list[TypedRange]:
     """Ranges near those of the labels, and elsewhere."""
-    near = [*(of.spans or ()), *of.ignore] * 2
-    near += [Span(at, at + 4, "PERSON") for at in range(0, len(of.text), 40)]
+    near = [*(of.ranges or ()), *of.ignore] * 2
+    near += [TypedRange(at, at + 4, "PERSON") for at in range(0, len(of.text), 40)]
     found = []
     for span in near:
         start = min(max(0, span.start + chance.randint(-3, 3)), len(of.text))
         end = min(len(of.text), start + max(1, span.end - span.start + chance.randint(-6, 6)))
         kind = chance.choice([span.type, span.type, "PERSON", "GPE", "NAME", "OTHER"])
         if start < end and chance.random() < 0.6:
-            found.append(Span(start, end, kind))
+            found.append(TypedRange(start, end, kind))
     return found
 
 
@@ -170,7 +186,7 @@ def test_ranges_agree_with_the_scorer_of_the_data(name: str, fold: bool, tmp_pat
         for record, spans in zip(records, found, strict=True)
     ]
     other = theirs("spans", tmp_path, lines, predicted, *(["--fold"] if fold else []))
-    ours = score_spans(records, found, renamer({"*": "SECRET"} if fold else NAMES))
+    ours = score_ranges(records, found, renamer({"*": "SECRET"} if fold else NAMES))
     rows = {kind: counts.row(ours.characters) for kind, counts in ours.types.items()}
     rows["ALL(micro)"] = ours.total.row(ours.characters)
     same = {"gold": "gold", "found": "pred", "recall": "recall", "precision": "precision", "f2": "f2"}

@@ -25,9 +25,9 @@ from typing import Any
 import msgspec
 
 from guardproxy import gold, plugins
-from guardproxy.evaluation import judge, ms_per_kb, spans_of
-from guardproxy.gold import Record, Span
-from guardproxy.scoring import LabelScores, SpanScores, renamer, score_labels, score_spans
+from guardproxy.evaluation import judge, ms_per_kb, ranges_of
+from guardproxy.gold import Record, TypedRange
+from guardproxy.scoring import LabelScores, RangeScores, renamer, score_labels, score_ranges
 from guardproxy.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ MODULES = {PRESIDIO: "presidio_analyzer", DETECT: "detect_secrets", PROFANITY: "
 class Measured:
     """What a system found in each text, how it ranks the texts, and how long each took."""
 
-    spans: list[list[Span]] = field(default_factory=list)
+    ranges: list[list[TypedRange]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     flagged: list[bool] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Bench:
         guards = {guard: plugins.collect_guards(self.manager, settings)[guard]}
         judged = asyncio.run(judge(self.manager, settings, guards, records))
         return Measured(
-            [spans_of(one.matches) for one in judged],
+            [ranges_of(one.matches) for one in judged],
             [one.score for one in judged],
             [bool(one.matches) for one in judged],
             [one.seconds for one in judged],
@@ -105,7 +105,7 @@ class Bench:
         find = presidio() if name == PRESIDIO else detect_secrets()
         for record in records:
             began = time.perf_counter()
-            measured.spans.append(find(record.text))
+            measured.ranges.append(find(record.text))
             measured.seconds.append(time.perf_counter() - began)
         return measured
 
@@ -115,7 +115,7 @@ def say(what: str, records: Sequence[Record]) -> None:
 
 
 @cache
-def presidio() -> Callable[[str], list[Span]]:
+def presidio() -> Callable[[str], list[TypedRange]]:
     """Presidio's defaults with spaCy's small pipeline; nothing is looked up over the network."""
     tldextract: Any = importlib.import_module("tldextract")
     offline = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True)
@@ -130,23 +130,23 @@ def presidio() -> Callable[[str], list[Span]]:
     )
     engine = analyzer.AnalyzerEngine(nlp_engine=provider.create_engine(), supported_languages=["en"])
 
-    def find(text: str) -> list[Span]:
+    def find(text: str) -> list[TypedRange]:
         found = engine.analyze(text, language="en")
-        return list(dict.fromkeys(Span(r.start, r.end, r.entity_type) for r in found))
+        return list(dict.fromkeys(TypedRange(r.start, r.end, r.entity_type) for r in found))
 
     find("Ada Lovelace wrote to ada@example.org.")
     return find
 
 
 @cache
-def detect_secrets() -> Callable[[str], list[Span]]:
+def detect_secrets() -> Callable[[str], list[TypedRange]]:
     """detect-secrets with its default plugins and filters, over a file with the text."""
     scan = importlib.import_module("detect_secrets.core.scan")
     default = importlib.import_module("detect_secrets.settings").default_settings
     folder = tempfile.mkdtemp()
     file = Path(folder, "text.txt")
 
-    def find(text: str) -> list[Span]:
+    def find(text: str) -> list[TypedRange]:
         file.write_text(text, "utf-8", "surrogatepass", newline="")
         with default():
             found = [(s.line_number, s.secret_value) for s in scan.scan_file(str(file)) if s.secret_value]
@@ -155,13 +155,13 @@ def detect_secrets() -> Callable[[str], list[Span]]:
     return find
 
 
-def places(text: str, number: int, value: str) -> Iterator[Span]:
+def places(text: str, number: int, value: str) -> Iterator[TypedRange]:
     """Where `value` stands in a line; detect-secrets tells no more."""
     lines = text.split("\n")
     offset = sum(len(line) + 1 for line in lines[: number - 1])
     at = lines[number - 1].find(value) if 0 < number <= len(lines) else -1
     while at >= 0:
-        yield Span(offset + at, offset + at + len(value), "SECRET")
+        yield TypedRange(offset + at, offset + at + len(value), "SECRET")
         at = lines[number - 1].find(value, at + len(value))
 
 
@@ -188,10 +188,10 @@ def rows(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def scored(records: Sequence[Record], found: Measured | None, secret: bool = False) -> SpanScores | None:
+def scored(records: Sequence[Record], found: Measured | None, secret: bool = False) -> RangeScores | None:
     if found is None:
         return None
-    return score_spans(records, found.spans, SECRET if secret else PLACES)
+    return score_ranges(records, found.ranges, SECRET if secret else PLACES)
 
 
 def personal(bench: Bench) -> Iterator[str]:
