@@ -20,10 +20,11 @@ from rich.console import Console
 
 from guardproxy import evaluation, logs, plugins, scan, serve
 from guardproxy.allow import AllowList
+from guardproxy.config import Loaded, load_with_origins
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.offline import chosen
-from guardproxy.settings import SETTINGS, Loaded, Setting, load_with_origins, masked
+from guardproxy.settings import SETTINGS, Setting, masked
 from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
 
 _log = structlog.stdlib.get_logger("guardproxy")

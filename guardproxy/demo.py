@@ -18,11 +18,11 @@ from rich.tree import Tree
 
 from guardproxy import logs
 from guardproxy.app import create_app
+from guardproxy.config import load_settings
 from guardproxy.exchange import Exchange
 from guardproxy.hookspecs import hookimpl
 from guardproxy.plugins import load_plugins, settings_types
 from guardproxy.serve import running
-from guardproxy.settings import load_settings
 from guardproxy.testing.events import joined_text, output_text, parse_sse
 from guardproxy.testing.upstream import FakeUpstream, Script
 from guardproxy.types import Step, StepKind

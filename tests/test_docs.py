@@ -17,10 +17,11 @@ from rich.console import Console
 
 from guardproxy import Guard, Policy, checks, errors, gold, hookspecs
 from guardproxy.app import create_app
+from guardproxy.config import load_settings
 from guardproxy.errors import GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.plugins import load_plugins, settings_types
-from guardproxy.settings import UNSCANNABLE_REASONS, load_settings
+from guardproxy.settings import UNSCANNABLE_REASONS
 from guardproxy.shapes import EVENT, REQUEST, RESPONSE, Name, Opaque, Place, Shape
 from guardproxy.testing.locality import check_locality
 from tests.bench import detection
@@ -59,7 +60,7 @@ def test_a_hook_is_documented_with_its_signature(hook: str) -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_has_a_test_and_a_docstring(hook: str) -> None:
-    tests = [(ROOT / f"tests/test_{name}.py").read_text("utf-8") for name in ("hooks", "plugins", "settings")]
+    tests = [(ROOT / f"tests/test_{name}.py").read_text("utf-8") for name in ("hooks", "plugins", "config")]
     assert any(hook in text for text in tests)
     assert inspect.getdoc(getattr(hookspecs, hook))
 

@@ -25,10 +25,11 @@ from typing import Any
 import msgspec
 
 from guardproxy import gold, plugins
+from guardproxy.config import load_settings
 from guardproxy.evaluation import judge, ms_per_kb, ranges_of
 from guardproxy.gold import Record, TypedRange
 from guardproxy.scoring import LabelScores, RangeScores, renamer, score_labels, score_ranges
-from guardproxy.settings import Settings, load_settings
+from guardproxy.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/detection.md"

@@ -24,9 +24,9 @@ from typing import Any
 import uvloop
 
 from guardproxy import inputs
+from guardproxy.config import load_settings
 from guardproxy.plugins import collect_guards, load_plugins, settings_types
 from guardproxy.scanning import Scanner
-from guardproxy.settings import load_settings
 from guardproxy.stage import StageRun
 from guardproxy.testing.events import message_item, stream_events
 from guardproxy.types import Action, Rule, Stage

@@ -12,9 +12,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from guardproxy.channels import FlowingText
+from guardproxy.config import load_settings
 from guardproxy.plugins import collect_guards, load_plugins, settings_types
 from guardproxy.scanning import Scanner
-from guardproxy.settings import load_settings
 from guardproxy.stage import StageRun
 from guardproxy.types import Action, Rule, Stage
 from tests.bench.figures import prose

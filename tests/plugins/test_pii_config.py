@@ -8,7 +8,7 @@ import pytest
 
 import guardproxy_pii
 from guardproxy import ConfigError, Detector
-from guardproxy.settings import load_settings
+from guardproxy.config import load_settings
 from guardproxy_pii.config import NAMED, STRUCTURED, PiiSettings, Recognizer, widest
 from guardproxy_pii.countries import COUNTRIES
 

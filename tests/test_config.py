@@ -11,18 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardproxy.config import NOT_BUILT_YET, TABLES, load_settings, load_with_origins
 from guardproxy.errors import ConfigError
 from guardproxy.settings import (
-    NOT_BUILT_YET,
     SETTINGS,
-    TABLES,
     UNSCANNABLE_REASONS,
     ClientKey,
     Setting,
     Settings,
     is_loopback,
-    load_settings,
-    load_with_origins,
     masked,
 )
 from guardproxy.types import Action, OnError, Policy, Rule

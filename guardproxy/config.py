@@ -1,0 +1,200 @@
+"""Read the settings: a flag wins over the environment, that over the file, that over the default.
+
+Scalars have three spellings: `upstream_timeout` in the file, `GUARDPROXY_UPSTREAM_TIMEOUT` in the
+environment, `--upstream-timeout` as a flag.
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from guardproxy.errors import ConfigError
+from guardproxy.settings import HIDDEN, PREFIX, SETTINGS, Setting, Settings, is_loopback
+from guardproxy.tables import Tables, check_names, found_word, nearest
+
+TABLES = ("policy", "unscannable", "guards", "plugins", "keys")
+NOT_BUILT_YET = ("upstreams", "front_doors", "limits", "store", "prices")
+
+_REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and where they come from.
+
+    `origins` has a word for every scalar and table: flag, environment, file or default; `guards.NAME`
+    and `plugins.NAME` are there when the file has them.
+    `references` has the dotted names of the values that came through `${env:NAME}`.
+    """
+
+    settings: Settings
+    origins: Mapping[str, str]
+    references: Mapping[str, str]
+
+
+def load_settings(
+    file: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    plugin_types: Mapping[str, type[msgspec.Struct]],
+) -> Settings:
+    """The settings: a flag wins over the environment, that over the file, that over the default.
+
+    A flag that is None was not given. `plugin_types` are the plugins' own settings, by plugin name.
+
+    Raises:
+        ConfigError: names the file, variable or flag, the key, and what would be right.
+    """
+    return load_with_origins(file, environ, flags, plugin_types).settings
+
+
+def load_with_origins(
+    file: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    plugin_types: Mapping[str, type[msgspec.Struct]],
+) -> Loaded:
+    """Like `load_settings`, with the origin of each value.
+
+    Raises:
+        ConfigError: names the file, variable or flag, the key, and what would be right.
+    """
+    references: dict[str, str] = {}
+    document = _Document(str(file), environ, references).read(file) if file else {}
+    where = str(file)
+    check_names(where, document, (*(s.name for s in SETTINGS), *TABLES), NOT_BUILT_YET)
+    by_variable = {setting.environment: setting for setting in SETTINGS}
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in by_variable)
+    if unknown:
+        told = (f"{name!r}, which is no setting.{nearest(name, by_variable)}" for name in unknown)
+        raise ConfigError(f"The environment has {' It has '.join(told)}")
+    by_flag = {setting.name: setting for setting in SETTINGS}
+    for name in flags:
+        if name not in by_flag:
+            raise ConfigError(f"{name!r} is no setting.{nearest(name, by_flag)}")
+
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for setting in SETTINGS:
+        origins[setting.name] = "default"
+        for origin, place, found in (
+            ("flag", setting.flag, flags.get(setting.name)),
+            ("environment", setting.environment, environ.get(setting.environment)),
+            ("file", f"{where}: {setting.name}", document.get(setting.name)),
+        ):
+            # An empty variable is how compose files spell 'not set'.
+            if found is None or (origin == "environment" and found == "" and setting.default is None):
+                continue
+            in_file = origin == "file"
+            shows = not in_file or setting.name not in references
+            value = _scalar(setting, found, place, from_text=not in_file, shows=shows)
+            if origins[setting.name] == "default":  # the others are checked, too: no error lies in wait
+                values[setting.name], origins[setting.name] = value, origin
+    values["upstream"] = values.get("upstream", Settings().upstream).rstrip("/")
+
+    tables = Tables(where, references)
+    values["floor"] = tables.policy(document.get("policy", {}), "policy")
+    values["unscannable"] = tables.unscannable(document.get("unscannable", {}))
+    values["keys"] = tables.keys(document["keys"]) if "keys" in document else ()
+    values["plugins"] = tables.plugins(document, plugin_types)
+    values["allow"] = tables.allow(document.get("guards", {}))
+    origins |= {table: "file" if table in document else "default" for table in TABLES}
+    origins |= {
+        f"{table}.{name}": "file" for table in ("guards", "plugins") for name in document.get(table, {})
+    }
+    settings = Settings(**values)
+    _check_together(settings)
+    return Loaded(settings, origins, references)
+
+
+def _check_together(settings: Settings) -> None:
+    if is_loopback(settings.host):
+        return
+    if settings.auth == "none":
+        raise ConfigError('auth = "none" needs a loopback host, such as host = "127.0.0.1".')
+    if settings.upstream_api_key is not None and not settings.keys:
+        raise ConfigError(
+            "upstream_api_key is set, and there are no [[keys]]: whoever reaches this host could spend it. "
+            'Add [[keys]], or listen on a loopback host, such as host = "127.0.0.1".'
+        )
+
+
+def _scalar(
+    setting: Setting, found: object, place: str, *, from_text: bool, shows: bool
+) -> str | int | float:
+    """`found` as the setting's kind, checked; `shows` whether a wrong word may be shown."""
+    value: str | int | float | None = None
+    if setting.kind is str:
+        value = found if isinstance(found, str) else None
+    elif isinstance(found, str):
+        value = _number(setting.kind, found) if from_text else None
+    elif isinstance(found, int) and not isinstance(found, bool):
+        value = setting.kind(found)
+    elif isinstance(found, float) and setting.kind is float:
+        value = found
+    if (
+        value is None
+        or (isinstance(value, float) and not math.isfinite(value))
+        or not setting.scalar.check(value)
+    ):
+        article = {str: "a string", int: "an integer", float: "a number"}[setting.kind]
+        told = found_word(found) if setting.scalar.words and shows else ""
+        raise ConfigError(f"{place} must be {setting.scalar.right or article}{told}.")
+    return value
+
+
+def _number(kind: type[Any], text: str) -> int | float | None:
+    try:
+        number: int | float = kind(text)
+    except (ValueError, OverflowError):
+        return None
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """Reads the file and resolves `${env:NAME}` in its strings."""
+
+    where: str
+    environ: Mapping[str, str]
+    references: dict[str, str]
+
+    def read(self, file: Path) -> dict[str, Any]:
+        try:
+            document = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{self.where}: cannot be read: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self.where}: is not UTF-8 text.") from None
+        except tomllib.TOMLDecodeError as error:
+            place = re.search(r"\(at .*\)$", str(error))
+            raise ConfigError(
+                f"{self.where}: is not TOML {place[0] if place else ''}".rstrip() + "."
+            ) from None
+        resolved: dict[str, Any] = self.resolve(document, "")
+        return resolved
+
+    def resolve(self, value: Any, name: str) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: self.resolve(inner, f"{name}.{key}" if name else key) for key, inner in value.items()
+            }
+        if isinstance(value, list):
+            return [self.resolve(inner, f"{name}.{index}") for index, inner in enumerate(value)]
+        if name == "upstream_api_key" and isinstance(value, str) and re.match(r"\$(?!\{env:)", value):
+            raise ConfigError(f"{self.where}: {name}: a reference is spelled ${{env:NAME}}.")
+        if not isinstance(value, str) or "${env:" not in value:
+            return value
+        if "${env:" in _REFERENCE.sub("", value):
+            raise ConfigError(f"{self.where}: {name}: a reference is spelled ${{env:NAME}}.")
+        for variable in _REFERENCE.findall(value):
+            if variable not in self.environ:
+                raise ConfigError(f"{self.where}: {name}: the environment has no {variable!r}. Set it.")
+        self.references[name] = value if _REFERENCE.fullmatch(value) else HIDDEN
+        return _REFERENCE.sub(lambda reference: self.environ[reference[1]], value)

@@ -1,0 +1,305 @@
+"""The tables of the configuration file, checked and made into values.
+
+Messages name the place and what would be right there, and never the value that was found: it may be a key.
+"""
+
+import datetime
+import difflib
+import hashlib
+import re
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from guardproxy.allow import AllowList
+from guardproxy.errors import ConfigError
+from guardproxy.settings import (
+    GUARD_NAME,
+    HIDDEN,
+    SETTINGS,
+    UNSCANNABLE_REASONS,
+    UNSCANNABLE_WORDS,
+    ClientKey,
+)
+from guardproxy.types import Action, OnError, Policy, Rule
+
+_WORD = re.compile(r"(?=.{1,16}$)[A-Za-z]+(?:[_-][A-Za-z]+)?")
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
+
+
+def _are_names(found: object) -> bool:
+    return isinstance(found, list) and bool(found) and all(isinstance(n, str) and n for n in found)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is most like `name`, or at all."""
+    near = difflib.get_close_matches(name, known := sorted(known), n=1, cutoff=0.5)
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    return f" Known: {', '.join(known)}." if known else " None is known here."
+
+
+def _misplaced(name: str) -> str:
+    """In TOML a key belongs to the last heading above it, wherever its author meant it to be."""
+    top = name in {setting.name for setting in SETTINGS}
+    return " It is a top-level key: those come before the first [table] of the file." if top else ""
+
+
+def check_names(
+    where: str, table: Mapping[str, object], known: Iterable[str], later: Iterable[str] = ()
+) -> None:
+    """Refuse the names in `table` that are not `known`; those `later` are not built yet.
+
+    Raises:
+        ConfigError: tells all of them, and the nearest known ones.
+    """
+    known = tuple(known)
+    problems = [
+        f"{name!r} is not built yet. Remove it."
+        if name in later
+        else f"{name[:64]!r} is not known.{_misplaced(name) or nearest(name, known)}"
+        for name in table
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(f"{where}: {' '.join(problems)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Checks the tables of the file, and makes values of them."""
+
+    where: str
+    references: Mapping[str, str]
+
+    def policy(self, found: object, name: str) -> Policy:
+        """The floor, or the policy of a key."""
+        table = self._table(found, name)
+        check_names(f"{self.where}: [{name}]", table, ("input", "output"))
+        stages = {
+            stage: {
+                guard: self._rule(guard, entry, f"{name}.{stage}.{guard}")
+                for guard, entry in self._table(table.get(stage, {}), f"{name}.{stage}").items()
+            }
+            for stage in ("input", "output")
+        }
+        return Policy(stages["input"], stages["output"])
+
+    def _rule(self, guard: str, found: object, name: str) -> Rule:
+        if not GUARD_NAME.fullmatch(guard):
+            raise ConfigError(
+                f"{self.where}: {name[:64]!r}: a guard's name has the characters a-z, 0-9, _ and -."
+            )
+        words = [action.word for action in Action]
+        if not isinstance(found, dict) and found not in words and (hint := _misplaced(guard)):
+            raise ConfigError(f"{self.where}: {name} is no rule of a guard.{hint}")
+        table = {"action": found} if isinstance(found, str) else self._table(found, name)
+        check_names(f"{self.where}: {name}", table, ("action", "mode", "on_error"))
+        if "action" not in table:
+            raise ConfigError(f"{self.where}: {name} lacks its action: {_words(words)}.")
+        self._word(table["action"], f"{name}.action", words)
+        self._word(table.get("mode", "shadow"), f"{name}.mode", ["shadow"])
+        on_error = self._word(table.get("on_error", "fail"), f"{name}.on_error", [str(e) for e in OnError])
+        return Rule(Action[table["action"].upper()], "mode" in table, OnError(on_error))
+
+    def unscannable(self, found: object) -> dict[str, str]:
+        """What happens to what cannot be inspected, by reason."""
+        table = self._table(found, "unscannable")
+        check_names(f"{self.where}: [unscannable]", table, UNSCANNABLE_REASONS)
+        return {
+            reason: self._word(word, f"unscannable.{reason}", UNSCANNABLE_WORDS)
+            for reason, word in table.items()
+        }
+
+    def keys(self, found: object) -> tuple[ClientKey, ...]:
+        """The client keys."""
+        if not isinstance(found, list):
+            raise ConfigError(f"{self.where}: keys must be a list of tables, each headed [[keys]].")
+        if not found:
+            raise ConfigError(
+                f"{self.where}: keys is empty, and would let clients in without a key of yours. "
+                "Add a [[keys]], or remove it."
+            )
+        keys = tuple(self._key(entry, f"keys.{index}") for index, entry in enumerate(found))
+        for attribute in ("name", "sha256"):
+            seen = set()
+            for index, key in enumerate(keys):
+                if getattr(key, attribute) in seen:
+                    raise ConfigError(f"{self.where}: keys.{index}: another key has the same {attribute}.")
+                seen.add(getattr(key, attribute))
+        return keys
+
+    def _key(self, found: object, name: str) -> ClientKey:
+        table = self._table(found, name)
+        check_names(f"{self.where}: {name}", table, ("name", "sha256", "policy", "allowed_models"))
+        label, digest, models = table.get("name"), table.get("sha256"), table.get("allowed_models")
+        if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", label):
+            raise ConfigError(
+                f"{self.where}: {name}.name must be 1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -."
+            )
+        if not isinstance(digest, str) or not re.fullmatch(r"[0-9A-Fa-f]{64}", digest):
+            raise ConfigError(
+                f"{self.where}: {name}.sha256 must be the key's SHA-256, 64 hexadecimal digits."
+            )
+        if digest.lower() == _OF_NOTHING:
+            raise ConfigError(
+                f"{self.where}: {name}.sha256 is that of no text at all: the key was empty when it was "
+                "hashed, and any client without one would be let in."
+            )
+        if models is not None and not _are_names(models):
+            raise ConfigError(
+                f"{self.where}: {name}.allowed_models must be a list of one or more models' names; "
+                "without it the key may ask for all."
+            )
+        policy = self.policy(table.get("policy", {}), f"{name}.policy")
+        return ClientKey(label, digest.lower(), policy, None if models is None else tuple(models))
+
+    def plugins(
+        self, document: Mapping[str, Any], types: Mapping[str, type[msgspec.Struct]]
+    ) -> dict[str, msgspec.Struct]:
+        """The plugins' own settings, by plugin."""
+        guards = self._table(document.get("guards", {}), "guards")
+        plugins = self._table(document.get("plugins", {}), "plugins")
+        # Whether a guard is there that has nothing but an allow-list is known when the guards are.
+        known = {*types, *(name for name, table in guards.items() if _only_allows(table))}
+        for heading, tables in (("guards", guards), ("plugins", plugins)):
+            check_names(f"{self.where}: [{heading}]", tables, known if heading == "guards" else types)
+        for name in guards:
+            if name in plugins:
+                raise ConfigError(
+                    f"{self.where}: [guards.{name}] and [plugins.{name}] are the same table. Keep one."
+                )
+        made = {}
+        for name, struct in types.items():
+            heading = f"guards.{name}" if name in guards else f"plugins.{name}"
+            table = self._table(guards.get(name, plugins.get(name, {})), heading)
+            fields = [known.encode_name for known in msgspec.structs.fields(struct)]
+            if name in guards:
+                table = {key: value for key, value in table.items() if key != "allow"}
+            check_names(f"{self.where}: [{heading}]", table, fields)
+            made[name] = self._convert(table, struct, heading)
+        return made
+
+    def allow(self, found: object) -> dict[str, AllowList]:
+        """The allow-lists of the guards, by guard."""
+        made = {}
+        for guard, given in self._table(found, "guards").items():
+            entries = self._table(given, f"guards.{guard}").get("allow", [])
+            name = f"{self.where}: guards.{guard}.allow"
+            if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+                raise ConfigError(f"{name} must be a list of strings: values, domains, and 're:' patterns.")
+            try:
+                allow = AllowList(entries)
+            except ValueError as error:
+                raise ConfigError(f"{name}.{error}") from None
+            if entries:
+                made[guard] = allow
+        return made
+
+    def _convert(
+        self, table: Mapping[str, object], struct: type[msgspec.Struct], heading: str
+    ) -> msgspec.Struct:
+        self._check_nested(table, struct, heading)
+        dates = (datetime.datetime, datetime.date, datetime.time)
+        try:
+            return msgspec.convert(table, struct, strict=True, builtin_types=dates)
+        except (msgspec.ValidationError, TypeError) as error:
+            message = str(error)
+        # A message may quote a word that was found; one that came from the environment is hidden.
+        values = {n: v for n, v in _strings(table, heading) if n in self.references and v}
+        for value in values.values():
+            message = message.replace(value, HIDDEN)
+        raise ConfigError(f"{self.where}: [{heading}]: {_plain(message, struct)}.")
+
+    def _check_nested(self, value: object, kind: object, name: str) -> None:
+        """Refuse unknown keys in tables within tables: msgspec lets them pass by default."""
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, Mapping):
+            fields = {known.encode_name: known.type for known in msgspec.structs.fields(kind)}
+            check_names(f"{self.where}: [{name}]", value, fields)
+            for key, inner in value.items():
+                self._check_nested(inner, fields[key], f"{name}.{key}")
+            return
+        kinds = [inner for inner in typing.get_args(kind) if inner is not type(None)]
+        if isinstance(value, list):
+            for index, item in enumerate(value):
+                for inner in kinds:
+                    self._check_nested(item, inner, f"{name}.{index}")
+        elif isinstance(value, Mapping) and typing.get_origin(kind) is dict and len(kinds) == 2:
+            for key, item in value.items():
+                self._check_nested(item, kinds[1], f"{name}.{key}")
+        elif len(kinds) == 1:  # Optional, Annotated; a union of tables is left to msgspec and its tags
+            self._check_nested(value, kinds[0], name)
+
+    def _table(self, found: object, name: str) -> dict[str, Any]:
+        if not isinstance(found, dict):
+            raise ConfigError(f"{self.where}: {name} must be a table.")
+        return found
+
+    def _word(self, found: object, name: str, words: Iterable[str]) -> str:
+        words = tuple(words)
+        if not isinstance(found, str) or found not in words:
+            given = (name, name.removesuffix(".action"))  # a rule may be its action alone
+            shown = "" if self.references.keys() & given else found_word(found)
+            raise ConfigError(f"{self.where}: {name} must be {_words(words)}{shown}.")
+        return found
+
+
+def _only_allows(table: object) -> bool:
+    return isinstance(table, dict) and table.keys() == {"allow"}
+
+
+_KINDS = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+_LIMITS = {" <= ": " of at most ", " >= ": " of at least ", " < ": " less than ", " > ": " greater than "}
+
+
+def _plain(message: str, struct: type[msgspec.Struct]) -> str:
+    """A `message` of msgspec in the words of the other errors, where it is one of the common ones."""
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
+        return f"lacks {missing[1]!r}"
+    found = re.fullmatch(r"(.*) - at `\$\.(.*)`", message, re.DOTALL)
+    if found is None:
+        return message
+    problem, key = found[1], found[2]
+    kinds = {known.encode_name: known.type for known in msgspec.structs.fields(struct)}
+    if typing.get_origin(kinds.get(key)) is typing.Literal:
+        word = re.fullmatch(r"Invalid enum value '(.*)'", problem, re.DOTALL)
+        return f"{key} must be {_words(typing.get_args(kinds[key]))}{found_word(word and word[1])}"
+    if (expected := re.fullmatch(r"Expected `([\w |]+)`(?:, got `(\w+)`|( [<>]=? )(\S+))", problem)) is None:
+        return f"{key}: {problem}"
+    right = " or ".join(_KINDS.get(kind, kind) for kind in expected[1].split(" | ") if kind != "null")
+    if expected[2]:
+        return f"{key} must be {right}, not {_KINDS.get(expected[2], expected[2])}"
+    return f"{key} must be {right}{_LIMITS[expected[3]]}{expected[4]}"
+
+
+def found_word(found: object) -> str:
+    """What stands where another word should, if it is a word: anything else may be a key."""
+    return (
+        f', not "{found}"' if isinstance(found, str) and (found == HIDDEN or _WORD.fullmatch(found)) else ""
+    )
+
+
+def _words(words: Iterable[str]) -> str:
+    *most, last = [f'"{word}"' for word in words]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _strings(value: object, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _strings(inner, f"{name}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _strings(inner, f"{name}.{index}")
+    elif isinstance(value, str):
+        yield name, value
