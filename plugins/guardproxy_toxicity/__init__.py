@@ -1,53 +1,82 @@
-"""The guard `toxicity`: insults, hate, threats, sexual content and self-harm; a small offline classifier."""
+"""The guard `toxicity`: hate, harassment, threats, sexual content, self-harm, profanity; a small model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 
 from guardproxy import Detector, Guard, Match, Settings, hookimpl
-from guardproxy_toxicity.model import Model, load
+from guardproxy_encoder import CATEGORIES, TOXIC, Encoder, load
 
-Threshold = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+# Of each category where the settings say nothing. Harmless talk about people resembles hate most.
+THRESHOLDS: Mapping[str, float] = {name: 0.95 if name == "hate" else 0.85 for name in CATEGORIES}
+
+Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table `[guards.toxicity.thresholds]`: a category's own threshold; None takes `threshold`."""
+
+    hate: Probability | None = None
+    harassment: Probability | None = None
+    threat: Probability | None = None
+    sexual: Probability | None = None
+    self_harm: Probability | None = None
+    profanity: Probability | None = None
 
 
 class ToxicitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The table `[guards.toxicity]`.
 
-    `threshold` is the probability, 0 to 1, from which a text is a match; None takes the model's
-    own (MODEL_CARD.md says how it was chosen). Lower finds more and is wrong more often.
+    A block is a match of each category whose score, 0 to 1, is at or over the threshold; None takes
+    THRESHOLDS. Lower finds more and is wrong more often: MODEL_CARD.md says how much.
     """
 
-    threshold: Threshold | None = None
+    threshold: Probability | None = None
+    thresholds: Thresholds = Thresholds()
+
+
+def scores(probabilities: Mapping[str, float]) -> dict[str, float]:
+    """The score of each category.
+
+    The one that the text shows most has the probability that the text is toxic at all, the others their
+    share of it: a word alone, said kindly or quoted, makes no match.
+    """
+    most = max(probabilities[name] for name in CATEGORIES)
+    toxic = probabilities[TOXIC]
+    return {name: toxic * probabilities[name] / most if most > 0 else 0.0 for name in CATEGORIES}
 
 
 class ToxicityDetector(Detector):
-    """Scores each block as a whole: one match over all of it, named by the kind it looks like most."""
+    """Scores each block as a whole: for each category at most one match, over all of the block."""
 
     name = "toxicity"
     reach = None
-    # 1,000 characters take about 0.5 ms, not much more than a round trip to a worker; longer blocks go there.
-    inline_below = 1_000
 
-    def __init__(self, threshold: float | None = None) -> None:
-        self.threshold = threshold
-        self._model: Model | None = None
+    def __init__(self, options: ToxicitySettings | None = None) -> None:
+        options = options or ToxicitySettings()
+        self.least: dict[str, float] = {}
+        for name in CATEGORIES:
+            given = (getattr(options.thresholds, name), options.threshold, THRESHOLDS[name])
+            self.least[name] = next(value for value in given if value is not None)
+        self._encoder: Encoder | None = None
 
     def load(self) -> None:
-        """Read the weights from the package. Raises ValueError where they are of another version."""
-        self._model = load()
+        """Read the encoder from its package."""
+        self._encoder = load()
 
     def scan(self, texts: Sequence[str]) -> list[list[Match]]:
-        """At most one match for each text, over the whole of it."""
-        if self._model is None:
+        """The categories that each text shows."""
+        if self._encoder is None:
             raise RuntimeError("ToxicityDetector.load was not called.")
-        least = self._model.threshold if self.threshold is None else self.threshold
-        found: list[list[Match]] = []
-        for text in texts:
-            score = self._model.score(text)
-            toxic = 0.0 < score.probability >= least
-            found.append([Match(0, len(text), f"TOXICITY_{score.kind}", score.probability)] if toxic else [])
-        return found
+        return [self._matches(scores(self._encoder.read(text)), len(text)) for text in texts]
+
+    def _matches(self, found: Mapping[str, float], length: int) -> list[Match]:
+        return [
+            Match(0, length, f"TOXICITY_{name.upper()}", score)
+            for name, score in found.items()
+            if 0.0 < score >= self.least[name]
+        ]
 
 
 @hookimpl
@@ -61,6 +90,5 @@ def guardproxy_register_guards(settings: Settings) -> Iterable[Guard]:
     """One guard with one detector."""
     chosen = settings.plugins.get("toxicity")
     options = chosen if isinstance(chosen, ToxicitySettings) else ToxicitySettings()
-    detector = ToxicityDetector(options.threshold)
-    summary = "Insults, hate, threats, sexual content and self-harm, by a small offline classifier."
-    return [Guard("toxicity", (detector,), summary=summary)]
+    summary = "Hate, harassment, threats, sexual content, self-harm and profanity, by a small offline model."
+    return [Guard("toxicity", (ToxicityDetector(options),), summary=summary)]

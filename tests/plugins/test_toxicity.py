@@ -1,10 +1,7 @@
 """The guard `toxicity`: what it says of clear cases, of odd texts, and at its hooks."""
 
-import re
-import subprocess
-import sys
-from collections.abc import Sequence
-from importlib import resources
+import pickle
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import cast
 
@@ -14,20 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import guardproxy_toxicity as plugin
-import guardproxy_toxicity.features as patterns
-from guardproxy import Match, Settings
-from guardproxy_toxicity import ToxicityDetector, ToxicitySettings
-from guardproxy_toxicity.features import BUCKETS, features, words
-from guardproxy_toxicity.model import Model, load
+from guardproxy import Settings
+from guardproxy_encoder import CATEGORIES, HEADS, load
+from guardproxy_toxicity import THRESHOLDS, Thresholds, ToxicityDetector, ToxicitySettings, scores
 
 TOXIC = [
-    ("You are an idiot and nobody likes you.", "TOXICITY_INSULT"),
-    ("You are pathetic, shut up.", "TOXICITY_INSULT"),
-    ("You stupid moron, go away!", "TOXICITY_INSULT"),
-    ("I will find you and break your legs.", "TOXICITY_THREAT"),
-    ("Women are inferior and should be locked up.", "TOXICITY_HATE"),
-    ("I want to kill myself tonight.", "TOXICITY_SELF_HARM"),
-    ("She moaned while he was stroking her breasts.", "TOXICITY_SEXUAL"),
+    ("You are an idiot and nobody likes you.", "HARASSMENT"),
+    ("You are pathetic, shut up.", "HARASSMENT"),
+    ("You stupid moron, go away!", "HARASSMENT"),
+    ("I will find you and break your legs.", "THREAT"),
+    ("Women are inferior and should be locked up.", "HATE"),
+    ("I want to kill myself tonight.", "SELF_HARM"),
+    ("She moaned while he was stroking her breasts.", "SEXUAL"),
+    ("Fuck you, you fucking asshole.", "PROFANITY"),
 ]
 BENIGN = [
     "Thanks, that was a great help!",
@@ -40,12 +36,13 @@ BENIGN = [
     "def abort(job: Job) -> None:\n    job.kill()\n    raise Aborted(job.name)",
     "SELECT name FROM users WHERE id = 42; DROP TABLE temporary;",
     "The battle of 1644 killed many soldiers.",
+    # Once false alarms.
+    "why?",
+    "Why?",
+    "nothing secret in here",
+    "Die Lieferung kommt am Montag zwischen acht und zehn Uhr.",
+    "Der Vertrag liegt beim Notar, bitte unterschreiben Sie ihn bald.",
 ]
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return load()
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +67,13 @@ def registered(options: ToxicitySettings | None = None) -> ToxicityDetector:
 
 
 @pytest.mark.parametrize(("text", "category"), TOXIC)
-def test_clearly_toxic_text_is_one_match_over_all_of_it(
+def test_clearly_toxic_text_is_a_match_over_all_of_it(
     detector: ToxicityDetector, text: str, category: str
 ) -> None:
-    ((match,),) = detector.scan([text])
-    assert (match.start, match.end, match.category) == (0, len(text), category)
-    assert 0.7 <= match.score <= 1
+    (matches,) = detector.scan([text])
+    assert {(match.start, match.end) for match in matches} == {(0, len(text))}
+    assert f"TOXICITY_{category}" in {match.category for match in matches}
+    assert all(min(THRESHOLDS.values()) <= match.score <= 1 for match in matches)
 
 
 @pytest.mark.parametrize("text", BENIGN)
@@ -91,101 +89,51 @@ def test_disguised_insults_are_found(detector: ToxicityDetector, text: str) -> N
     assert detector.scan([text])[0]
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\n", "12345 67890", "\u200b", "😀😀", "\ud800", "---", "\x00"])
-def test_text_without_words_is_clean(detector: ToxicityDetector, text: str) -> None:
-    assert detector.scan([text]) == [[]]
-
-
 @given(st.lists(st.text(max_size=300), max_size=4))
-def test_any_text_has_a_probability_and_a_result_of_its_own(texts: list[str]) -> None:
-    detector = ToxicityDetector(threshold=0.0)
-    detector.load = lambda: None  # type: ignore[method-assign]
-    detector._model = _shared()
-    together: Sequence[list[Match]] = detector.scan(texts)
+def test_any_text_has_a_result_of_its_own(texts: list[str]) -> None:
+    detector = ToxicityDetector(ToxicitySettings(threshold=0.0))
+    detector.load()
+    together = detector.scan(texts)
     assert together == [detector.scan([text])[0] for text in texts]
-    assert all(
-        0 <= match.score <= 1 and match.end == len(t)
-        for t, m in zip(texts, together, strict=True)
-        for match in m
-    )
+    for text, matches in zip(texts, together, strict=True):
+        assert {(match.start, match.end) for match in matches} <= {(0, len(text))}
 
 
-_MODELS: list[Model] = []
+@given(st.lists(st.floats(0, 1), min_size=len(HEADS), max_size=len(HEADS)))
+def test_the_category_shown_most_has_the_probability_of_all(values: list[float]) -> None:
+    probabilities: Mapping[str, float] = dict(zip(HEADS, values, strict=True))
+    found = scores(probabilities)
+    assert list(found) == list(CATEGORIES)
+    most = max(CATEGORIES, key=lambda name: probabilities[name])
+    if probabilities[most] > 0:
+        assert max(found.values()) == found[most] == pytest.approx(probabilities["toxic"])
 
 
-def _shared() -> Model:
-    if not _MODELS:
-        _MODELS.append(load())
-    return _MODELS[0]
-
-
-@given(st.text(max_size=400))
-def test_features_are_distinct_rows_of_the_tables(text: str) -> None:
-    for buckets in features(words(text)):
-        assert len(set(buckets.tolist())) == len(buckets)
-        assert all(0 <= bucket < BUCKETS for bucket in buckets.tolist())
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("You are an 1d10t!", ["you", "are", "an", "idiot", "!"]),
-        ("k.i.l.l it, sooooo good", ["kill", "it", "soo", "good"]),
-        ("see https://a.example/x and @bob", ["see", "and"]),
-        ("don’t st0p!!", ["don't", "stop", "!"]),
-        ("version 2.10.3 of 2024", ["version", "of"]),
-    ],
-)
-def test_words_undo_cheap_disguises(text: str, expected: list[str]) -> None:
-    assert words(text) == expected
-
-
-def test_scores_do_not_depend_on_the_hash_seed_and_need_neither_sklearn_nor_a_socket(model: Model) -> None:
-    program = (
-        "import socket, sys\n"
-        "def refuse(*args, **kwargs): raise AssertionError('network')\n"
-        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
-        "from guardproxy_toxicity.model import load\n"
-        "print(load().score('You are a fool, said the man.').probability)\n"
-        "assert not {'sklearn', 'scipy', 'joblib'} & set(sys.modules)\n"
-    )
-    here = [str(path) for path in sys.path if path]
-    seen = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(here)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for seed in ("1", "2")
-    }
-    assert seen == {str(model.score("You are a fool, said the man.").probability)}
-
-
-def test_the_weights_are_small() -> None:
-    weights = resources.files("guardproxy_toxicity") / "weights.npz"
-    assert len(weights.read_bytes()) <= 4 * 1024 * 1024
-
-
-def test_a_threshold_of_the_settings_replaces_the_models_own(model: Model) -> None:
-    text = "You are an idiot and nobody likes you."
-    score = model.score(text).probability
-    for threshold, hits in ((score - 0.001, 1), (min(1.0, score + 0.001), 0)):
-        detector = registered(ToxicitySettings(threshold=threshold))
+def test_thresholds_hold_for_each_category() -> None:
+    text = "I will find you and break your legs."
+    score = scores(load().read(text))["threat"]
+    over = min(1.0, score + 0.001)
+    for options, hits in (
+        (ToxicitySettings(threshold=score), True),
+        (ToxicitySettings(threshold=over), False),
+        (ToxicitySettings(threshold=over, thresholds=Thresholds(threat=score)), True),
+        (ToxicitySettings(threshold=score, thresholds=Thresholds(threat=over)), False),
+    ):
+        detector = registered(options)
         detector.load()
-        assert len(detector.scan([text])[0]) == hits
-
-
-def test_without_settings_the_models_own_threshold_holds() -> None:
-    assert registered().threshold is None
+        assert ("TOXICITY_THREAT" in {match.category for match in detector.scan([text])[0]}) is hits
 
 
 def test_the_settings_refuse_what_they_do_not_know() -> None:
     struct = plugin.guardproxy_register_settings()
-    for wrong in ({"treshold": 0.5}, {"threshold": 1.5}, {"threshold": "high"}):
+    wrong = ({"treshold": 0.5}, {"threshold": 1.5}, {"threshold": "high"}, {"thresholds": {"insult": 0.5}})
+    for options in wrong:
         with pytest.raises(msgspec.ValidationError):
-            msgspec.convert(wrong, struct)
+            msgspec.convert(options, struct)
+    given = msgspec.convert({"threshold": 0.8, "thresholds": {"self_harm": 0.3}}, ToxicitySettings)
+    least = ToxicityDetector(given).least
+    assert (least["self_harm"], least["hate"]) == (0.3, 0.8)
+    assert ToxicityDetector().least == THRESHOLDS
 
 
 def test_scanning_before_loading_is_an_error() -> None:
@@ -194,18 +142,6 @@ def test_scanning_before_loading_is_an_error() -> None:
 
 
 def test_the_detector_is_blockwise_and_travels_to_workers() -> None:
-    import pickle
-
     detector = pickle.loads(pickle.dumps(registered(ToxicitySettings(threshold=0.9))))
     assert detector.reach is None
-    assert detector.threshold == 0.9
-
-
-# As the pattern was before it was made linear.
-DISGUISED = re.compile(r"[^\W\d_]*[013457@$!|]+(?:[^\W\d_]+[013457@$!|]*)+")
-
-
-@given(st.text(st.sampled_from("aé4!2_ x|'$"), max_size=16))
-def test_disguised_words_are_found_where_a_plain_pattern_finds_them(text: str) -> None:
-    spans = [found.span() for found in patterns.DISGUISED.finditer(text)]
-    assert spans == [found.span() for found in DISGUISED.finditer(text)]
+    assert set(detector.least.values()) == {0.9}
