@@ -50,8 +50,14 @@ def made_texts() -> dict[str, str]:
     }
 
 
+<<<<<<< ours
 # Benign as well, but a guard takes them for something, so they are not in the table: one-word questions in
 # lower case (an insult).
+=======
+# Benign as well, but a guard takes them for something, so they are not in the table: sentences in Arabic or
+# Russian and German ones with nouns (names of persons), `Mbps` (a name), four numbers with dots and a suffix
+# (an address).
+>>>>>>> theirs
 TEXTS: dict[str, str] = {**json.loads((FOLDER / "texts.json").read_text("utf-8")), **made_texts()}
 
 

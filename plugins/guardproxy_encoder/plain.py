@@ -15,6 +15,7 @@ _LENGTHENED = re.compile(r"([^\W\d_])\1{2,}")
 # Runs that spell nothing: hex with a digit, and base64 (both cases and a digit). One mark stands for them.
 _HEX = re.compile(r"(?<![A-Za-z0-9])(?=[A-Fa-f]*[0-9])[0-9A-Fa-f]{16,}(?![A-Za-z0-9])")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{40,}+=*")
+_JOIN = re.compile(r"[+/_-]")
 _ENTITY = re.compile(r"&#?\w{1,10};|https?://(?:www\.)?")
 BLOB = " \x1a "
 
@@ -42,10 +43,13 @@ _DROPPED = frozenset(("Mn", "Cf"))
 
 
 def _blob(found: re.Match[str]) -> str:
-    run = found[0]
-    mixed = any(c.isdigit() for c in run) and run.lower() != run and run.upper() != run
-    # Words joined by slashes or dashes are a path or a slug, and are read.
-    return BLOB if mixed and max(map(len, re.split(r"[/_-]", run))) >= 32 else run
+    # Words joined by such marks are a path, a slug or a form's text, and are read.
+    parts = _JOIN.split(found[0])
+    return BLOB if any(len(part) >= 24 and _is_mixed(part) for part in parts) else found[0]
+
+
+def _is_mixed(part: str) -> bool:
+    return part.lower() != part != part.upper() and any(c.isdigit() for c in part)
 
 
 def _undisguise(found: re.Match[str]) -> str:

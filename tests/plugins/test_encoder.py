@@ -36,6 +36,8 @@ def encoder() -> Encoder:
         ("==========", "==="),
         ("sha 3f786850e387550fdab836ed7e6dc881de23001b.", "sha  \x1a ."),
         ("a_long/path/of/words/in/Some/File/Name2.py", "a_long/path/of/words/in/some/file/name2.py"),
+        ("You+are+an+Idiot+and+nobody+likes+you+2day", "you+are+an+idiot+and+nobody+likes+you+2day"),
+        ("iVBORw0KGgoAAAANSUhEUgAABDAAAAFgCAYAAABNIolGAAAABHNCSVQ", " \x1a "),
     ],
 )
 def test_plain_text_has_cheap_disguises_undone(text: str, expected: str) -> None:
