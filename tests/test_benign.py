@@ -24,7 +24,7 @@ from tests.harness import Chunks, Client, in_one_task, message, proxy, response,
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FOLDER = Path(__file__).parent / "benign"
-GUARDS = ("pii", "secrets", "toxicity", "pii,secrets,toxicity")
+GUARDS = ("pii", "secrets", "toxicity", "pii,secrets,toxicity,prompt_injection")
 ACTIONS = ("flag", "redact", "block")
 SIZES = (1, 7, 1000)  # characters of a delta
 LONGEST = 250  # characters of a text that is also streamed character by character
@@ -50,14 +50,6 @@ def made_texts() -> dict[str, str]:
     }
 
 
-<<<<<<< ours
-# Benign as well, but a guard takes them for something, so they are not in the table: one-word questions in
-# lower case (an insult).
-=======
-# Benign as well, but a guard takes them for something, so they are not in the table: sentences in Arabic or
-# Russian and German ones with nouns (names of persons), `Mbps` (a name), four numbers with dots and a suffix
-# (an address).
->>>>>>> theirs
 TEXTS: dict[str, str] = {**json.loads((FOLDER / "texts.json").read_text("utf-8")), **made_texts()}
 
 
@@ -118,7 +110,7 @@ async def client(upstream: Scripted) -> AsyncIterator[Client]:
 def headers(guards: str, action: str) -> dict[str, str]:
     return {
         "x-opper-guard-input": guards,
-        "x-opper-guard-output": guards,
+        "x-opper-guard-output": guards.removesuffix(",prompt_injection"),  # it serves the input alone
         "x-opper-guard-action": action,
         "content-type": "application/json",
     }

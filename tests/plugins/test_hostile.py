@@ -11,6 +11,7 @@ from guardproxy.stage import StageRun
 from guardproxy.types import Guard, Rule, Stage, TextPart
 
 GUARDS = collect_guards(load_plugins(), Settings(guard_timeout=600.0))
+MODELS = ("toxicity", "prompt_injection")  # they take as long for any text: 40 ms for 1,000 characters
 TEXTS = {
     "one word": "a" * 1_000_000,
     "one number": "7" * 1_000_000,
@@ -36,6 +37,7 @@ async def test_no_text_hangs_a_guard(name: str, text: str) -> None:
     stage = next(stage for stage in Stage if stage in guard.stages)
     scanner = Scanner({name: guard}, Settings(guard_timeout=600.0))
     run = StageRun(stage, {name: Rule()}, scanner, "", lambda _: nullcontext())
-    parts = [TextPart(("x",), TEXTS[text])]
+    length = 60_000 if name in MODELS else 1_000_000
+    parts = [TextPart(("x",), TEXTS[text][:length])]
     run.apply(parts, await run.hits(parts, run.guards))
     run.finish()
