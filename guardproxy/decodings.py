@@ -39,6 +39,9 @@ _RUN = re.compile(
 _WRAPPED = re.compile(r"[A-Za-z0-9+/_-]{40}\r?\n[ \t]{0,8}\Z")
 _HEX = re.compile(r"[0-9A-Fa-f]{16,}")
 LONG = 18  # characters of a run from which on it is read at every alignment
+# A shorter run of small letters alone is a word: of base64 one in a hundred thousand is, of hex none.
+LONGEST_WORD = 24
+_DENSE = re.compile("[A-Z0-9+]")
 READABLE = 12  # characters in a row that chance hardly makes out of other bytes: ten times in a million bytes
 _READABLE = re.compile("[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\udc80-\udcff\ufffd]{8,}")
 _UTF16 = re.compile(rb"(?:[\t\n\r -~]\x00){%d,}|(?:\x00[\t\n\r -~]){%d,}" % (READABLE, READABLE))
@@ -110,19 +113,23 @@ def set_apart(text: str) -> list[list[Change]]:
     if _MAYBE_SINGLES.search(text):
         found.append(list(_between_digits(text)))
         # A single letter beside them (`a`, `I`) may be a word of its own.
-        found += (list(_between_singles(text, first, last)) for first in (0, 1) for last in (0, 1))
+        runs = list(_between_singles(text))
+        found += (
+            [gap for gaps in runs for gap in gaps[first : len(gaps) - last]]
+            for first in (0, 1)
+            for last in (0, 1)
+        )
     if _MAYBE_GROUPS.search(text):
         found.append(list(_between_groups(text)))
     return [changes for changes in found if changes]
 
 
-def _between_singles(text: str, first: int, last: int) -> Iterator[Change]:
-    """But for the `first` and the `last` so many gaps of each run."""
+def _between_singles(text: str) -> Iterator[list[Change]]:
+    """The gaps of each run."""
     for found in _APART.finditer(text):
         gaps = _GAP if found["mark"] is None else re.compile(re.escape(found["mark"]))
-        every = list(gaps.finditer(text, found.start() + 1, found.end() - 1))
-        for gap in every[first : len(every) - last]:
-            yield gap.start(), gap.end(), ""
+        every = gaps.finditer(text, found.start() + 1, found.end() - 1)
+        yield [(gap.start(), gap.end(), "") for gap in every]
 
 
 def _between_digits(text: str) -> Iterator[Change]:
@@ -205,6 +212,8 @@ def packed(text: str) -> Iterator[Packed]:
         if "\n" in characters:
             places = [at for at in places if text[at] not in "\r\n \t"]
             characters = "".join(characters.split())
+        if len(characters) < LONGEST_WORD and not _DENSE.search(characters):
+            continue
         ends = run.end() == len(text)
         long = len(characters) >= LONG
         plain = characters.translate(_URL_SAFE)

@@ -6,14 +6,17 @@ The same text gives the same matches here and in a stream (lanes.py).
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from guardproxy.blocks import blocks
 from guardproxy.lanes import ENDLESS, LONGEST_OPEN, LocalLane, Tail, goes_on, seen, shifted
-from guardproxy.readings import back_from, clean, on_from, plain, readings, squeezed
+from guardproxy.readings import Reading, back_from, clean, on_from, plain, readings, squeezed
 from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import Match
 
 PIECE = 8192  # characters of a text that a local detector sees at a time, beside its reach
+MOST_SHARED = 256  # texts whose readings are kept from one guard to the next
+Read: TypeAlias = dict[str, list[Reading]]
 GROUP = 8  # pieces that are read and scanned before the others on the loop have their turn
 
 
@@ -25,11 +28,12 @@ async def find(
     meter: Meter | None = None,
     *,
     local: bool = False,
+    read: Read | None = None,
 ) -> list[Sequence[Match]]:
     """The matches of a guard in each of `texts`, with offsets of the text as it is.
 
-    `digests` are the scanner's of each text: made once for all guards. `local` leaves out the
-    blockwise detectors.
+    `digests` are the scanner's of each text: made once for all guards, like the readings in `read`.
+    `local` leaves out the blockwise detectors.
     """
     get, slot = scanner.cache.get, scanner.slot(guard, local=local)
     found = [get(slot, digest) for digest in digests]
@@ -41,7 +45,7 @@ async def find(
         news = [texts[indexes[0]] for indexes in missing.values()]
         results: list[list[Match]] = [[] for _ in news]
         refs = scanner.refs(guard)
-        await _local(scanner, [ref for ref in refs if ref.reach is not None], news, results, meter)
+        await _local(scanner, [ref for ref in refs if ref.reach is not None], news, results, meter, read)
         for ref in refs:
             if ref.reach is None and not local:
                 await _blockwise(scanner, ref, news, results, meter)
@@ -58,6 +62,7 @@ async def _local(
     texts: Sequence[str],
     found: Sequence[list[Match]],
     meter: Meter | None,
+    shared: Read | None,
 ) -> None:
     reach = reach_of(refs)
     forms = [squeezed(text) for text in texts]
@@ -70,7 +75,7 @@ async def _local(
     followed: dict[DetectorRef, dict[int, int]] = {ref: {} for ref in refs}  # texts, and from where on
     for group in (cuts[i : i + GROUP] for i in range(0, len(cuts), GROUP)):
         slices = [local_slice(reach, texts[index], start, end) for index, start, end in group]
-        read = [readings(clean(text)) for text, _ in slices]
+        read = [_readings(text, shared) for text, _ in slices]
         for ref in refs:
             results = await seen(scanner, ref, read, meter)
             for (index, start, end), (piece, offset), matches in zip(group, slices, results, strict=True):
@@ -92,6 +97,15 @@ async def _local(
             # One that goes to the end takes the invisible characters that were cut off there with it.
             length = len(texts[index])
             found[index].extend(forms[index].back(replace(m, open=m.end == length)) for m in matches)
+
+
+def _readings(text: str, shared: Read | None) -> list[Reading]:
+    read = None if shared is None else shared.get(text)
+    if read is None:
+        read = readings(clean(text))
+        if shared is not None and len(shared) < MOST_SHARED:
+            shared[text] = read
+    return read
 
 
 async def _followed(

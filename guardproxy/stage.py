@@ -10,7 +10,7 @@ from typing import Any
 from guardproxy import policy
 from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
-from guardproxy.inspection import find
+from guardproxy.inspection import Read, find
 from guardproxy.names import Key, Names
 from guardproxy.readings import spelled_out
 from guardproxy.redaction import Moves, Placeholder, Range, merge, order, splice
@@ -150,6 +150,7 @@ class StageRun:
         """
         found: list[list[Hit]] = [[] for _ in parts]
         digests = [self.scanner.digest(part.text) for part in parts]
+        read: Read | None = {} if len(guards) > 1 else None
         # A blockwise detector's matches are never validated: names and ids are not for it.
         kinds = {local: [i for i, p in enumerate(parts) if p.structural is local] for local in (False, True)}
         for guard in guards:
@@ -160,7 +161,9 @@ class StageRun:
                     texts = [parts[index].text for index in indexes]
                     of_texts = [digests[index] for index in indexes]
                     local = structural or self._too_much(guard, texts, of_texts)
-                    matches = await find(self.scanner, guard.name, texts, of_texts, guard.meter, local=local)
+                    matches = await find(
+                        self.scanner, guard.name, texts, of_texts, guard.meter, local=local, read=read
+                    )
                     for index, of_part in zip(indexes, matches, strict=True):
                         if of_part:
                             hits = [Hit(guard.name, m) for m in of_part if m.validated or not structural]
