@@ -12,10 +12,12 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guardproxy import Guard
 from guardproxy.plugins import collect_guards, load_plugins
 from guardproxy.settings import Settings
 from guardproxy_pii.config import PiiSettings
 from tests.harness import Answered, Client, in_one_task, message, proxy, whole
+from tests.samples import Mood
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -27,9 +29,9 @@ MAIL = "ada" + "@" + "example.org"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client() -> AsyncIterator[Client]:
-    # Names of persons are left out: a model's time is that of the machine, and here the paths count.
+    # Models are left out: their time is that of the machine, and here the paths count.
     own = Settings(plugins={"pii": PiiSettings(preset="structured")})
-    guards = collect_guards(load_plugins(), own)
+    guards = {**collect_guards(load_plugins(), own), "toxicity": Guard("toxicity", (Mood(),))}
     # A busy machine must not look like a guard that hangs.
     patient = proxy(whole(message("ok")), made=guards, guard_timeout=60.0, queue_timeout=60.0)
     async with in_one_task(patient) as client:
