@@ -74,7 +74,7 @@ CONTEXTS: tuple[Context, ...] = (
             "client_secret := {32}",
             "Server=tcp:db,1433;User ID=app;Password={12};Encrypt=True",
             "jdbc:postgresql://db/app?user=app&password={10}&ssl=true",
-            "//registry.npmjs.org/:_authToken={32}",
+            "//npm.example.org/:_authToken={32}",
             "<password>{12}</password>",
             "api_key: sk-proj-{8}",
         ),
