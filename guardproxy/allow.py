@@ -9,7 +9,7 @@ import re2
 
 PATTERN = "re:"
 _DOMAIN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
-_GROUPED = re.compile(r"[0-9][0-9 .\u00a0\u2010-\u2015-]*")
+_GROUPED = re.compile(r"[0-9][0-9 \u00a0\u2010-\u2015-]*")  # not with dots: those of addresses count
 
 
 class AllowList:

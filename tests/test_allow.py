@@ -24,6 +24,8 @@ from guardproxy.allow import AllowList
         ("4111 1111 1111 1111", "4111-1111-1111-1111", True),
         ("4111111111111111", "4111 1111 1111 1111", True),
         ("4111111111111111", "4111 1111 1111 1112", False),
+        ("192.168.0.1", "192.168.0.1", True),
+        ("192.168.0.1", "192.16.80.1", False),
         ("Ada Lovelace", "ada lovelace", True),
         ("Ada Lovelace", "adalovelace", False),
         ("re:[a-z]+@ours[.]example", "ada@ours.example", True),
