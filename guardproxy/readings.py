@@ -21,6 +21,7 @@ from guardproxy.decodings import (
     complete,
     escapes,
     may_be_apart,
+    may_be_escaped,
     packed,
     packing_end,
     run_end,
@@ -42,7 +43,6 @@ _FOLDABLE = re.compile("[^\t-\r -~\x85]")
 _UNSEEN = f"[{INVISIBLE.pattern[1:-1]}{MARKS.pattern[1:-2]}]"
 _FLOOD = re.compile(f"(?<={_UNSEEN}{{64}}){_UNSEEN}+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ESCAPED = re.compile(r"%[0-9A-Fa-f]|&[#A-Za-z]|\\[uxnrtbf\"'/\\]")
 _HIDING = re.compile("[^\t\n\r -~]|[%\\\\;}]")  # what may stand for a packing character, or ends its escape
 DEPTH = 3  # decodings inside of each other
 # A character of a reading may take eight of a packing text (hex in hex in hex).
@@ -175,7 +175,7 @@ def _derive(reading: Reading, depth: int, found: list[Reading]) -> None:
     inner: list[Reading] = []
     for form in forms:
         inner += _unpacked(form)
-    if _ESCAPED.search(forms[-1].text):
+    if may_be_escaped(forms[-1].text):
         for form in (forms[0], forms[-1]) if len(forms) > 1 else forms:
             inner += _rewritten(form, escapes(form.text))
     for new in inner:
@@ -266,7 +266,7 @@ def _least(text: str) -> int:
 
 def may_differ(text: str) -> bool:
     """Whether a reading of `text` may have fewer characters than it has."""
-    return bool(not text.isascii() or _CONTROL.search(text) or _ESCAPED.search(text) or may_be_apart(text))
+    return bool(not text.isascii() or _CONTROL.search(text) or may_be_escaped(text) or may_be_apart(text))
 
 
 def back_from(text: str, position: int, count: int) -> int:
@@ -278,7 +278,7 @@ def back_from(text: str, position: int, count: int) -> int:
     start = max(0, position - count)
     odd = start and may_differ(text[start:position])
     if odd:
-        needed = count + (SLACK if _ESCAPED.search(text, start, position) else 0)
+        needed = count + (SLACK if may_be_escaped(text[start:position]) else 0)
         while start and (have := _least(text[start:position])) < needed:
             start = max(0, start - max(needed - have, (position - start) // 2))
     most = _WIDEST * (count + SLACK)

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+import re2
+
 from guardproxy import Match
 from guardproxy_pii.local import LocalDetector
 
@@ -22,7 +24,7 @@ _ENDED = (
     r"|torg|parken)"
 )
 _COMPOUND = rf"{_BEFORE}{_ENDED} [0-9]{{1,4}}[A-Za-z]?\b"
-_NUMBER_BEHIND = re.compile(r" (?<=[\w.] )(?=[0-9])")
+_NUMBER_BEHIND = re.compile(r"[0-9](?<=[\w.] [0-9])")
 _COMPOUND_BEFORE = re.compile(rf"(?<![\w.]){_ENDED} \Z")
 _COMPOUND_LONGEST = 36
 # A word that opens the name of a street (Romance, Slavic, Greek), with a number before or behind it.
@@ -36,11 +38,15 @@ _BOX = r"(?i:p\.? ?o\.? ?box|postbox|postfach|postboks|bo[iî]te postale) [0-9]{
 _UNIT = r"(?:Apt|Apartment|Suite|Ste|Unit|Flat)\.? #?[0-9]{1,5}[A-Za-z]?\b"
 _POSTCODE = r"(?i:zip|zip code|post ?code|postal code):? (?:[A-Z]{1,2}-)?[0-9]{4,6}(?:-[0-9]{3,4})?\b"
 # The words that open an address without a number before it: their first letters, and what follows.
-_FIRST = re.compile(
-    r"[AaBbCFILPpRrSTUuVZzΛΟ](?<![\w.]\w)(?=ue |venue |oulevard |hemin |mpasse |ia |iale |iazza |orso |trada "
+_REST = (
+    r"ue |venue |oulevard |hemin |mpasse |ia |iale |iazza |orso |trada "
     r"|alle |/ |venida |vda?\. |aseo |laza |ua |úa |ravessa |argo |ra[cç]a |leja |l\. |lica |εωφ\. |δός "
-    r"|(?i:ost|\.? ?o\.? ?b|o[iî]te |ip)|(?:pt|partment|uite|te|nit|lat)\.? #?[0-9])"
+    r"|(?i:ost|\.? ?o\.? ?b|o[iî]te |ip)|(?:pt|partment|uite|te|nit|lat)\.? #?[0-9]"
 )
+_INITIAL = "[AaBbCFILPpRrSTUuVZzΛΟ]"
+_FIRST = re.compile(rf"{_INITIAL}(?<![\w.]\w)(?={_REST})")
+# Most texts have none, and this engine tells it at once. It takes a letter beyond ASCII for no letter.
+_ANY_FIRST = re2.compile(rf"(?:^|[^0-9A-Za-z_.]){_INITIAL}(?:{_REST})".encode())
 _CORE = re.compile("|".join((_ENGLISH, _COMPOUND, _NUMBERED, _BOX, _UNIT, _POSTCODE)))
 _CORE_LONGEST = 90
 _BREAK = r"[,.]?(?: |[ ,]{0,2}\n[> ]{0,3})"
@@ -65,9 +71,10 @@ class StreetAddresses(LocalDetector):
     def positions(self, text: str) -> Iterator[int]:
         """Where a number or one of the words that open an address begin, or one that ends like a street."""
         yield from super().positions(text)
-        yield from (word.start() for word in _FIRST.finditer(text))
+        if _ANY_FIRST.search(text.encode("utf-8", "replace")):
+            yield from (word.start() for word in _FIRST.finditer(text))
         for number in _NUMBER_BEHIND.finditer(text):
-            end = number.start() + 1
+            end = number.start()
             if street := _COMPOUND_BEFORE.search(text, max(0, end - _COMPOUND_LONGEST), end):
                 yield street.start()
 

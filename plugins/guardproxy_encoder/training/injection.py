@@ -1,8 +1,8 @@
 """The last step: python -m guardproxy_encoder.training.injection DETECTION MINILM WORK, after train.py.
 
 The injection's output is fitted again on frozen layers, over all windows of all texts and with system
-prompts among the harmless ones; beside it the bag of pieces. Of each fold WORK/injection.json keeps what is
-said of texts that it did not see; the encoder made of all is written into the package.
+prompts and letters among the harmless ones; beside it the bag of pieces. Of each fold WORK/injection.json
+keeps what is said of texts that it did not see; the encoder made of all is written into the package.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from guardproxy_encoder.training import orders
 from guardproxy_encoder.training.data import Sample, base, folds, judged
 from guardproxy_encoder.training.export import write
 from guardproxy_encoder.training.network import Network
-from guardproxy_encoder.training.train import FOLDS, LAYERS, SEED, SIZE, Trainer, padded
+from guardproxy_encoder.training.train import FOLDS, SEED, Trainer, padded
 
 STRENGTH, PULL, STEPS = 3.0, 0.1, 300
 WINDOWS = 24  # of a text
-PROMPTS = 500
+PROMPTS, LETTERS = 500, 300
 # How much the kinds of texts count, whatever their number.
 SHARES = {("inject", True): 1.0, ("inject", False): 1.0, ("own", True): 0.4, ("own", False): 1.5}
 ROW = HEADS.index(INJECTION)
@@ -113,7 +113,8 @@ def harmless(first: Sequence[Sample]) -> list[Sample]:
     own = chance.sample([sample for sample in known if sample.source == "orders"], 900)
     other = chance.sample([sample for sample in known if sample.source in ("own", "tweets", "prose")], 300)
     prompts = [Sample(text, {"injection": 0.0}, "prompts") for text in orders.prompts(PROMPTS, SEED)]
-    return [*code, *own, *other, *prompts]
+    letters = [Sample(text, {"injection": 0.0}, "letters") for text in orders.letters(LETTERS, SEED)]
+    return [*code, *own, *other, *prompts, *letters]
 
 
 def main() -> None:
@@ -151,7 +152,7 @@ def main() -> None:
 
 def fitted(fitter: Fitter, path: Path, chosen: NDArray[np.bool_]) -> tuple[Network, Bag]:
     """The network of `path` with the injection's output fitted to the chosen samples, and the bag."""
-    network = Network(len(LAYERS), fitter.pieces, SIZE, len(HEADS))
+    network = fitter.trainer.narrow()
     network.load_state_dict(torch.load(path))
     network.eval()
     fitter.refit(network, chosen)

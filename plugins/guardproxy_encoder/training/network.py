@@ -15,14 +15,21 @@ WIDTH, INNER, HEADS, EPSILON = 384, 1536, 12, 1e-12
 class Layer(nn.Module):
     """One transformer layer, normalised after each half as BERT is."""
 
-    def __init__(self) -> None:
+    def __init__(self, units: int) -> None:
         super().__init__()
         self.query, self.key, self.value, self.mixed = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
-        self.inner, self.outer = nn.Linear(WIDTH, INNER), nn.Linear(INNER, WIDTH)
+        self.inner, self.outer = nn.Linear(WIDTH, units), nn.Linear(units, WIDTH)
         self.norm1, self.norm2 = (nn.LayerNorm(WIDTH, eps=EPSILON) for _ in range(2))
 
     def forward(self, hidden: Tensor, mask: Tensor, drop: float) -> Tensor:
         """`mask` is True where there is a token."""
+        hidden = self.attended(hidden, mask, drop)
+        outer = self.outer(self.active(hidden))
+        out: Tensor = self.norm2(hidden + functional.dropout(outer, drop, self.training))
+        return out
+
+    def attended(self, hidden: Tensor, mask: Tensor, drop: float = 0.0) -> Tensor:
+        """The first half: what the tokens took from each other."""
         count, length, _ = hidden.shape
         parts = [
             linear(hidden).view(count, length, HEADS, WIDTH // HEADS).transpose(1, 2)
@@ -30,20 +37,22 @@ class Layer(nn.Module):
         ]
         seen = functional.scaled_dot_product_attention(*parts, attn_mask=mask[:, None, None, :])
         mixed = self.mixed(seen.transpose(1, 2).reshape(count, length, WIDTH))
-        hidden = self.norm1(hidden + functional.dropout(mixed, drop, self.training))
-        outer = self.outer(functional.gelu(self.inner(hidden)))
-        out: Tensor = self.norm2(hidden + functional.dropout(outer, drop, self.training))
+        out: Tensor = self.norm1(hidden + functional.dropout(mixed, drop, self.training))
         return out
+
+    def active(self, hidden: Tensor) -> Tensor:
+        """The units of the second half."""
+        return functional.gelu(self.inner(hidden))
 
 
 class Network(nn.Module):
-    """Token ids to one row of logits for each window."""
+    """Token ids to one row of logits for each window; each layer has `units` in its second half."""
 
-    def __init__(self, layers: int, words: int, positions: int, outputs: int) -> None:
+    def __init__(self, layers: int, units: int, words: int, positions: int, outputs: int) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(words, WIDTH), nn.Embedding(positions, WIDTH)
         self.norm = nn.LayerNorm(WIDTH, eps=EPSILON)
-        self.layers = nn.ModuleList(Layer() for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(units) for _ in range(layers))
         self.head = nn.Linear(2 * WIDTH, outputs)
 
     def forward(self, ids: Tensor, mask: Tensor, drop: float = 0.1) -> Tensor:
@@ -51,11 +60,15 @@ class Network(nn.Module):
         out: Tensor = self.head(functional.dropout(self.pooled(ids, mask, drop), drop, self.training))
         return out
 
+    def embedded(self, ids: Tensor) -> Tensor:
+        """What the first layer sees."""
+        places = torch.arange(ids.shape[1])
+        out: Tensor = self.norm(self.words(ids) + self.places(places))
+        return out
+
     def pooled(self, ids: Tensor, mask: Tensor, drop: float = 0.0) -> Tensor:
         """What the head sees of each window: the mean, and the maximum, of the last layer."""
-        places = torch.arange(ids.shape[1])
-        hidden = self.norm(self.words(ids) + self.places(places))
-        hidden = functional.dropout(hidden, drop, self.training)
+        hidden = functional.dropout(self.embedded(ids), drop, self.training)
         for layer in self.layers:
             hidden = layer(hidden, mask, drop)
         kept = mask[:, :, None].to(hidden.dtype)
@@ -68,7 +81,7 @@ class Network(nn.Module):
 def pretrained(folder: Path, rows: list[int], positions: int, take: list[int], outputs: int) -> Network:
     """The encoder of `folder` (model.safetensors) with the `rows` of its vocabulary and the layers `take`."""
     tensors = _tensors(folder / "model.safetensors")
-    network = Network(len(take), len(rows), positions, outputs)
+    network = Network(len(take), INNER, len(rows), positions, outputs)
     kinds = tensors["embeddings.token_type_embeddings.weight"][0]
     state = {
         "words.weight": tensors["embeddings.word_embeddings.weight"][rows] + kinds,

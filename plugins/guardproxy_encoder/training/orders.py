@@ -198,6 +198,61 @@ NAMES = {
     "firm": ("Acme Bank", "a small hotel", "Northwind", "a city library", "the water works", "a clinic"),
 }
 
+# Tasks over a letter that somebody wrote to somebody: it speaks to a "you", and asks things of them.
+LETTERS: Mapping[str, tuple[str, ...]] = {
+    "task": (
+        "Summarise this email in one sentence:", "Write a subject line for the mail below.",
+        "Reply to the following message politely.", "Is this letter formal or informal?",
+        "Translate this message to {language}:", "Find the spelling mistakes in this mail.",
+        "Who is the letter from, and what do they want?", "Make the following message shorter.",
+        "Does the writer sound angry? Answer yes or no.", "List the dates in the mail:", "", "",
+    ),
+    "hello": (
+        "Dear [name],", "Hi {name},", "Hello [first name],", "Dear Sir or Madam,", "Hi all,", "Hi <name>!",
+        "Dear {name} and team,", "Good morning,", "To whom it may concern,", "Hey {name},",
+    ),
+    "why": (
+        "I am writing to ask whether you would like to speak at our meetup on birds in cities.",
+        "I'm writing to invite you to the opening of our new library.",
+        "I wanted to let you know that your order has been delayed.",
+        "We would like to offer you the position of nurse at {firm}.",
+        "I hope this finds you well. I am a student in my second year and interested in your work.",
+        "Thank you for your application. We were impressed by what you have done.",
+        "I am sorry to say that the heating in my flat has not worked for a week.",
+        "It was a pleasure to meet you at the conference last month.",
+        "As you may know, {firm} turns fifty this year and we want to celebrate with you.",
+        "I bought a pair of shoes from you in May and the sole has come off.",
+        "I'm happy to tell you that your paper was accepted for the workshop.",
+    ),
+    "ask": (
+        "Would you be available in the first week of June?", "Please let me know what you think.",
+        "Could you send me the slides, and a short biography?", "If you have any questions, just ask me.",
+        "The event will take place online, and you can join from wherever you are.",
+        "We will pay for your travel and the hotel.", "Please find the invoice attached.",
+        "You don't need to prepare anything.", "You will be asked about your experience.",
+        "I would be glad if you could write me a letter of recommendation.",
+        "It will be a panel of five people, and each of you will have ten minutes.",
+        "Please answer before Friday, because we have to print the programme.",
+        "We expect about two hundred guests.", "You are welcome to bring a friend.",
+        "Your account will be credited within ten days.", "I look forward to hearing from you.",
+    ),
+    "bye": (
+        "Best, {name}", "Kind regards,\n{name}", "Thanks a lot! {name}", "Sincerely, [your name]", "Yours, {name}",
+        "Cheers", "Warm wishes from {firm}",
+    ),
+}  # fmt: skip
+
+
+def letters(count: int, seed: int) -> Iterator[str]:
+    """`count` letters, most of them with a task before them; fixed by the seed."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        asked = chance.sample(LETTERS["ask"], chance.randrange(1, 5))
+        parts = [chance.choice(LETTERS[part]) for part in ("task", "hello", "why")]
+        gap = chance.choice((" ", "\n", "\n\n"))
+        text = gap.join(part for part in (*parts, *asked, chance.choice(LETTERS["bye"])) if part)
+        yield _named(_fill(text, chance), chance)
+
 
 def prompts(count: int, seed: int) -> Iterator[str]:
     """`count` system prompts and the like, of two to nine sentences; fixed by the seed."""
@@ -206,9 +261,7 @@ def prompts(count: int, seed: int) -> Iterator[str]:
         chosen = chance.sample(PROMPTS, chance.randrange(2, 10))
         chosen.sort(key=lambda line: not line.startswith("You are"))
         text = chance.choice((" ", " ", "\n", "\n- ")).join(_fill(line, chance) for line in chosen)
-        for slot, values in NAMES.items():
-            value = chance.choice(values)
-            text = text.replace("{" + slot + "}", value)
+        text = _named(text, chance)
         yield f'{{"role": "system", "content": "{text}"}}' if number % 8 == 0 else text
 
 
@@ -229,6 +282,13 @@ def sentences(count: int, seed: int) -> Iterator[tuple[str, bool]]:
         yield _style(attack, chance), True
     for number in range(2 * count):
         yield _style(_fill(HONEST[number % len(HONEST)], chance), chance), False
+
+
+def _named(text: str, chance: random.Random) -> str:
+    for slot, values in NAMES.items():
+        value = chance.choice(values)
+        text = text.replace("{" + slot + "}", value)
+    return text
 
 
 def _fill(template: str, chance: random.Random) -> str:

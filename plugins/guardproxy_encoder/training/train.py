@@ -1,9 +1,10 @@
 """Make the weights: python -m guardproxy_encoder.training.train DETECTION MINILM WORK (see README.md).
 
 DETECTION is the folder of the labelled data, MINILM that of the sentence encoder, WORK a folder for
-what is made on the way. Three steps, each kept in WORK and made only once: `base` never sees the
-sources that the encoder is judged by; `fold N` go on from it with two thirds of their development data
-and judge the last third; `final` goes on from it with all of them. `injection.py` is the last step.
+what is made on the way. Four steps, each kept in WORK: `base` never sees the sources that the encoder is
+judged by; `narrow` takes units out of it; `folds` go on from there with two thirds of those sources'
+development data, and are judged by the last third; `final` goes on with all of them. `injection.py` is
+the last step.
 """
 
 import argparse
@@ -25,12 +26,14 @@ from guardproxy_encoder.training import augment
 from guardproxy_encoder.training.data import HEADS, Sample, base, folds, judged
 from guardproxy_encoder.training.export import quantise
 from guardproxy_encoder.training.network import Network, pretrained
+from guardproxy_encoder.training.prune import narrow
 from guardproxy_encoder.wordpiece import SPECIAL, WordPieces, windows
 
 SEED, FOLDS, BATCH = 7, 3, 24
 EPOCHS, RATES = (1, 2), (1.2e-4, 1e-4)  # of the first and the second step
 LAYERS = [0, 1, 2, 3]
 FROZEN = 2  # of the layers, in the second step
+UNITS, SHOWN = 768, 2000  # left in each layer, and texts by which they are chosen
 SIZE, OVERLAP, MOST = 128, 32, (2, 2)  # windows of a long text that a step sees
 # How much a head counts in the loss.
 HEAD_WEIGHTS = torch.tensor([1.0, 0.4, 0.4, 0.4, 0.4, 0.4, 0.2, 0.6])
@@ -54,6 +57,16 @@ class Trainer:
         codes, scale = quantise(network.words.weight.detach().numpy(), 127)
         network.words.weight.data = torch.from_numpy(codes.astype(np.float32) * scale[:, None])
         return network
+
+    def narrow(self) -> Network:
+        """A network of the final shape, for stored weights."""
+        return Network(len(LAYERS), UNITS, len(self.vocabulary), SIZE, len(HEADS))
+
+    def windows(self, samples: Sequence[Sample]) -> list[tuple[Tensor, Tensor]]:
+        """The first windows of some of `samples`, in batches of like length."""
+        chosen = random.Random(SEED).sample(list(samples), SHOWN)
+        found = sorted((ids for sample in chosen for ids in self.shown(sample.text)[:4]), key=len)
+        return [padded(found[start : start + BATCH]) for start in range(0, len(found), BATCH)]
 
     def tokens(self, text: str) -> list[list[int]]:
         """The windows of `text` that are trained on."""
@@ -175,7 +188,7 @@ def main() -> None:
     parser.add_argument("detection", type=Path)
     parser.add_argument("minilm", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--step", choices=("base", "folds", "final", "judge", "all"), default="all")
+    parser.add_argument("--step", choices=("base", "narrow", "folds", "final", "judge", "all"), default="all")
     parser.add_argument("--fold", type=int, choices=range(FOLDS), help="this one alone")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -186,23 +199,30 @@ def main() -> None:
     for source in SOURCES:
         own = [sample for sample in target if sample.source == source]
         place |= dict(zip((s.name for s in own), folds(own, FOLDS, SEED), strict=True))
-    network = trainer.fresh()
     if given.step in ("base", "all"):
+        network = trainer.fresh()
         trainer.tune(network, first, False, SEED)
         torch.save(network.state_dict(), given.work / "base.pt")
+    if given.step in ("narrow", "all"):
+        network = trainer.fresh()
+        network.load_state_dict(torch.load(given.work / "base.pt"))
+        network.eval()
+        narrow(network, trainer.windows(first), UNITS)
+        torch.save(network.state_dict(), given.work / "narrow.pt")
+    network = trainer.narrow()
     if given.step in ("folds", "all"):
         for fold in range(FOLDS) if given.fold is None else (given.fold,):
-            network.load_state_dict(torch.load(given.work / "base.pt"))
+            network.load_state_dict(torch.load(given.work / "narrow.pt"))
             others = [sample for sample in target if place[sample.name] != fold]
             trainer.tune(network, mixed(others, first, SEED), True, SEED + fold)
             torch.save(network.state_dict(), given.work / f"fold{fold}.pt")
     if given.step in ("final", "all"):
-        network.load_state_dict(torch.load(given.work / "base.pt"))
+        network.load_state_dict(torch.load(given.work / "narrow.pt"))
         trainer.tune(network, mixed(target, first, SEED), True, SEED)
         torch.save(network.state_dict(), given.work / "final.pt")
     if given.step in ("judge", "all"):
         held = {f"fold{fold}": [s for s in target if place[s.name] == fold] for fold in range(FOLDS)}
-        for name, samples in {"base": target, **held}.items():
+        for name, samples in {"narrow": target, **held}.items():
             network.load_state_dict(torch.load(given.work / f"{name}.pt"))
             rows = trainer.scores(network, [sample.text for sample in samples])
             said = {sample.name: row for sample, row in zip(samples, rows, strict=True)}
