@@ -77,8 +77,8 @@ def _finder(pattern: str) -> "re2._Regexp[bytes]":
     return re2.compile(pattern.encode(), options)
 
 
-# What any of the three above is part of, and all escapes: most texts have neither, and this engine tells it in
-# a fifth of the time. Letters beyond ASCII are all the same to it.
+# What any of the three above is part of, and all escapes: most texts have neither, and this engine tells it
+# in a fifth of the time. Letters beyond ASCII are all the same to it.
 _WORD = r"[0-9A-Za-z_\x{80}-\x{10ffff}]"
 _SET_APART = _finder(
     r"\S(?:[ \t\x{a0}]{1,3}\S){7}|"

@@ -11,6 +11,7 @@ from guardproxy import policy
 from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import Read, find
+from guardproxy.labels import Labelled, labelled
 from guardproxy.names import Key, Names
 from guardproxy.readings import spelled_out
 from guardproxy.redaction import Moves, Placeholder, Range, merge, order, splice
@@ -40,6 +41,10 @@ LONGEST_ALLOWED = 4096  # characters of a match that an allow-list may have
 _EDGE = re.compile(r"(?=[/#])|\Z")  # where a step of a pointer may end
 
 StepOpener = Callable[[Step], AbstractContextManager[object]]
+
+
+def _covered(match: Match, known: Sequence[Match]) -> bool:
+    return any(other.start <= match.start and match.end <= other.end for other in known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +175,28 @@ class StageRun:
                             found[index] += self.kept(hits, parts[index].text)
             except (GuardFailed, Overloaded) as error:
                 self.fail(guard, error)
+        if named := list(labelled(parts)):
+            await self._add_labelled(named, parts, guards, found)
         if joined and (together := chains(parts)):
             await self._add_split(together, guards, found)
         return found
+
+    async def _add_labelled(
+        self,
+        named: Sequence[Labelled],
+        parts: Sequence[TextPart],
+        guards: Sequence[GuardRun],
+        found: Sequence[list[Hit]],
+    ) -> None:
+        """Add what shows itself by the label of a text, to what was `found` in each part."""
+        texts = [text.text for text in named]
+        for guard, matches in (await self._local(texts, guards)).items():
+            for text, of_text in zip(named, matches, strict=True):
+                known = [hit.match for hit in found[text.index] if hit.guard == guard]
+                new = [match for match in map(text.own, of_text) if match and not _covered(match, known)]
+                found[text.index].extend(
+                    self.kept([Hit(guard, match) for match in new], parts[text.index].text)
+                )
 
     async def _add_split(
         self, together: Sequence[Chain], guards: Sequence[GuardRun], found: Sequence[list[Hit]]
@@ -182,28 +206,38 @@ class StageRun:
         Not where a part alone holds a match there: the neighbour's word only looks like a piece of it.
         """
         alone = [[hit for hit in hits if hit.match.validated] for hits in found]
-        texts = [chain.text for chain in together]
-        digests = [self.scanner.digest(text) for text in texts]
-        for guard in guards:
-            if guard.name in self.failed:
-                continue
-            try:
-                matches = await find(self.scanner, guard.name, texts, digests, guard.meter, local=True)
-            except (GuardFailed, Overloaded) as error:
-                self.fail(guard, error)
-                continue
+        of_chains = await self._local([chain.text for chain in together], guards)
+        for guard, matches in of_chains.items():
             for chain, of_chain in zip(together, matches, strict=True):
-                for hit in self.kept([Hit(guard.name, m) for m in of_chain if m.validated], chain.text):
+                for hit in self.kept([Hit(guard, m) for m in of_chain if m.validated], chain.text):
                     pieces = chain.split(hit.match)
                     if not any(
-                        other.guard == guard.name
+                        other.guard == guard
                         and other.match.start < piece.end
                         and piece.start < other.match.end
                         for part, piece in pieces
                         for other in alone[part]
                     ):
                         for part, piece in pieces:
-                            found[part].append(Hit(guard.name, piece))
+                            found[part].append(Hit(guard, piece))
+
+    async def _local(
+        self, texts: Sequence[str], guards: Sequence[GuardRun]
+    ) -> dict[str, list[Sequence[Match]]]:
+        """The matches of each guard's local detectors in texts that are no parts themselves."""
+        found: dict[str, list[Sequence[Match]]] = {}
+        digests = [self.scanner.digest(text) for text in texts]
+        read: Read | None = {} if len(guards) > 1 else None
+        for guard in guards:
+            if guard.name in self.failed:
+                continue
+            try:
+                found[guard.name] = await find(
+                    self.scanner, guard.name, texts, digests, guard.meter, local=True, read=read
+                )
+            except (GuardFailed, Overloaded) as error:
+                self.fail(guard, error)
+        return found
 
     def kept(self, hits: Sequence[Hit], text: str, offset: int = 0) -> list[Hit]:
         """The `hits` in `text` (which begins at `offset`) less those that an allow-list has."""

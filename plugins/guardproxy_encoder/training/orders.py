@@ -237,8 +237,8 @@ LETTERS: Mapping[str, tuple[str, ...]] = {
         "Your account will be credited within ten days.", "I look forward to hearing from you.",
     ),
     "bye": (
-        "Best, {name}", "Kind regards,\n{name}", "Thanks a lot! {name}", "Sincerely, [your name]", "Yours, {name}",
-        "Cheers", "Warm wishes from {firm}",
+        "Best, {name}", "Kind regards,\n{name}", "Thanks a lot! {name}", "Sincerely, [your name]",
+        "Yours, {name}", "Cheers", "Warm wishes from {firm}",
     ),
 }  # fmt: skip
 

@@ -17,18 +17,18 @@ DAMPING = 1e-4  # of the mean square of a unit, so that the sums can be inverted
 Batch = tuple[Tensor, Tensor]
 
 
-@torch.no_grad()
 def narrow(network: Network, batches: Sequence[Batch], kept: int) -> None:
     """Leave `kept` units in each layer of `network`, in place; `batches` are windows as it will see them.
 
     A layer is judged by what it gets from those before it, which are narrow already.
     """
-    hidden = [network.embedded(ids) for ids, _ in batches]
-    for layer in network.layers:
-        assert isinstance(layer, Layer)
-        middle = [layer.attended(rows, mask) for rows, (_, mask) in zip(hidden, batches, strict=True)]
-        _narrow(layer, [rows[mask] for rows, (_, mask) in zip(middle, batches, strict=True)], kept)
-        hidden = [layer(rows, mask, 0.0) for rows, (_, mask) in zip(hidden, batches, strict=True)]
+    with torch.no_grad():
+        hidden = [network.embedded(ids) for ids, _ in batches]
+        for layer in network.layers:
+            assert isinstance(layer, Layer)
+            middle = [layer.attended(rows, mask) for rows, (_, mask) in zip(hidden, batches, strict=True)]
+            _narrow(layer, [rows[mask] for rows, (_, mask) in zip(middle, batches, strict=True)], kept)
+            hidden = [layer(rows, mask, 0.0) for rows, (_, mask) in zip(hidden, batches, strict=True)]
 
 
 def _narrow(layer: Layer, inputs: Sequence[Tensor], kept: int) -> None:

@@ -33,7 +33,7 @@ SEED, FOLDS, BATCH = 7, 3, 24
 EPOCHS, RATES = (1, 2), (1.2e-4, 1e-4)  # of the first and the second step
 LAYERS = [0, 1, 2, 3]
 FROZEN = 2  # of the layers, in the second step
-UNITS, SHOWN = 768, 2000  # left in each layer, and texts by which they are chosen
+UNITS, SHOWN = 1024, 3000  # left in each layer, and texts by which they are chosen
 SIZE, OVERLAP, MOST = 128, 32, (2, 2)  # windows of a long text that a step sees
 # How much a head counts in the loss.
 HEAD_WEIGHTS = torch.tensor([1.0, 0.4, 0.4, 0.4, 0.4, 0.4, 0.2, 0.6])
