@@ -80,7 +80,7 @@ def toxic(probabilities: Scores) -> bool:
 def trained(detection: Path, work: Path) -> None:
     """What the first step and the folds say of texts that they did not see."""
     rows = records(detection, "tox_dev")
-    for title, pattern in (("never saw the sources", "narrow.json"), ("cross-validated", "fold?.json")):
+    for title, pattern in (("never saw the sources", "base.json"), ("cross-validated", "fold?.json")):
         scores = kept(work, pattern, "toxic")
         print(f"\n{title}\n| source | texts | area | at .5 | at .8 | at .92 | at .95 | at 1 % false |")
         for source in SOURCES:

@@ -132,7 +132,7 @@ def main() -> None:
     for fold in range(FOLDS):
         chosen = np.ones(len(fitter.samples), dtype=bool)
         chosen[: len(target)] = place != fold
-        network, bag = fitted(fitter, given.work / f"fold{fold}.pt", chosen)
+        network, bag = fitted(fitter, given.work / f"fold{fold}.narrow.pt", chosen)
         held = [sample for sample, own in zip(target, place, strict=True) if own == fold]
         for sample in held:
             found = trainer.shown(sample.text)
@@ -141,7 +141,7 @@ def main() -> None:
             pairs = zip(logits, found, strict=True)
             said[sample.name] = max(logit + BAG_SHARE * bag.logit(ids[1:-1]) for logit, ids in pairs)
     (given.work / "injection.json").write_text(json.dumps(said))
-    network, bag = fitted(fitter, given.work / "final.pt", np.ones(len(fitter.samples), dtype=bool))
+    network, bag = fitted(fitter, given.work / "final.narrow.pt", np.ones(len(fitter.samples), dtype=bool))
     package = Path(__file__).parents[1]
     write(network, package / "encoder.onnx")
     (package / "vocabulary.txt").write_text("\n".join(trainer.vocabulary) + "\n", encoding="utf-8")

@@ -2,9 +2,9 @@
 
 DETECTION is the folder of the labelled data, MINILM that of the sentence encoder, WORK a folder for
 what is made on the way. Four steps, each kept in WORK: `base` never sees the sources that the encoder is
-judged by; `narrow` takes units out of it; `folds` go on from there with two thirds of those sources'
-development data, and are judged by the last third; `final` goes on with all of them. `injection.py` is
-the last step.
+judged by; `folds` go on from it with two thirds of those sources' development data, and are judged by the
+last third; `final` goes on from it with all of them; `narrow` takes units out of all of these.
+`injection.py` is the last step.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class Trainer:
 
     def windows(self, samples: Sequence[Sample]) -> list[tuple[Tensor, Tensor]]:
         """The first windows of some of `samples`, in batches of like length."""
-        chosen = random.Random(SEED).sample(list(samples), SHOWN)
+        chosen = random.Random(SEED).sample(list(samples), min(SHOWN, len(samples)))
         found = sorted((ids for sample in chosen for ids in self.shown(sample.text)[:4]), key=len)
         return [padded(found[start : start + BATCH]) for start in range(0, len(found), BATCH)]
 
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("detection", type=Path)
     parser.add_argument("minilm", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--step", choices=("base", "narrow", "folds", "final", "judge", "all"), default="all")
+    parser.add_argument("--step", choices=("base", "folds", "final", "narrow", "judge", "all"), default="all")
     parser.add_argument("--fold", type=int, choices=range(FOLDS), help="this one alone")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -199,31 +199,34 @@ def main() -> None:
     for source in SOURCES:
         own = [sample for sample in target if sample.source == source]
         place |= dict(zip((s.name for s in own), folds(own, FOLDS, SEED), strict=True))
+    network = trainer.fresh()
     if given.step in ("base", "all"):
-        network = trainer.fresh()
         trainer.tune(network, first, False, SEED)
         torch.save(network.state_dict(), given.work / "base.pt")
-    if given.step in ("narrow", "all"):
-        network = trainer.fresh()
-        network.load_state_dict(torch.load(given.work / "base.pt"))
-        network.eval()
-        narrow(network, trainer.windows(first), UNITS)
-        torch.save(network.state_dict(), given.work / "narrow.pt")
-    network = trainer.narrow()
-    if given.step in ("folds", "all"):
-        for fold in range(FOLDS) if given.fold is None else (given.fold,):
-            network.load_state_dict(torch.load(given.work / "narrow.pt"))
-            others = [sample for sample in target if place[sample.name] != fold]
-            trainer.tune(network, mixed(others, first, SEED), True, SEED + fold)
+    known = {"base": first, "final": mixed(target, first, SEED)}
+    for fold in range(FOLDS):
+        others = [sample for sample in target if place[sample.name] != fold]
+        known[f"fold{fold}"] = mixed(others, first, SEED)
+        if given.step in ("folds", "all") and given.fold in (None, fold):
+            network.load_state_dict(torch.load(given.work / "base.pt"))
+            trainer.tune(network, known[f"fold{fold}"], True, SEED + fold)
             torch.save(network.state_dict(), given.work / f"fold{fold}.pt")
     if given.step in ("final", "all"):
-        network.load_state_dict(torch.load(given.work / "narrow.pt"))
-        trainer.tune(network, mixed(target, first, SEED), True, SEED)
+        network.load_state_dict(torch.load(given.work / "base.pt"))
+        trainer.tune(network, known["final"], True, SEED)
         torch.save(network.state_dict(), given.work / "final.pt")
+    if given.step in ("narrow", "all"):
+        for name, samples in known.items():
+            wide = trainer.fresh()
+            wide.load_state_dict(torch.load(given.work / f"{name}.pt"))
+            wide.eval()
+            narrow(wide, trainer.windows(samples), UNITS)
+            torch.save(wide.state_dict(), given.work / f"{name}.narrow.pt")
+    network = trainer.narrow()
     if given.step in ("judge", "all"):
         held = {f"fold{fold}": [s for s in target if place[s.name] == fold] for fold in range(FOLDS)}
-        for name, samples in {"narrow": target, **held}.items():
-            network.load_state_dict(torch.load(given.work / f"{name}.pt"))
+        for name, samples in {"base": target, **held}.items():
+            network.load_state_dict(torch.load(given.work / f"{name}.narrow.pt"))
             rows = trainer.scores(network, [sample.text for sample in samples])
             said = {sample.name: row for sample, row in zip(samples, rows, strict=True)}
             (given.work / f"{name}.json").write_text(json.dumps(said))
