@@ -62,6 +62,12 @@ def mixed(key: str) -> float:
     return HOLDS if 2 <= digits <= 18 else 0.0
 
 
+def numbered(key: str) -> float:
+    """Its first part is the base64 of a number."""
+    data = _decoded(key.partition(".")[0])
+    return HOLDS if data is not None and data.isdigit() else 0.0
+
+
 def unpublished(key: str) -> float:
     """None of the examples that their owner published."""
     return 0.0 if is_published(key) else HOLDS

@@ -8,6 +8,7 @@ from typing import Any
 import re2
 
 from guardproxy import Detector, Match
+from guardproxy_secrets.foreign import in_english
 from guardproxy_secrets.judge import JUDGED, MARKS, behind, options, single_bytes
 from guardproxy_secrets.tokens import Runs, known_keys
 from guardproxy_secrets.values import (
@@ -16,6 +17,7 @@ from guardproxy_secrets.values import (
     assigned,
     beside,
     credentials,
+    given,
     header,
     option,
     password,
@@ -23,11 +25,18 @@ from guardproxy_secrets.values import (
 )
 
 GENERIC = "GENERIC_SECRET"
-_QUOTES = r"(?:\\?[\"'`]){0,3}"
+# With the letters that a language puts before a string: b'…', f"…", @"…"
+_QUOTES = r"(?:[bBfFrRuU@$]{0,2}\\{0,3}[\"'`](?:\\{0,3}[\"'`]){0,2}|)"
 # name = "value", "name": "value", name := value, String name = value, set("NAME", "value"), <name>value
+# password: str = "value", password: |\n  value, **password:** value
 _GAP = r"[ \t]{0,8}"
+_TYPE = (
+    r"(?:[ \t]{1,2}(?i:string|str|char\*?)"
+    r"|[?]?:[ \t]{0,2}(?:&(?:'static )?)?(?i:string|str|secretstr)[ \t]{0,2})?"
+)
 _SIGN = (
-    rf"(?:[ \t]{{1,2}}(?i:string|str|char\*?))?{_GAP}(?:=>|[:.?|+~]{{0,2}}=|\|\|:|:|,|>)[ \t]{{0,4}}\n?{_GAP}"
+    rf"{_TYPE}{_GAP}(?:=>|[:.?|+~]{{0,2}}=|\|\|:|:(?:\*\*)?|,|>)"
+    rf"[ \t]{{0,4}}(?:[|>][+-]?[ \t]{{0,2}})?\r?\n?{_GAP}"
 )
 _RUN = r"[A-Za-z0-9_+/=.~!@#%^&*$?:-]"
 _BASE64 = "[A-Za-z0-9+/=_-]"
@@ -41,7 +50,7 @@ SPAN = 110  # characters that are judged, from the name to the value
 class Context:
     """What comes before a secret, and how the value behind it is judged.
 
-    `head` ends where the value begins; it is at most 70 characters long.
+    `head` ends where the value begins; it is at most 90 characters long.
     """
 
     id: str
@@ -61,7 +70,7 @@ CONTEXTS: tuple[Context, ...] = (
         "assignment",
         GENERIC,
         f"(?i){KEYS}",
-        rf"(?i:{KEYS})[A-Za-z0-9_.-]{{0,16}}[\"'\]`]{{0,2}}{_SIGN}{_QUOTES}",
+        rf"(?i:{KEYS})[A-Za-z0-9_.-]{{0,16}}(?:\\{{0,3}}[\"'\]`]){{0,2}}(?:\*\*)?{_SIGN}{_QUOTES}",
         _RUN,
         6,
         assigned,
@@ -77,6 +86,18 @@ CONTEXTS: tuple[Context, ...] = (
             "//npm.example.org/:_authToken={32}",
             "<password>{12}</password>",
             "api_key: sk-proj-{8}",
+            r"{\"password\":\"{12}\"}",
+            'password: str = "{12}"',
+            'const apiKey: string = "{24}";',
+            'let api_key: &str = "{24}";',
+            "SECRET_KEY = b'{24}'",
+            'TOKEN = f"{24}"',
+            "password: |\n  {12}\n",
+            "password:\r\n  {12}",
+            "**Password:** {12}",
+            "**Password**: {12}",
+            "pw: {12}",
+            'psk="{12}"',
         ),
         leaves=(
             "password: required",
@@ -97,13 +118,63 @@ CONTEXTS: tuple[Context, ...] = (
             "passport_no: X1234567890",
             "password = getpass2('Password: ')",
             "TOKEN_NAME = 'Curve-25519-Sha256-Signing'",
+            "password: str = Field(min_length=12)",
+            "apt-key adv --recv-keys {16h}",
         ),
+    ),
+    Context(
+        "pair",  # a name and its value side by side: an environment in YAML, settings in XML or JSON
+        GENERIC,
+        "(?i)value",
+        rf"(?i:{KEYS})[A-Za-z0-9_.-]{{0,16}}\\?[\"']?,?[ \t\r\n]{{1,16}}"
+        rf"\\?[\"']?(?i:value)\\?[\"']?[ \t]?[:=][ \t]?{_QUOTES}",
+        _RUN,
+        6,
+        assigned,
+        finds=(
+            '- name: DB_PASSWORD\n  value: "{12}"',
+            '<add key="Password" value="{12}" />',
+            '{"name": "API_KEY", "value": "{24}"}',
+        ),
+        leaves=('- name: DB_PASSWORD\n  value: "$(DB_PASSWORD2)"', 'name="password" value="required"'),
+    ),
+    Context(
+        "cell",  # a row of a table
+        GENERIC,
+        r"\||<t[dh]",
+        rf"(?:\|[ *`]{{0,3}}|<t[dh]>)(?i:{KEYS})[A-Za-z0-9_-]{{0,16}}"
+        r"(?:[*`:]{0,3}[ \t]{0,16}\|[ *`]{0,4}|</t[dh]>\s{0,8}<t[dh]>)",
+        _RUN,
+        6,
+        assigned,
+        finds=("| Password | {12} |", "| api_key | `{24}` |", "<td>Password</td><td>{12}</td>"),
+        leaves=("| password | required |", "| token | `string` |", "| password_hash | varchar2(255) |"),
+    ),
+    Context(
+        "given",
+        GENERIC,
+        "(?i)pass|identified by|bindpw",
+        rf"(?:(?:--?[A-Za-z-]{{0,12}}(?i:passw(?:or)?d|pass)|sshpass -p|requirepass|bindpw)"
+        rf"[ \t]{{1,4}}{_QUOTES}"
+        rf"|(?i:identified by|passwor[dt])[ \t]{{1,4}}[\"'`])",
+        _RUN,
+        6,
+        given,
+        finds=(
+            "mysqladmin --password {12} status",
+            "sshpass -p {12} ssh x",
+            "CREATE USER a IDENTIFIED BY '{12}';",
+            "ALTER ROLE a PASSWORD '{12}'",
+            'use the password "{12}" to log in',
+            "requirepass {12}",
+        ),
+        leaves=("--password PASSWORD", "--password $PASS2word", "the password 'required'"),
     ),
     Context(
         "beside",  # a name with nothing but a blank or a dash: TOKEN 5us4r...
         GENERIC,
         f"(?i){KEYS}",
-        rf"(?i:{KEYS})[A-Za-z_]{{0,8}}[ \t_-]{{1,2}}{_QUOTES}",
+        rf"(?i:{KEYS})[A-Za-z_]{{0,8}}[ \t_-]{{1,2}}(?:\\?[\"'`]){{0,3}}",
         "[A-Za-z0-9_=-]",
         16,
         beside,
@@ -113,12 +184,21 @@ CONTEXTS: tuple[Context, ...] = (
     Context(
         "spoken",
         GENERIC,
-        "(?i)pass(?:word|phrase|code|wort) (?:is|was|ist|war)",
-        rf"(?i:pass(?:word|phrase|code|wort)[ ](?:ist?|wa[sr])(?:[ ]now)?)[ ]?:?[ ]{_QUOTES}",
+        "(?i)pass|pw",
+        # NUL stands for a letter or a dash that is not ASCII: `è`, `é`, `是`, `—`
+        rf"(?i:pass(?:w|wor[dt]|phrase|code|wd)?|pw)"
+        rf"(?:[ ](?i:ist?|wa[sr]|est?)(?:[ ]now)?[ ]?:?[ ]|[ ]?\x00[ ]?){_QUOTES}",
         _RUN,
         6,
         spoken,
-        finds=("my password is hunter2", "The passphrase was: {10}"),
+        finds=(
+            "my password is hunter2",
+            "The passphrase was: {10}",
+            "la password \u00e8 {10}",
+            "\u5bc6\u7801\u662f{10}",
+            "mot de passe : {10}",
+            "Contrase\u00f1a: {10}",
+        ),
         leaves=(
             "the password is required",
             "the password is base64-encoded",
@@ -126,10 +206,21 @@ CONTEXTS: tuple[Context, ...] = (
         ),
     ),
     Context(
+        "told",
+        GENERIC,
+        "(?i)key|token|secret",
+        rf"(?i:(?:api|secret|access)[ _-]?key|token)[ ](?:is|was)[ ]?:?[ ]{_QUOTES}",
+        _BASE64,
+        16,
+        header,
+        finds=("The API key is {24}.", "your token is: {32}"),
+        leaves=("the token is authentication-middleware", "the api key is required-for-everything"),
+    ),
+    Context(
         "url",
         "URL_PASSWORD",
         "://",
-        r"[a-z][a-z0-9+.-]{1,16}://[^\s:/@\"'<>]{0,40}:",
+        r"[a-z][a-z0-9+.-]{1,16}://[^\s:/\"'<>]{0,40}:",
         r"[^\s/\"'<>]",
         4,
         password,
@@ -140,6 +231,7 @@ CONTEXTS: tuple[Context, ...] = (
             "redis://:{12}@cache:6379/0",
             "https://ci:{16}@git.example.org/a.git",
             "amqp://app:p@ssw0rd@mq:5672",
+            "mysql://app@corp:{12}@db:3306/x",
         ),
         leaves=(
             "https://example.org:8080/path@version",
@@ -221,7 +313,8 @@ class _Compiled:
         self.head = re2.compile(context.head, options())
         self.run = re.compile(f"{context.value}*+".encode())
 
-    def matches(self, text: str, data: bytes) -> Iterator[Match]:
+    def matches(self, text: str, named: str, data: bytes) -> Iterator[Match]:
+        """The secrets in `text`; `named` is the text with all names in English, `data` its bytes."""
         context, position, begun, runs = self.context, 0, -1, Runs(self.run)
         while found := self.head.search(data, position):
             name, start = found.span()
@@ -235,9 +328,9 @@ class _Compiled:
                 end, is_open = self._end(data, start, end), False
             if end - start < context.least:
                 continue
-            before = text[max(0, name - 12) : name]
+            before = named[max(0, name - 12) : name]
             judged = start + min(JUDGED, SPAN - (start - name))
-            value = Value(text[start : min(end, judged)], text[name:start], before)
+            value = Value(text[start : min(end, judged)], named[name:start], before)
             is_open = is_open and not value.has_parameter
             if not is_open:
                 value.behind = text[end : end + 1] if end <= judged else ""
@@ -288,7 +381,9 @@ class Contexts(Detector):
         return [self._matches(text) for text in texts]
 
     def _matches(self, text: str) -> list[Match]:
-        data = single_bytes(text)
-        found = [m for i in self._keywords.Match(data) or () for m in self._contexts[i].matches(text, data)]
-        named = {(m.start, m.end) for m in found if m.category != GENERIC}
-        return [m for m in found if m.category != GENERIC or (m.start, m.end) not in named]
+        named = in_english(text)
+        data = single_bytes(named)
+        hits = self._keywords.Match(data) or ()
+        found = [m for i in hits for m in self._contexts[i].matches(text, named, data)]
+        told = {(m.start, m.end) for m in found if m.category != GENERIC}
+        return [m for m in dict.fromkeys(found) if m.category != GENERIC or (m.start, m.end) not in told]

@@ -70,9 +70,18 @@ PLATFORMS: tuple[Rule, ...] = (
     ),
     *of(
         "Cloudflare",
+        # 40 characters and the checksum
+        exact("CLOUDFLARE_KEY", "cfk_", 48),
+        exact("CLOUDFLARE_TOKEN", "cfut_", 48),
+        exact("CLOUDFLARE_TOKEN", "cfat_", 48),
         run("CLOUDFLARE_ORIGIN_CA_KEY", "v1.0-", 60, HEX, "v1\\.0-[a-f0-9]{24}-", sample="v1.0-{24h}-"),
     ),
-    *of("Vercel", run("VERCEL_TOKEN", "vcp_", 40)),
+    *of(
+        "Vercel",
+        # personal, integration, app's access and refresh, AI gateway
+        (run("VERCEL_TOKEN", prefix, 40, WORD) for prefix in ("vcp_", "vci_", "vca_", "vcr_", "vck_")),
+        run("VERCEL_BLOB_TOKEN", "vercel_blob_rw_", 40, "[A-Za-z0-9_]"),
+    ),
     *of("Netlify", run("NETLIFY_TOKEN", "nfp_", 36)),
     *of("Supabase", run("SUPABASE_TOKEN", "sbp_", 40), run("SUPABASE_SECRET_KEY", "sb_secret_", 24)),
     *of(
@@ -93,6 +102,7 @@ PLATFORMS: tuple[Rule, ...] = (
         ),
         run("HASHICORP_VAULT_TOKEN", "hvs.", 24),
         run("HASHICORP_VAULT_TOKEN", "hvb.", 24),
+        run("HASHICORP_VAULT_TOKEN", "hvr.", 24),
         run(
             "HASHICORP_TERRAFORM_TOKEN",
             ".atlasv1.",
@@ -104,7 +114,12 @@ PLATFORMS: tuple[Rule, ...] = (
     ),
     *of("Infracost", run("INFRACOST_KEY", "ico-", 32, WORD)),
     *of("OpenShift", run("OPENSHIFT_TOKEN", "sha256~", 43)),
-    *of("Databricks", run("DATABRICKS_TOKEN", "dapi", 32, "[a-f0-9-]")),
+    *of(
+        "Databricks",
+        run("DATABRICKS_TOKEN", "dapi", 32, "[a-f0-9-]"),
+        exact("DATABRICKS_TOKEN", "dkea", 32, HEX),
+        exact("DATABRICKS_TOKEN", "dose", 32, HEX),
+    ),
     *of("Clojars", exact("CLOJARS_TOKEN", "CLOJARS_", 60, "[a-z0-9]")),
     # JSON Web Tokens: base64 of `{"alg":`, `{"typ":` and the like
     *of(
@@ -129,6 +144,9 @@ PLATFORMS: tuple[Rule, ...] = (
     *of(
         "GitHub",
         (exact("GITHUB_TOKEN", f"gh{kind}_", 36, check=crc32) for kind in "pousr"),
+        # refresh tokens, and an installation's: the app's number and a web token
+        exact("GITHUB_TOKEN", "hr_", 76, WORD, "ghr_", sample="ghr_"),
+        run("GITHUB_TOKEN", "hs_", 40, "[A-Za-z0-9_.-]", "ghs_[0-9]{1,12}_eyJ", sample="ghs_{6d}_eyJ"),
         run("GITHUB_TOKEN", "github_pat_", 40, "[A-Za-z0-9_]"),
     ),
     *of(
@@ -157,6 +175,7 @@ PLATFORMS: tuple[Rule, ...] = (
         "Atlassian",
         run("ATLASSIAN_TOKEN", "ATATT3", 60, "[A-Za-z0-9_=-]"),
         run("ATLASSIAN_TOKEN", "ATCTT3", 60, "[A-Za-z0-9_=-]"),
+        exact("TRELLO_TOKEN", "ATTA", 72, "[a-fA-F0-9]"),
     ),
     *of("Bitbucket", run("BITBUCKET_TOKEN", "ATBB", 24, WORD)),
     *of(
@@ -191,7 +210,15 @@ PLATFORMS: tuple[Rule, ...] = (
         run("OPENAI_API_KEY", "sk-svcacct-", 40),
         run("OPENAI_API_KEY", "sk-admin-", 40),
         exact("OPENAI_API_KEY", "sk-", 48),
-        run("OPENAI_API_KEY", "T3BlbkFJ", 20, WORD, "sk-[A-Za-z0-9]{20}T3BlbkFJ", sample="sk-{20w}T3BlbkFJ"),
+        # `sk-`, and for a while the name of a service account
+        run(
+            "OPENAI_API_KEY",
+            "T3BlbkFJ",
+            20,
+            WORD,
+            "sk-(?:[A-Za-z0-9-]{1,32}-)?[A-Za-z0-9]{20}T3BlbkFJ",
+            sample="sk-{20w}T3BlbkFJ",
+        ),
     ),
     *of("DeepSeek, Moonshot and others", exact("MODEL_API_KEY", "sk-", 32, HEX)),
     *of("Anthropic", run("ANTHROPIC_API_KEY", "sk-ant-", 90)),
@@ -211,6 +238,11 @@ PLATFORMS: tuple[Rule, ...] = (
     *of("Jina", run("JINA_API_KEY", "jina_", 50)),
     *of("Firecrawl", exact("FIRECRAWL_API_KEY", "fc-", 32, HEX)),
     *of("RunPod", run("RUNPOD_API_KEY", "rpa_", 36, WORD)),
+    *of("Weights & Biases", run("WANDB_KEY", "wandb_v1_", 60)),
+    *of("Fireworks", exact("FIREWORKS_API_KEY", "fw_", 24, check=mixed)),
+    *of("Voyage", exact("VOYAGE_API_KEY", "pa-", 43, URL_SAFE)),
+    *of("E2B", exact("E2B_API_KEY", "e2b_", 40, HEX)),
+    *of("Apify", exact("APIFY_TOKEN", "apify_api_", 36)),
     *of("Anyscale", run("ANYSCALE_SECRET", "esecret_", 24, WORD)),
     *of("Helicone", run("HELICONE_KEY", "sk-helicone-", 24)),
     *of("Langfuse", run("LANGFUSE_KEY", "sk-lf-", 36)),

@@ -1,6 +1,6 @@
 """The rules for payments, messages and other services. Data only."""
 
-from guardproxy_secrets.checks import json_inside, mixed
+from guardproxy_secrets.checks import json_inside, mixed, numbered
 from guardproxy_secrets.rule import BASE64, HEX, URL_SAFE, WORD, Rule, exact, of, run
 
 SERVICES: tuple[Rule, ...] = (
@@ -12,6 +12,7 @@ SERVICES: tuple[Rule, ...] = (
             for kind in ("sk", "rk")
             for mode in ("live", "test", "prod")
         ),
+        run("STRIPE_KEY", "sk_org_", 40, "[A-Za-z0-9_]"),
         run("STRIPE_WEBHOOK_SECRET", "whsec_", 32, BASE64),
     ),
     *of(
@@ -85,10 +86,12 @@ SERVICES: tuple[Rule, ...] = (
             "xox",
             20,
             "[A-Za-z0-9-]",
-            "xox[abeoprs](?:\\.xox[bp])?-(?:[0-9]-)?",
+            "xox[abceoprs](?:\\.xox[bp])?-(?:[0-9]-)?",
             sample="xoxe.xoxp-1-",
             unlike=("xoxb-xoxb-my-bot-token", "xoxp-1234-1234-1234-{32h}"),
         ),
+        # the cookie of a browser's session, as it is sent: with percent escapes
+        run("SLACK_TOKEN", "xoxd-", 40, "[A-Za-z0-9%+/=-]"),
         run("SLACK_TOKEN", "xapp-", 20, "[A-Za-z0-9-]", "xapp-[0-9]-", sample="xapp-1-"),
         run(
             "SLACK_WEBHOOK",
@@ -121,6 +124,16 @@ SERVICES: tuple[Rule, ...] = (
             "discord(?:app)?\\.com/api/webhooks/",
             sample="discord.com/api/webhooks/",
         ),
+        # the bot's id in base64, a time, and the signature
+        exact(
+            "DISCORD_BOT_TOKEN",
+            ".",
+            38,
+            URL_SAFE,
+            r"[MNO][A-Za-z0-9]{23,25}\.[A-Za-z0-9_-]{6}\.",
+            sample="MTIzNDU2Nzg5MDEyMzQ1Njc4.{6w}.",
+            check=numbered,
+        ),
     ),
     *of("Telegram", Rule("TELEGRAM_BOT_TOKEN", ":AA", "[0-9]{8,10}:AA", URL_SAFE, 33, 33, sample="{10d}:AA")),
     *of("SendGrid", run("SENDGRID_API_KEY", "SG.", 60, "[A-Za-z0-9_=.-]")),
@@ -130,7 +143,20 @@ SERVICES: tuple[Rule, ...] = (
         run("SENDINBLUE_API_KEY", "xsmtpsib-", 64, "[a-f0-9A-Za-z-]"),
     ),
     *of("Twilio", exact("TWILIO_API_KEY", "SK", 32, "[0-9a-fA-F]")),
-    *of("Mailgun", run("MAILGUN_KEY", "key-", 32, HEX)),
+    *of(
+        "Mailgun",
+        run("MAILGUN_KEY", "key-", 32, HEX),
+        Rule(
+            "MAILGUN_KEY",
+            "-",
+            "[a-f0-9]{32}-[a-f0-9]{8}-",
+            HEX,
+            8,
+            8,
+            entropy=0,
+            sample="{32h}-{8h}-",
+        ),
+    ),
     *of(
         "Mailchimp",
         Rule("MAILCHIMP_KEY", "-us", "[a-f0-9]{32}-us", "[0-9]", 1, 2, entropy=0, sample="{32h}-us"),
@@ -140,7 +166,7 @@ SERVICES: tuple[Rule, ...] = (
     *of("Telnyx", run("TELNYX_KEY", "KEY0", 50, "[A-Za-z0-9_]")),
     *of("Twitch", run("TWITCH_TOKEN", "oauth:", 30, "[a-z0-9]")),
     *of("VK", run("VK_TOKEN", "vk1.a.", 60)),
-    *of("Resend", run("RESEND_KEY", "re_", 30, "[A-Za-z0-9_]")),
+    *of("Resend", exact("RESEND_KEY", "re_", 24, WORD, "re_[A-Za-z0-9]{8}_", sample="re_{8w}_", check=mixed)),
     # Services
     *of(
         "LaunchDarkly",
@@ -167,6 +193,14 @@ SERVICES: tuple[Rule, ...] = (
             "[A-Za-z0-9+/$=,]",
             "\\$argon2(?:id|i|d)\\$v=[0-9]{1,3}\\$",
             sample="$argon2id$v=19$",
+        ),
+        run(
+            "CRYPT_HASH",
+            "$y$",
+            43,
+            "[A-Za-z0-9./]",
+            "\\$y\\$[A-Za-z0-9./]{2,8}\\$[A-Za-z0-9./]{8,32}\\$",
+            sample="$y$j9T${22w}$",
         ),
         run("LDAP_HASH", "SHA}", 27, BASE64, "\\{S?SHA\\}", sample="{SSHA}"),
     ),
@@ -201,7 +235,11 @@ SERVICES: tuple[Rule, ...] = (
         exact("RANCHER_TOKEN", "token-", 54, "[a-z0-9]", "token-[a-z0-9]{5}:", sample="token-{5h}:"),
     ),
     *of("Postman", run("POSTMAN_KEY", "PMAK-", 59, "[a-fA-F0-9-]")),
-    *of("Linear", run("LINEAR_API_KEY", "lin_api_", 40, WORD)),
+    *of(
+        "Linear",
+        run("LINEAR_API_KEY", "lin_api_", 40, WORD),
+        exact("LINEAR_OAUTH_TOKEN", "lin_oauth_", 64, HEX),
+    ),
     *of("Notion", run("NOTION_TOKEN", "ntn_", 40, WORD), exact("NOTION_TOKEN", "secret_", 43)),
     *of("Teamwork", run("TEAMWORK_TOKEN", "tkn.v1_", 60, BASE64)),
     *of("Ubidots", run("UBIDOTS_TOKEN", "BBFF-", 30, WORD)),
@@ -218,10 +256,14 @@ SERVICES: tuple[Rule, ...] = (
     *of("Zapier", run("ZAPIER_WEBHOOK", "hooks.zapier.com/hooks/catch/", 12, "[A-Za-z0-9/]")),
     *of("WeCom", run("WECOM_WEBHOOK", "qyapi.weixin.qq.com/cgi-bin/webhook/send?key=", 36, "[a-f0-9-]")),
     *of("Airtable", run("AIRTABLE_TOKEN", "pat", 60, HEX, "pat[A-Za-z0-9]{14}\\.", sample="pat{14w}.")),
-    *of("Figma", run("FIGMA_TOKEN", "figd_", 36)),
-    *of("Asana", run("ASANA_TOKEN", "1/", 32, "[a-f0-9]", "1/[0-9]{15,17}:", sample="1/{16d}:")),
+    *of("Figma", (run("FIGMA_TOKEN", prefix, 36) for prefix in ("figd_", "figo_", "figu_"))),
+    *of(
+        "Asana",
+        run("ASANA_TOKEN", "1/", 32, "[a-f0-9]", "1/[0-9]{15,17}:", sample="1/{16d}:"),
+        run("ASANA_TOKEN", "2/", 32, "[a-f0-9]", "2/[0-9]{15,17}/[0-9]{15,17}:", sample="2/{16d}/{16d}:"),
+    ),
     *of("Dropbox", run("DROPBOX_TOKEN", "sl.", 80, "[A-Za-z0-9_=-]", "sl\\.(?:u\\.)?")),
-    *of("Facebook", run("FACEBOOK_TOKEN", "EAA", 80, WORD, "EAA[MC]", sample="EAAC")),
+    *of("Facebook", run("FACEBOOK_TOKEN", "EAA", 80, WORD, "EAA[A-Z]", sample="EAAC")),
     *of("Okta", Rule("OKTA_TOKEN", "SSWS ", "SSWS 00", URL_SAFE, 38, sample="SSWS 00")),
     *of(
         "1Password",

@@ -18,9 +18,15 @@ CHECKED = 90  # characters of a key that a check sees
 _ESCAPES = frozenset("nrtbf")
 
 
+_INSIDE = re.compile("[A-Za-z0-9_+]")
+
+
 def begins(text: str, start: int) -> bool:
-    """Whether a key may begin at `start`: no letter or digit runs into it."""
-    if start == 0 or not (text[start - 1].isalnum() or text[start - 1] in "_+"):
+    """Whether a key may begin at `start`: no letter or digit of ASCII runs into it.
+
+    Letters of other scripts may: Chinese and Japanese have no blanks between words.
+    """
+    if start == 0 or not (_INSIDE.match(text, start - 1) and _INSIDE.match(text, start)):
         return True
     return start > 1 and text[start - 2] == "\\" and text[start - 1] in _ESCAPES
 

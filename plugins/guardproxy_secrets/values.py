@@ -12,7 +12,7 @@ from guardproxy_secrets.judge import MARKS, is_placeholder, is_published, is_ran
 SCORE = 0.8  # it looks like a secret, and its name says so
 WEAK = 0.6  # its name says so
 
-_PASSWORDS = "passwo?r?d|passwort|kennwort|passwd|passphrase|passcode|pwd|pass"
+_PASSWORDS = r"passwo?r?d|passwort|kennwort|passwd|passphrase|passcode|pwd|pass|ps[kw]\b|pw\b"
 KEYS = (
     f"{_PASSWORDS}|secret|token|api[_.-]?key|auth[_.-]?key|access|private|encryption[_.-]?key|signing[_.-]?key|"
     "credential|account[_.-]?key|license[_.-]?key|webhook|client[_.-]?id|app[_.-]?id|key"
@@ -78,7 +78,7 @@ _STRONG_NAME = re.compile(
     "secret|token|api[_.-]?key|auth|credential|encryption|signing|account|license|webhook"
 )
 _PASSWORD = re.compile(
-    r"(?:password|passwort|kennwort|passwd|passwor|passphrase|passcode|pwd|(?:^|[_.-])pass)$"
+    r"(?:password|passwort|kennwort|passwd|passwor|passphrase|passcode|pwd|(?:^|[_.-])(?:pass|pw|psk|psw))$"
 )
 # What a name says of its value: not the secret itself, or one for everybody.
 _OTHER_THING = re.compile(
@@ -86,9 +86,10 @@ _OTHER_THING = re.compile(
     r"digest|integrity|etag|fingerprint|commit|revision|label|title|hint|policy|format|prefix|suffix|ref)s?$",
 )
 _NOT_ACCESS = re.compile("access(?:ib|or|ion)|key(?:word|board|stone|code)|pass(?!w|phrase|code|$)|privately")
+_SHORT = ("pass", "pw", "psk", "psw")
 _NO_IDENTIFIER = re.compile("(?:client|app)[_.-]?id$")
 _FOR_EVERYBODY = re.compile(
-    r"(?:pub|public|publishable|csrf|xsrf|cache|primary|foreign|sort|partition|idempotency|site|tur|mon|hoc)[_-]?$",
+    r"(?:pub|public|publishable|csrf|xsrf|cache|primary|foreign|sort|partition|idempotency|recv|thenticity|site|tur|mon|hoc)[_-]?$",
     re.IGNORECASE,
 )
 # A key of which a text shows only the beginning is still one that a person put there.
@@ -118,7 +119,7 @@ def assigned(value: Value) -> float:
         return 0
     if _FOR_EVERYBODY.search(value.before):
         return 0
-    if _PASSWORD.search(name) and not (name == "pass" and value.before[-1:].isalpha()):
+    if _PASSWORD.search(name) and not (name in _SHORT and value.before[-1:].isalpha()):
         return _assigned_password(value)
     if len(text) < 8 or _NOT_ACCESS.match(name) or not _DIGIT.search(text):
         return SCORE if len(text) >= 12 and _is_begun_key(text) else 0
@@ -127,12 +128,19 @@ def assigned(value: Value) -> float:
 
 def beside(value: Value) -> float:
     """A name and a value with nothing but a blank between them: only what plainly looks like a key."""
+    if _FOR_EVERYBODY.search(value.before):
+        return 0
     return SCORE if _is_secret(value, value.name, strict=True) and is_random(value.text) else 0
 
 
 def spoken(value: Value) -> float:
     """`the password is hunter2`."""
     return WEAK if _looks_chosen(value.text) and not _MEASURE.match(value.text) else 0
+
+
+def given(value: Value) -> float:
+    """`--password value`, `IDENTIFIED BY 'value'`: words that also stand in prose."""
+    return _assigned_password(value) if _looks_chosen(value.text) else 0
 
 
 def password(value: Value) -> float:

@@ -8,6 +8,7 @@ from guardproxy import Match
 from guardproxy.testing.locality import check_locality
 from guardproxy_secrets import Contexts, PrivateKeys, Tokens
 from guardproxy_secrets.context import CONTEXTS, Context
+from guardproxy_secrets.foreign import in_english
 from guardproxy_secrets.rule import Rule
 from guardproxy_secrets.rules import RULES
 from guardproxy_secrets.tokens import Runs
@@ -39,7 +40,18 @@ def test_every_rule_has_a_name_of_its_own_and_a_provider() -> None:
 @pytest.mark.parametrize("rule", RULES, ids=name)
 @pytest.mark.parametrize(
     "around",
-    ["{}", "key is {} today", '"{}"', "KEY={}\n", "{{'k': '{}'}}", "see {}.", "line\\n{}\\nline", "({})"],
+    [
+        "{}",
+        "key is {} today",
+        '"{}"',
+        "KEY={}\n",
+        "{{'k': '{}'}}",
+        "see {}.",
+        "line\\n{}\\nline",
+        "({})",
+        "密钥是{}。",
+        "clé{}é",
+    ],
 )
 def test_every_rule_finds_its_example(rule: Rule, around: str) -> None:
     text = around.format(example(rule))
@@ -76,6 +88,59 @@ def test_a_longer_run_is_another_thing(rule: Rule) -> None:
 )
 def test_what_a_rule_says_is_unlike_it(text: str) -> None:
     assert found(text) == []
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if not filled(r.sample)[0].isalnum()], ids=name)
+def test_a_key_that_begins_with_a_mark_may_follow_a_word(rule: Rule) -> None:
+    text = f"name{example(rule)}"
+    if not filled(rule.sample).startswith("_"):
+        assert rule.category in {m.category for m in tokens_in(text)}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-" + "service-team{20}T3BlbkFJ{20}".replace("team", "team-"),
+        "ghs_" + "{6d}_eyJ{60}.{60}.{40}",
+        "xo" + "xc-{11d}-{12d}-{13d}-{64h}",
+        "xo" + "xd-{40}%2F{40}%3D",
+        "https://contoso.webhook.office.com/webhookb2/{32h}@{32h}/IncomingWebhook/{32h}/{32h}",
+        "https://a.blob.core.windows.net/c?sv=2022-11-02&ss=b&sig={43}%3D",
+        "bob:$2" + "y$05${53}",
+    ],
+)
+def test_forms_of_keys_that_differ_from_their_rules_examples(key: str) -> None:
+    text = f"see {filled(key)} there"
+    assert [m.validated for m in tokens_in(text)] == [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["re_compile_pattern_with_long_name_v2_final", "return re_sub_all_of_the_text_v2_and_more_2"],
+)
+def test_names_of_functions_are_no_keys(text: str) -> None:
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("пароль: {}", "Tr0ub4dor-x9Kq"),
+        ("パスワード: {}", "Tr0ub4dor-x9Kq"),
+        ("密码是{}。", "Tr0ub4dor-x9Kq"),
+        ("비밀번호: {}", "Tr0ub4dor-x9Kq"),
+        ("la senha é {}", "Tr0ub4dor-x9Kq"),
+        ("SENHA={}", "Tr0ub4dor-x9Kq"),
+        ("password \u2014 {}", "Tr0ub4dor-x9Kq"),
+    ],
+)
+def test_passwords_in_other_languages(text: str, value: str) -> None:
+    assert found(text.format(value)) == [("GENERIC_SECRET", value)]
+
+
+def test_names_in_english_are_as_long_as_they_were() -> None:
+    for text in ("mot de passe", "CONTRASE\u00d1A", "l\u00f6senord", "\u0130 senha", "\u5bc6\u7801 hasło"):
+        assert len(in_english(text)) == len(text)
 
 
 CASES = [(context, text) for context in CONTEXTS for text in context.finds]
