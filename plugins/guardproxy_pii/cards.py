@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from guardproxy import Match
-from guardproxy_pii.local import SEPARATORS, LocalDetector
+from guardproxy_pii.local import SEPARATORS, WORD, LocalDetector
 
 SHORTEST, LONGEST = 12, 19
 
@@ -44,6 +44,7 @@ _RUN = re.compile(rf"[0-9]+(?:[{SEPARATORS}][0-9]+){{0,5}}")
 _GROUP = re.compile(r"[0-9]+")
 _UUID = re.compile(r"(?=[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})")
 _UUID_LENGTH = 36
+_GOES_ON = re.compile(rf"[{WORD}]|\.[0-9]")
 
 
 def luhn(digits: str) -> bool:
@@ -71,7 +72,7 @@ class Cards(LocalDetector):
     """CREDIT_CARD: every run of digit groups that passes, also where two overlap."""
 
     name = "cards"
-    anchor = re.compile(r"[0-9](?<!\w[0-9])(?<![0-9]\.[0-9])(?=[0-9]{3})")
+    anchor = re.compile(rf"[0-9](?<![{WORD}][0-9])(?<![0-9]\.[0-9])(?=[0-9]{{3}})")
     before = _UUID_LENGTH
     after = LONGEST + 6 + _UUID_LENGTH
 
@@ -101,7 +102,4 @@ def _in_uuid(window: str, start: int, end: int) -> bool:
 
 def _ends(window: str, end: int) -> bool:
     """A number ends at `end`: no word goes on there, and no decimals (a comma may be a column's end)."""
-    following = window[end : end + 2]
-    return not (
-        following[:1].isalnum() or following[:1] == "_" or (following[:1] == "." and following[1:].isdigit())
-    )
+    return _GOES_ON.match(window, end) is None

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from guardproxy import Match
-from guardproxy_pii.local import SEPARATORS, LocalDetector
+from guardproxy_pii.local import SEPARATORS, WORD, LocalDetector
 
 # What follows country and check digits: n digits, a letters, c either, with their counts. From the SWIFT
 # registry; c alone for the countries that use the form without being in it (DZ, MA, MZ, IR and others).
@@ -31,6 +31,7 @@ for _entry in _FORMS.split(","):
         _country + "[0-9]{2}" + "".join(f"{_CLASSES[kind]}{{{count}}}" for count, kind in _parts)
     )
 LONGEST = max(LENGTHS.values())
+_GOES_ON = re.compile(f"[{WORD}@]")
 _SEPARATOR = re.compile(f"[{SEPARATORS}]")
 
 
@@ -47,7 +48,7 @@ class Ibans(LocalDetector):
 
     name = "iban"
     anchor = re.compile(
-        rf"[0-9](?<=[A-Za-z]{{2}}[0-9])(?<!\w[A-Za-z]{{2}}[0-9])(?=[0-9][{SEPARATORS}]?[A-Za-z0-9])"
+        rf"[0-9](?<=[A-Za-z]{{2}}[0-9])(?<![{WORD}][A-Za-z]{{2}}[0-9])(?=[0-9][{SEPARATORS}]?[A-Za-z0-9])"
     )
     lead = 2
     before = 2
@@ -73,5 +74,4 @@ class Ibans(LocalDetector):
 
 def _goes_on(window: str, end: int) -> bool:
     """A word goes on at `end`; before an `@` it is someone's handle."""
-    following = window[end : end + 1]
-    return following.isalnum() or following in ("_", "@")
+    return _GOES_ON.match(window, end) is not None

@@ -8,6 +8,9 @@ from guardproxy import Detector, Match
 
 # What people put between groups of digits, for use in a character class: blanks and dashes.
 SEPARATORS = r" \u00a0\u2010-\u2013-"
+# What belongs to a word that a number could be a part of, for use in a character class. Letters of other
+# scripts do not: Chinese and Japanese have no blanks between words.
+WORD = "A-Za-z0-9_"
 
 
 class LocalDetector(Detector):

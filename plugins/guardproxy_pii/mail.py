@@ -14,8 +14,8 @@ _LITERAL = re.compile(r"\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9a-fA-F:.]{2,
 LONGEST_LOCAL = 64
 # No top-level domains: `icon@2x.png` is the name of a file.
 _FILES = re.compile(
-    r"(?i)\.(?:avif|bmp|class|conf|cpp|css|csv|dll|exe|gif|gz|html?|ico|ini|jar|java|jpe?g|json|jsx?|lock|log|mjs"
-    r"|pdf|php|png|properties|rb|sql|svg|tar|tgz|toml|tsx?|txt|webp|woff|xml|ya?ml)\Z"
+    r"(?i)\.(?:avif|bmp|class|conf|cpp|css|csv|dll|exe|gif|gz|html?|ico|ini|jar|java|jpe?g|json|jsx?|lock|log|map|mjs"
+    r"|pdf|php|png|properties|rb|sql|svg|tar|tgz|toml|tsx?|txt|vue|webp|woff|xml|ya?ml)\Z"
 )
 # What opens a quotation or an option before an address, and is no part of it.
 _OPENING = "'`{|/=?&#$%!*^"

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import phonenumbers
 
 from guardproxy import Match
-from guardproxy_pii.local import SEPARATORS, LocalDetector
+from guardproxy_pii.local import SEPARATORS, WORD, LocalDetector
 
 FEWEST, MOST = 7, 15
+_TOLD = 3  # digits before the zeros at the end: with fewer it is a round number, and counts something
+_NO_DIGIT = re.compile("[^0-9]")
 _LONGEST = 46  # characters of a number with its separators
 _RUN = re.compile(rf"\+?\s?\(?[0-9]+(?:[./(){SEPARATORS}]{{1,2}}[0-9]+)*")
 _NORTH_AMERICAN = re.compile(
@@ -16,12 +18,13 @@ _NORTH_AMERICAN = re.compile(
     rf"[0-9]{{3}}[.{SEPARATORS}][0-9]{{4}}(?![0-9])"
 )
 # An extension, and then an end: no word, no decimals, no groups go on.
-_TAIL = re.compile(r"(?:\s?(?:x|ext\.?|extension)\s?[0-9]{1,6})?(?!\w)(?![.-][0-9])")
+_TAIL = re.compile(rf"(?:\s?(?:x|ext\.?|extension)\s?[0-9]{{1,6}})?(?![{WORD}])(?![.-][0-9])")
 _GROUP_END = re.compile(r"[0-9](?![0-9])")
 _INSIDE = re.compile(rf"[0-9][./){SEPARATORS}]{{1,2}}\(?\Z")
 _ANNOUNCED = re.compile(
-    r"(?i)\b(?:(?:tele)?phones?|t[eé]l(?:[eé]ph?on[eo]?|[eé]fono)?|mobile|cell ?phone|fax|whats ?app|sms"
-    r"|hotline|m[oó]vil)\b"
+    r"(?i)(?<![^\W_])(?:(?:(?:tele|cell ?)?phones?|telefo(?:o?n|ne|on)|mobile?|mobiltelefon|handy|fax|ruf)"
+    r"(?:[ _-]?(?:numbers?|nummer|nr|no))?|t[eé]l(?:[eé]ph?on[eo]?|[eé]fono)?|whats ?app|sms|hotline|m[oó]vil"
+    r"|celular|cellulare|тел|телефон[а-я]{0,2})(?![^\W_])|电话|電話|手机|手機|携帯|전화|휴대폰"
 )
 # Words with other meanings: they announce a number only when no more than such words stand between.
 _CALLED = re.compile(
@@ -36,6 +39,7 @@ _OTHER = re.compile(
 _NOT_A_PHONE = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}"  # a UUID
     r"|(?:[12][0-9]{3}[-./][01]?[0-9][-./][0-3]?[0-9]"  # a date, the year first
+    r"|(?:19|20)[0-9]{2} [01][0-9] [0-3][0-9]"
     r"|[0-3]?[0-9][-./][01]?[0-9][-./](?:[12][0-9])?[0-9]{2}"  # a date, the year last
     r"|[0-9]{3}-[0-9]{2}-[0-9]{4}"  # a social security number
     r"|[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?![-./]?[0-9])"  # an internet address
@@ -46,7 +50,7 @@ class Phones(LocalDetector):
     """PHONE_NUMBER."""
 
     name = "phone"
-    anchor = re.compile(r"[+(0-9](?<![\w+][+(0-9])(?=(?:[^0-9A-Za-z]{0,3}[0-9]){6})")
+    anchor = re.compile(rf"[+(0-9](?<![{WORD}+][+(0-9])(?=(?:[^0-9A-Za-z]{{0,3}}[0-9]){{6}})")
     before = 60
     after = 64
 
@@ -79,6 +83,8 @@ class Phones(LocalDetector):
 
 def _is_number(number: str, abroad: bool) -> bool:
     digits = sum(map(str.isdigit, number))
+    if len(_NO_DIGIT.sub("", number).rstrip("0")) < _TOLD:
+        return False
     # Two more than the most: the 00 of some, the (0) of others.
     return FEWEST <= digits <= MOST + 2 and (not abroad or international(number))
 

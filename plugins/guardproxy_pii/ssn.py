@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterator
 
 from guardproxy import Match
-from guardproxy_pii.local import SEPARATORS, LocalDetector
+from guardproxy_pii.local import SEPARATORS, WORD, LocalDetector
 
 # Areas 000, 666 and 900 to 999, group 00 and serial 0000 were never given out.
 _NUMBER = re.compile(
-    rf"(?!000|666|9)[0-9]{{3}}([.{SEPARATORS}]?)(?!00)[0-9]{{2}}\1(?!0000)[0-9]{{4}}(?!\w|[.-]\w)"
+    rf"(?!000|666|9)[0-9]{{3}}([.{SEPARATORS}]?)(?!00)[0-9]{{2}}\1(?!0000)[0-9]{{4}}(?![{WORD}]|[.-][{WORD}])"
 )
-_CONTEXT = re.compile(r"(?i)\bssns?\b|social.?sec|\bss ?#|\btax ?(?:payer)? ?id|\bss.?n(?:umber)?\b")
+_CONTEXT = re.compile(
+    r"(?i)(?<![a-z])ssns?(?![a-z])|social.?sec|\bss ?#|\btax ?(?:payer)? ?id|\bss.?n(?:umber)?\b"
+)
 DASHES = frozenset("-\u2010\u2011\u2012\u2013")
 
 
@@ -19,7 +21,7 @@ class SocialSecurity(LocalDetector):
 
     name = "ssn"
     anchor = re.compile(
-        rf"[0-8](?<!\w[0-8])(?<![0-9][.-][0-8])(?=[0-9]{{2}}[.{SEPARATORS}]?[0-9]{{2}}[.{SEPARATORS}]?[0-9]{{4}})"
+        rf"[0-8](?<![{WORD}][0-8])(?<![0-9][.-][0-8])(?=[0-9]{{2}}[.{SEPARATORS}]?[0-9]{{2}}[.{SEPARATORS}]?[0-9]{{4}})"
     )
     before = 60
     after = 20

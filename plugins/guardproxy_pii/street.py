@@ -11,17 +11,20 @@ from guardproxy_pii.local import LocalDetector
 _CAPITAL = r"[A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĞĢĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŞŠŢŤŪŮŰŲŹŻŽΑ-Ω]"
 _NAME = _CAPITAL + r"[\w'’.-]{0,24}"
 _WORDS = rf"{_NAME}(?: {_NAME}){{0,2}}"
+_ORDINAL = r"[0-9]{1,3}(?:st|nd|rd|th|ST|ND|RD|TH)"
 _BEFORE = r"(?:[0-9]{1,5},? )?"
 _ENGLISH = (
-    rf"{_BEFORE}[0-9]{{1,6}}[A-Za-z]? (?:[NSEW]\.? )?(?:{_NAME} ){{1,3}}"
+    rf"{_BEFORE}[0-9]{{1,6}}[A-Za-z]? (?:[NSEW]\.? )?(?:(?:{_NAME}|{_ORDINAL}) ){{1,3}}"
     r"(?:Street|Str|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Terrace|Ter"
-    r"|Way|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Crescent|Close|Grove|Gardens|Mews|Row|Walk|Trail|Alley|Quay)\b\.?"
+    r"|Way|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Crescent|Close|Grove|Gardens|Mews|Row|Walk|Trail|Alley|Quay"
+    r"|STREET|ST|AVENUE|AVE|ROAD|RD|BOULEVARD|BLVD|LANE|LN|DRIVE|DR|COURT|CT|PLACE|PL|SQUARE|SQ|TERRACE|WAY"
+    r"|PARKWAY|PKWY|HIGHWAY|HWY)\b\.?"
 )
 # One word that ends like a street (Dutch, German, Nordic), and a number.
 _ENDED = (
     rf"{_CAPITAL}[\w’'-]{{1,24}}(?:straat|stra[sß]s?e|str\.|gat(?:a|an|e)|gade|vej|v[äe]gen|vei|veien|katu"
     r"|tie|laan|weg|gasse|gass|platz|allee|plein|kade|gracht|polku|kuja|stien|gyden|bakken|haugen|plads"
-    r"|torg|parken)"
+    r"|torg|parken|-Stra[sß]s?e|-Str\.|-Platz|-Weg|-Allee|-Ring|-Ufer|-Damm)"
 )
 _COMPOUND = rf"{_BEFORE}{_ENDED} [0-9]{{1,4}}[A-Za-z]?\b"
 _NUMBER_BEHIND = re.compile(r"[0-9](?<=[\w.] [0-9])")

@@ -61,6 +61,23 @@ def test_cards_in_groups(card: str) -> None:
     assert all(match.validated for match in _matches(card))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("卡号4111111111111111です", ("CREDIT_CARD", "4111111111111111")),
+        ("账号DE89370400440532013000，", ("IBAN_CODE", "DE89370400440532013000")),
+        ("地址203.0.113.7的", ("IP_ADDRESS", "203.0.113.7")),
+        ("地址2001:db8::7的", ("IP_ADDRESS", "2001:db8::7")),
+        ("号码224-87-3831是", ("US_SSN", "224-87-3831")),
+        ("手机13812345678。", ("PHONE_NUMBER", "13812345678")),
+        ("電話は03-1234-5678です", ("PHONE_NUMBER", "03-1234-5678")),
+        ("请打+14155552671吧", ("PHONE_NUMBER", "+14155552671")),
+    ],
+)
+def test_letters_of_other_scripts_stand_beside_a_number(text: str, expected: tuple[str, str]) -> None:
+    assert expected in _found(text)
+
+
 def test_every_column_of_a_row_is_found() -> None:
     assert _found("7,4111111111111111,224-87-3831,602-272-9781,203.0.113.7,ada@example.org,8") == [
         ("CREDIT_CARD", "4111111111111111"),
@@ -194,6 +211,7 @@ def test_mail(text: str, mail: str) -> None:
         "@app.route('/')",
         "lodash@4.17.21",
         "icon@2x.png",
+        "main@index.js.map",
         "git@github.com:owner/name.git",
         "a@b",
         "ada@@example.org",
@@ -219,6 +237,13 @@ def test_no_mail(text: str) -> None:
         ("+1\u2011604\u2011696\u20115272", "+1\u2011604\u2011696\u20115272"),
         ("call me on 03.93.92.16.85", "03.93.92.16.85"),
         ("Mobile: 0487 98 11 92\n", "0487 98 11 92"),
+        ("Telefon: 030/901820", "030/901820"),
+        ("Telefonnummer: 0171 1234567", "0171 1234567"),
+        ("Mobil: 0171-1234567", "0171-1234567"),
+        ("phone_number: 4155552671", "4155552671"),
+        ('"phoneNumber": "4155552671"', "4155552671"),
+        ("телефон: 8 (912) 345-67-89", "8 (912) 345-67-89"),
+        ("tel 0800 1000000", "0800 1000000"),
     ],
 )
 def test_phones(text: str, number: str) -> None:
@@ -241,6 +266,11 @@ def test_phones(text: str, number: str) -> None:
         "call 192.168.0.1",
         "call the function with 1000000 iterations",
         "to reach more than 12 345 678 users",
+        "contact 1000000 users",
+        "we reached 1 000 000 users",
+        "fax machines sold: 1200000",
+        "+10000000000",
+        "mobile 2023 10 15",
     ],
 )
 def test_no_phone(text: str) -> None:
@@ -254,6 +284,7 @@ def test_no_phone(text: str) -> None:
         ("ssn-224-87-3831-", "224-87-3831"),
         ("her ssn is 224 87 3831", "224 87 3831"),
         ("social security number: 224873831", "224873831"),
+        ("ssn_number: 224873831", "224873831"),
     ],
 )
 def test_social_security(text: str, number: str) -> None:
@@ -292,6 +323,8 @@ def test_no_social_security(text: str) -> None:
         ("::ffff:203.0.113.7", "::ffff:203.0.113.7"),
         ("the address :: is any", "::"),
         ("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"),
+        ("0.0.0.0:80", "0.0.0.0"),
+        ("the net 10.0.0.0/8", "10.0.0.0"),
     ],
 )
 def test_internet_addresses(text: str, address: str) -> None:
@@ -306,6 +339,9 @@ def test_internet_addresses(text: str, address: str) -> None:
         "256.1.1.1",
         "01.2.3.4",
         "version 1.2.3.4",
+        "(section 4.2.2.13)",
+        "Chrome/120.0.0.0 Safari/537.36",
+        'AssemblyVersion("1.0.0.0")',
         "1.2.3.4-beta.5",
         "1.2.3.4+build.7",
         "foo==1.2.3.4",
@@ -338,6 +374,10 @@ def test_no_internet_address(text: str) -> None:
         ("(Kungsgatan 5)", "Kungsgatan 5"),
         ("12, rue de la Paix", "12, rue de la Paix"),
         ("86036 Hauptstraße 12", "86036 Hauptstraße 12"),
+        ("at 350 5th Ave, New York, NY 10118", "350 5th Ave, New York, NY 10118"),
+        ("45 W 34th St", "45 W 34th St"),
+        ("123 MAIN ST", "123 MAIN ST"),
+        ("die Karl-Marx-Straße 12", "Karl-Marx-Straße 12"),
     ],
 )
 def test_street_addresses(text: str, address: str | None) -> None:
