@@ -173,10 +173,11 @@ class _Document:
         except UnicodeDecodeError:
             raise ConfigError(f"{self.where}: is not UTF-8 text.") from None
         except tomllib.TOMLDecodeError as error:
-            place = re.search(r"\(at .*\)$", str(error))
-            raise ConfigError(
-                f"{self.where}: is not TOML {place[0] if place else ''}".rstrip() + "."
-            ) from None
+            reason, at, place = str(error).partition(" (at ")
+            # Some reasons quote what stands there, and that may be a key.
+            quotes = re.search("['\"]", re.sub("'[]=}]'", "", reason))
+            told = "" if quotes else f": {reason}"
+            raise ConfigError(f"{self.where}: is not TOML{at}{place}{told}.") from None
         resolved: dict[str, Any] = self.resolve(document, "")
         return resolved
 

@@ -7,6 +7,7 @@ import datetime
 import difflib
 import hashlib
 import re
+import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -164,9 +165,13 @@ class Tables:
         guards = self._table(document.get("guards", {}), "guards")
         plugins = self._table(document.get("plugins", {}), "plugins")
         # Whether a guard is there that has nothing but an allow-list is known when the guards are.
-        known = {*types, *(name for name, table in guards.items() if _only_allows(table))}
-        for heading, tables in (("guards", guards), ("plugins", plugins)):
-            check_names(f"{self.where}: [{heading}]", tables, known if heading == "guards" else types)
+        for name, table in guards.items():
+            if name not in types and not _only_allows(table):
+                raise ConfigError(
+                    f"{self.where}: [guards.{name[:64]}] may have 'allow' alone: no guard of this name has "
+                    f"settings.{nearest(name, types)}"
+                )
+        check_names(f"{self.where}: [plugins]", plugins, types)
         for name in guards:
             if name in plugins:
                 raise ConfigError(
@@ -270,16 +275,42 @@ def _plain(message: str, struct: type[msgspec.Struct]) -> str:
     if found is None:
         return message
     problem, key = found[1], found[2]
-    kinds = {known.encode_name: known.type for known in msgspec.structs.fields(struct)}
-    if typing.get_origin(kinds.get(key)) is typing.Literal:
+    words = _choices(struct, re.findall(r"[A-Za-z_]\w*|\[", key))
+    if words:
         word = re.fullmatch(r"Invalid enum value '(.*)'", problem, re.DOTALL)
-        return f"{key} must be {_words(typing.get_args(kinds[key]))}{found_word(word and word[1])}"
+        return f"{key} must be {_words(words)}{found_word(word and word[1])}"
+    if limit := re.fullmatch(r"Expected `(str|array)` of length ([<>]=) (\d+)", problem):
+        unit = "characters" if limit[1] == "str" else "entries"
+        return f"{key} must have {'at most' if limit[2] == '<=' else 'at least'} {limit[3]} {unit}"
+    if form := re.fullmatch(r"Expected `str` matching regex '(.*)'", problem, re.DOTALL):
+        return f"{key} must match {form[1]}"
     if (expected := re.fullmatch(r"Expected `([\w |]+)`(?:, got `(\w+)`|( [<>]=? )(\S+))", problem)) is None:
         return f"{key}: {problem}"
     right = " or ".join(_KINDS.get(kind, kind) for kind in expected[1].split(" | ") if kind != "null")
     if expected[2]:
         return f"{key} must be {right}, not {_KINDS.get(expected[2], expected[2])}"
     return f"{key} must be {right}{_LIMITS[expected[3]]}{expected[4]}"
+
+
+def _choices(kind: object, steps: Iterable[str]) -> tuple[str, ...]:
+    """The words that may stand at a place in a value of `kind`, if it has such; `[` leads into a list."""
+    for step in steps:
+        kind = _given(kind)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            kind = {known.encode_name: known.type for known in msgspec.structs.fields(kind)}.get(step)
+        elif step == "[":
+            kind = next(iter(typing.get_args(kind)), None)
+        else:
+            return ()
+    kind = _given(kind)
+    return tuple(map(str, typing.get_args(kind))) if typing.get_origin(kind) is typing.Literal else ()
+
+
+def _given(kind: object) -> object:
+    """The kind of what is optional."""
+    kinds = [inner for inner in typing.get_args(kind) if inner is not type(None)]
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return kinds[0] if is_union and len(kinds) == 1 else kind
 
 
 def found_word(found: object) -> str:
