@@ -27,4 +27,9 @@ _WORD = re.compile("|".join(_FOREIGN), re.IGNORECASE)
 
 def in_english(text: str) -> str:
     """`text` with the names of passwords in English, and not a character longer or shorter."""
+    lower = text.lower()
+    if not any(
+        word in lower for word in _FOREIGN
+    ):  # ten times as fast as the pattern, and most texts have none
+        return text
     return _WORD.sub(lambda word: _FOREIGN.get(word[0].lower(), word[0]), text)
