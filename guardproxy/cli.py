@@ -3,6 +3,7 @@
 Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -194,6 +195,11 @@ def _finished(work: Callable[[], int]) -> int:
         return work()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read has enough (`| head`). What is still in the buffer has to go somewhere at the exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except ConfigError:
         raise
     except Exception as error:

@@ -15,7 +15,7 @@ import pluggy
 import rich_click as click
 
 from guardproxy import document, scan_report
-from guardproxy.errors import ConfigError, GuardProxyError, Uninspectable
+from guardproxy.errors import GuardProxyError, Uninspectable
 from guardproxy.inspection import PIECE
 from guardproxy.offline import Offline, bar, offline
 from guardproxy.scan_report import MOST_FINDINGS, STDIN, Found, Region, Scanned
@@ -44,12 +44,9 @@ def run(
     """Scan the files (or `-`) and print what was found; the exit code.
 
     Raises:
-        ConfigError: a guard does not start, or a name is that of no file.
+        ConfigError: a guard does not start.
     """
-    for name in names:
-        _check(name)
-    sizes = [None if name == STDIN else Path(name).stat().st_size for name in names]
-    total = None if None in sizes else sum(size or 0 for size in sizes)
+    total = None if STDIN in names else sum(map(_size, names))
     files = asyncio.run(_scan(manager, settings, guards, names, total))
     told = tuple(guards)
     if form == "human":
@@ -63,11 +60,11 @@ def run(
     return 2 if failed else int(any(file.total for file in files))
 
 
-def _check(name: str) -> None:
-    if name != STDIN and Path(name).is_dir():
-        raise ConfigError(f"{name} is a folder; name its files.")
-    if name != STDIN and not Path(name).exists():
-        raise ConfigError(f"There is no file {name}.")
+def _size(name: str) -> int:
+    try:
+        return Path(name).stat().st_size
+    except OSError:
+        return 0
 
 
 async def _scan(
@@ -96,6 +93,8 @@ async def _file(work: Offline, name: str, limit: int, advance: Callable[[int], N
                     await _line(work.run(), line, scanned, number)
             else:
                 await _text(work.run(), pieces, scanned)
+    except IsADirectoryError:
+        scanned.error = "It is a folder; name its files."
     except OSError as error:
         scanned.error = f"It cannot be read: {error.strerror}."
     except Unreadable as error:

@@ -161,8 +161,6 @@ def test_what_cannot_be_inspected_is_no_clean_file(here: Path, name: str, data: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((".",), ". is a folder; name its files."),
-        (("nothing.txt",), "There is no file nothing.txt."),
         (
             ("-", "--guard", "tugs"),
             "no guard 'tugs'. Guards for input: braces, mood, names, pairs, raises, tags.",
@@ -177,7 +175,21 @@ def test_bad_usage_is_exit_code_2(arguments: tuple[str, ...], message: str) -> N
     assert message in found.stderr
 
 
-@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError(TAG), 2)])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("folder", "It is a folder; name its files."), ("nothing.txt", "It cannot be read: No such file")],
+)
+def test_what_is_no_file_hides_none_of_the_others(here: Path, name: str, message: str) -> None:
+    (here / "folder").mkdir()
+    (here / "a.txt").write_text(TAG)
+    found = run(name, "a.txt")
+    assert (found.exit_code, found.stdout.splitlines()[0]) == (2, "a.txt:1:1: tags TAG (1.00)")
+    assert f"guardproxy: {name}: {message}" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 141), (ValueError(TAG), 2)]
+)
 def test_a_scan_that_breaks_off_says_neither_clean_nor_found(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
