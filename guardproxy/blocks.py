@@ -1,19 +1,18 @@
 """The blocks in which blockwise detectors see a text: a function of the text alone. Pure.
 
 A text is cut behind a blank line once 200 characters are there, else behind the first sentence or
-line end after 400, at the latest after 2,000. A block is seen with the 200 characters before it
-and owns the matches that start between 100 characters before its own cut and 100 before the next,
-so every match has context on both sides. Every cut depends on the text before it alone: a stream
-is cut where the whole text is.
+line end after 400, at the latest after 2,000. A block is seen with the characters before it that a
+detector asks for (200 where it does not say) and owns the matches that start between half as many before
+its own cut and as many before the next, so every match has context on both sides. Every cut depends on the
+text before it alone: a stream is cut where the whole text is.
 """
 
 import re
 from dataclasses import dataclass
 
-from guardproxy.types import Match
+from guardproxy.types import CONTEXT, Match
 
 SHORTEST, SENTENCE, LONGEST = 200, 400, 2000
-CONTEXT, MARGIN = 200, 100
 
 _BLANK_LINE = re.compile(r"\n[ \t\r]{0,80}\n")
 _SENTENCE = re.compile(r"[.!?…。！？][\"')\]]{0,3}\s|\n")
@@ -37,16 +36,22 @@ class Block:
     start: int
     end: int
     last: bool
+    context: int = CONTEXT
+
+    @property
+    def margin(self) -> int:
+        """How far before a cut the block behind it owns what begins."""
+        return self.context // 2
 
     @property
     def seen(self) -> int:
         """Where the text that the detector sees begins."""
-        return max(0, self.start - CONTEXT)
+        return max(0, self.start - self.context)
 
     def own(self, matches: list[Match]) -> list[Match]:
         """The matches that this block owns, with offsets of the whole text."""
-        low = self.start - MARGIN if self.start else 0
-        high = self.end if self.last else self.end - MARGIN
+        low = self.start - self.margin if self.start else 0
+        high = self.end if self.last else self.end - self.margin
         length = self.end - self.seen
         found = []
         for match in matches:
@@ -62,13 +67,13 @@ def _at(match: Match, start: int, end: int) -> Match:
     return Match(start, end, match.category, match.score, match.validated)
 
 
-def blocks(text: str) -> list[Block]:
-    """The blocks of a whole text, in order."""
+def blocks(text: str, context: int = CONTEXT) -> list[Block]:
+    """The blocks of a whole text, in order, each seen with `context` characters."""
     out: list[Block] = []
     start = 0
     while (cut := next_cut(text, start)) is not None and cut < len(text):
-        out.append(Block(start, cut, last=False))
+        out.append(Block(start, cut, False, context))
         start = cut
     if start < len(text):
-        out.append(Block(start, len(text), last=True))
+        out.append(Block(start, len(text), True, context))
     return out

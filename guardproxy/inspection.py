@@ -136,7 +136,7 @@ async def _blockwise(
     found: Sequence[list[Match]],
     meter: Meter | None,
 ) -> None:
-    cuts = [(index, block) for index, text in enumerate(texts) for block in blocks(text)]
+    cuts = [(index, block) for index, text in enumerate(texts) for block in blocks(text, ref.context)]
     read = [plain(clean(texts[index][b.seen : b.end])) for index, b in cuts]
     for (index, block), matches in zip(cuts, await seen(scanner, ref, read, meter), strict=True):
         found[index].extend(block.own(matches))

@@ -8,7 +8,7 @@ import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from guardproxy.blocks import MARGIN, Block, next_cut
+from guardproxy.blocks import Block, next_cut
 from guardproxy.readings import (
     SLACK,
     Reading,
@@ -281,7 +281,10 @@ class BlockLane(Lane):
     @property
     def needs(self) -> int:
         """Where the next block is seen from."""
-        return Block(self._cut, self._cut, last=False).seen
+        return self._block(self._cut, self._cut).seen
+
+    def _block(self, start: int, end: int, *, last: bool = False) -> Block:
+        return Block(start, end, last, self._ref.context)
 
     async def advance(self, tail: Tail, final: bool) -> list[Match]:
         """Scan the blocks that are complete."""
@@ -289,10 +292,10 @@ class BlockLane(Lane):
         cut = self._cut
         while (new := next_cut(tail.text, cut - tail.start)) is not None:
             new += tail.start
-            ready.append(Block(cut, new, last=False))
+            ready.append(self._block(cut, new))
             cut = new
         if final and cut < tail.end:
-            ready.append(Block(cut, tail.end, last=True))
+            ready.append(self._block(cut, tail.end, last=True))
             cut = tail.end
         if not ready and not final:
             return []
@@ -301,12 +304,12 @@ class BlockLane(Lane):
         certain: list[Match] = []
         for block, matches in zip(ready, results, strict=True):
             certain += block.own(matches)
-            every = Block(block.start, block.end, last=True).own(matches)
-            self._unowned = [m for m in every if m.start >= block.end - MARGIN and m not in certain]
+            every = self._block(block.start, block.end, last=True).own(matches)
+            self._unowned = [m for m in every if m.start >= block.end - block.margin and m not in certain]
         if final and not (ready and ready[-1].last):
             certain += self._unowned  # the text ended right at a cut: its last block owns them after all
         self._cut = cut
-        self.known = tail.end if final else cut - MARGIN
+        self.known = tail.end if final else cut - self._block(cut, cut).margin
         return certain
 
 

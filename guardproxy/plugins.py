@@ -13,7 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from guardproxy import hookspecs
 from guardproxy.errors import ConfigError
 from guardproxy.settings import GUARD_NAME, Settings
-from guardproxy.types import Detector, Guard, Policy, Stage
+from guardproxy.types import CONTEXT, Detector, Guard, Policy, Stage
 
 PROJECT = "guardproxy"
 
@@ -175,6 +175,8 @@ def _check_detector(detector: Detector, place: str) -> None:
         raise ConfigError(f"{place}: `name` must be a string.")
     if detector.reach is not None and (not _is_int(detector.reach) or detector.reach < 1):
         raise ConfigError(f"{place}: `reach` must be an integer from 1 (local) or None (blockwise).")
+    if not _is_int(detector.context) or not 0 <= detector.context <= CONTEXT:
+        raise ConfigError(f"{place}: `context` must be an integer from 0 to {CONTEXT}.")
     if not _is_int(detector.inline_below) or detector.inline_below < 0:
         raise ConfigError(f"{place}: `inline_below` must be an integer from 0.")
     if inspect.iscoroutinefunction(detector.load):

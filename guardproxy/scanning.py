@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from guardproxy.cache import MatchCache
 from guardproxy.errors import ConfigError, GuardFailed, Overloaded
 from guardproxy.pool import Busy, Failed, Job, Pool, Results, attempt, checked, load
-from guardproxy.types import Detector, Guard, Match
+from guardproxy.types import CONTEXT, Detector, Guard, Match
 
 if TYPE_CHECKING:
     from guardproxy.settings import Settings
@@ -37,12 +37,13 @@ LOCAL_CACHED = 8192
 
 @dataclass(frozen=True, slots=True)
 class DetectorRef:
-    """A detector that is at work: its number, its guard, its name, its reach."""
+    """A detector that is at work: its number, its guard, its name, its reach or its context."""
 
     index: int
     guard: str
     name: str
     reach: int | None
+    context: int = CONTEXT
 
 
 @dataclass(slots=True)
@@ -73,7 +74,8 @@ class Scanner:
             refs: list[DetectorRef] = []
             for detector in guard.detectors:
                 name = detector.name or type(detector).__name__
-                refs.append(DetectorRef(len(self._detectors), guard.name, name, detector.reach))
+                number = len(self._detectors)
+                refs.append(DetectorRef(number, guard.name, name, detector.reach, detector.context))
                 self._detectors.append(detector)
             self._refs[guard.name] = tuple(refs)
         self._numbers = {guard: number for number, guard in enumerate(self._refs)}

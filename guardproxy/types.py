@@ -98,14 +98,17 @@ class Match:
     open: bool = False
 
 
+CONTEXT = 200  # characters before a block that a blockwise detector sees with it
+
+
 class Detector(abc.ABC):
     """A guard's working part: a pure function of texts, without headers, paths or chunks.
 
     `reach` makes it *local*: whether a range is a match depends on at most `reach` characters,
     match and context together, and every candidate is reported, overlapping ones too. Prove it
     with `guardproxy.testing.locality.check_locality`. `reach = None` makes it *blockwise*: it sees
-    overlapping blocks of up to 2,200 characters, cut by the core; a match over the whole of a
-    block stands for the block.
+    blocks of up to 2,000 characters, cut by the core, each with the `context` characters before it,
+    and owns what begins in the nearer half of these; a match over the whole of a block stands for the block.
 
     `def scan` runs in a worker process; when `inline_below` is greater than 0, texts shorter than
     that many characters are scanned on the event loop (declare it only for linear time).
@@ -114,6 +117,7 @@ class Detector(abc.ABC):
 
     name: str = ""
     reach: int | None = None
+    context: int = CONTEXT
     inline_below: int = 0
 
     def load(self) -> None:  # noqa: B027 - most detectors have nothing to load

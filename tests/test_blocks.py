@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.blocks import CONTEXT, LONGEST, MARGIN, Block, blocks, next_cut
-from guardproxy.types import Match
+from guardproxy.blocks import LONGEST, Block, blocks, next_cut
+from guardproxy.types import CONTEXT, Match
 
 TEXTS = st.lists(
     st.sampled_from(["word ", "End. ", "\n\n", "\n", "x" * 150, "Yes! ", "longer words come here " * 8]),
@@ -12,11 +12,11 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@given(TEXTS)
-def test_blocks_cover_the_text_once(text: str) -> None:
-    found = blocks(text)
+@given(TEXTS, st.sampled_from([0, 64, CONTEXT]))
+def test_blocks_cover_the_text_once(text: str, context: int) -> None:
+    found = blocks(text, context)
     assert "".join(text[b.start : b.end] for b in found) == text
-    assert all(b.end - b.start <= LONGEST and b.start - b.seen <= CONTEXT for b in found)
+    assert all(b.end - b.start <= LONGEST and b.start - b.seen == min(context, b.start) for b in found)
 
 
 @given(TEXTS, TEXTS)
@@ -26,15 +26,15 @@ def test_what_follows_does_not_move_a_cut(text: str, more: str) -> None:
         assert next_cut(text + more, 0) == cut
 
 
-@given(TEXTS)
-def test_every_match_has_one_owner(text: str) -> None:
+@given(TEXTS, st.sampled_from([0, 64, CONTEXT]))
+def test_every_match_has_one_owner(text: str, context: int) -> None:
     owned = [0] * len(text)
-    for block in blocks(text):
+    for block in blocks(text, context):
         seen = [Match(i - block.seen, i - block.seen + 1, "X") for i in range(block.seen, block.end)]
         inner = seen if len(seen) > 1 else []
         for match in block.own(inner):
             owned[match.start] += 1
-    if len(text) > 1 and all(b.end - b.seen > 1 for b in blocks(text)):
+    if len(text) > 1 and all(b.end - b.seen > 1 for b in blocks(text, context)):
         assert owned == [1] * len(text)
 
 
@@ -42,4 +42,3 @@ def test_a_match_over_all_that_is_seen_stands_for_the_block() -> None:
     block = Block(300, 600, last=False)
     assert block.own([Match(0, 500, "MOOD")]) == [Match(300, 600, "MOOD")]
     assert block.own([Match(0, 50, "X")]) == []
-    assert MARGIN < CONTEXT

@@ -27,6 +27,9 @@ HEADS = (TOXIC, *CATEGORIES, INJECTION)
 # in narrow ones an insult among friendly sentences stays visible, and whole texts lose little.
 SIZE, OVERLAP = 48, 8
 REMEMBERED = 256
+# Characters before a block that its detectors see: some words, for what a cut goes through. Cuts are ends of
+# sentences as a rule, and each of these characters costs as much as one of the block.
+CONTEXT = 64
 # How much the bag of pieces counts beside the network: as cross-validation liked it.
 BAG_SHARE = 2.0
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from guardproxy import Detector, Match
-from guardproxy_encoder import INJECTION, Encoder, load
+from guardproxy_encoder import CONTEXT, INJECTION, Encoder, load
 
 THRESHOLD = 0.9
 
@@ -13,6 +13,7 @@ class InjectionModel(Detector):
 
     name = "model"
     reach = None
+    context = CONTEXT
 
     def __init__(self, threshold: float = THRESHOLD) -> None:
         self.threshold = threshold

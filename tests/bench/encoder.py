@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from guardproxy.blocks import blocks
-from guardproxy_encoder import HEADS, INJECTION, Encoder, load
+from guardproxy_encoder import CONTEXT, HEADS, INJECTION, Encoder, load
 from guardproxy_injection.model import THRESHOLD
 from guardproxy_toxicity import THRESHOLDS as LEAST
 from guardproxy_toxicity import scores as shares
@@ -120,7 +120,7 @@ def clean(detection: Path, encoder: Encoder) -> None:
     """Benign texts with a block that is called something."""
     for name in ("tox_benign_dev", "neg_dev"):
         texts = [record["text"] for record in records(detection, name)]
-        read = [[encoder.read(text[b.seen : b.end]) for b in blocks(text)] for text in texts]
+        read = [[encoder.read(text[b.seen : b.end]) for b in blocks(text, CONTEXT)] for text in texts]
         print(f"| {name} | toxic | {len(texts)} | {sum(any(map(toxic, found)) for found in read)} |")
         worst = [max((one[INJECTION] for one in found), default=0.0) for found in read]
         print(f"| {name} | injection | {len(texts)} | {sum(score >= THRESHOLD for score in worst)} |")
