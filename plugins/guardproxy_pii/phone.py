@@ -32,6 +32,12 @@ _CALLED = re.compile(
     r"(?:(?:me|us|him|her|them|you|it|someone|back|on|at|via|under|by|the|my|our|your|his|this|number|no|is)\b"
     r"\W{1,3}){0,6}\Z"
 )
+# `my German number is`, `our new number:`; not a number of anything else.
+_OWN_NUMBER = re.compile(
+    r"\b(?i:my|his|her|our|their|your) "
+    r"(?:(?i:new|old|other|own|private|personal|work|office|home|direct|second)"
+    r"|[A-Z][a-z]{2,14}(?:an|sh|ch|ese|se)){0,1} ?(?i:number)(?i:\s(?:is|was)|:)\W{1,3}\Z"
+)
 # A number that one of these announces, nearer than a telephone, is something else.
 _OTHER = re.compile(
     r"(?i)\b(?:card|account|iban|order|invoice|ssn|social security|zip|id|isbn|version|port)\b"
@@ -91,7 +97,7 @@ def _is_number(number: str, abroad: bool) -> bool:
 
 def _announced(window: str, position: int) -> bool:
     """Whether the last word before `position` that announces a number announces a telephone."""
-    if _CALLED.search(window, 0, position):
+    if _CALLED.search(window, 0, position) or _OWN_NUMBER.search(window, 0, position):
         return True
     words = [word.end() for word in _ANNOUNCED.finditer(window, 0, position)]
     return bool(words) and not _OTHER.search(window, words[-1], position)

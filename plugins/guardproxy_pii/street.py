@@ -19,6 +19,7 @@ _ENGLISH = (
     r"|Way|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Crescent|Close|Grove|Gardens|Mews|Row|Walk|Trail|Alley|Quay"
     r"|STREET|ST|AVENUE|AVE|ROAD|RD|BOULEVARD|BLVD|LANE|LN|DRIVE|DR|COURT|CT|PLACE|PL|SQUARE|SQ|TERRACE|WAY"
     r"|PARKWAY|PKWY|HIGHWAY|HWY)\b\.?"
+    r"(?: (?:NE|NW|SE|SW|[NSEW])\b\.?)?"
 )
 # One word that ends like a street (Dutch, German, Nordic), and a number.
 _ENDED = (
@@ -52,10 +53,17 @@ _FIRST = re.compile(rf"{_INITIAL}(?<![\w.]\w)(?={_REST})")
 _ANY_FIRST = re2.compile(rf"(?:^|[^0-9A-Za-z_.]){_INITIAL}(?:{_REST})".encode())
 _CORE = re.compile("|".join((_ENGLISH, _COMPOUND, _NUMBERED, _BOX, _UNIT, _POSTCODE)))
 _CORE_LONGEST = 90
+# Post codes: 10115, SE-10115, 111 43, 1012 AB, 00-950, 1000-001; SW1A 2AA, K1A 0B1.
+_CODE_BEFORE = (
+    r"(?:[A-Z]{1,2}-)?"
+    r"(?:[0-9]{4}-[0-9]{3}|[0-9]{2}-[0-9]{3}|[0-9]{3} [0-9]{2}|[0-9]{4} ?[A-Z]{2}|[0-9]{4,5})\b"
+)
+_CODE_BEHIND = r"[A-Z]{1,2}[0-9][0-9A-Z]? [0-9][A-Z0-9]{2}\b"
 _BREAK = r"[,.]?(?: |[ ,]{0,2}\n[> ]{0,3})"
 _MORE = re.compile(
     rf"{_BREAK}(?:{_UNIT}|{_BOX})"
-    rf"|{_BREAK}[0-9]{{4,5}} {_WORDS}"  # post code and town
+    rf"|{_BREAK}{_CODE_BEFORE} {_WORDS}"  # post code and town
+    rf"|{_BREAK}{_WORDS}{_BREAK}{_CODE_BEHIND}"  # town and post code
     # town, state, post code
     rf"|{_BREAK}{_WORDS}{_BREAK}(?:[A-Z]{{2}}{_BREAK})?[0-9]{{4,5}}(?:-[0-9]{{4}})?\b"
     rf"|\s{{0,2}}\n[> ]{{0,3}}{_WORDS}(?=\s{{0,2}}\n)"  # a town or country on a line of its own

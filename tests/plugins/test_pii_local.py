@@ -244,6 +244,11 @@ def test_no_mail(text: str) -> None:
         ('"phoneNumber": "4155552671"', "4155552671"),
         ("телефон: 8 (912) 345-67-89", "8 (912) 345-67-89"),
         ("tel 0800 1000000", "0800 1000000"),
+        ("Telefon 0171/1234567", "0171/1234567"),
+        ("Telefonnummer: 030 901820", "030 901820"),
+        ("Mobil: 0171/1234567", "0171/1234567"),
+        ("My German number is 0171 1234567", "0171 1234567"),
+        ("my new number: 0171 1234567", "0171 1234567"),
     ],
 )
 def test_phones(text: str, number: str) -> None:
@@ -264,6 +269,9 @@ def test_phones(text: str, number: str) -> None:
         "tel id 00000000-0000-0033-6124-578980000000",
         "M10 20 30 40 50 60 70",
         "call 192.168.0.1",
+        "my account number is 0171 1234567",
+        "my tracking number is 0171 1234567",
+        "the number is 0171 1234567",
         "call the function with 1000000 iterations",
         "to reach more than 12 345 678 users",
         "contact 1000000 users",
@@ -378,6 +386,13 @@ def test_no_internet_address(text: str) -> None:
         ("45 W 34th St", "45 W 34th St"),
         ("123 MAIN ST", "123 MAIN ST"),
         ("die Karl-Marx-Straße 12", "Karl-Marx-Straße 12"),
+        ("1600 Pennsylvania Ave NW, Washington, DC 20500", None),
+        ("Kungsgatan 12, 111 43 Stockholm", None),
+        ("Kungsgatan 12, SE-111 43 Stockholm", None),
+        ("Prinsengracht 263, 1016 GV Amsterdam", None),
+        ("Rua Augusta 12, 1100-053 Lisboa", None),
+        ("10 Downing Street, London SW1A 2AA", None),
+        ("24 Sussex Drive, Ottawa K1M 1M4", None),
     ],
 )
 def test_street_addresses(text: str, address: str | None) -> None:

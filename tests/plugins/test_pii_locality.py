@@ -14,7 +14,8 @@ FRAGMENTS = (
     "git@github.com:", "+41 (0)71 526 99 04", "+1-604-696-5272x565", "001-253-366-9781",
     "(602)272-9781", "451 5986", "call me on ", "phone", "order", "224-87-3831", "ssn",
     "social security", "203.0.113.7", "::ffff:203.0.113.7", "fe80::7:8%eth0", "version ", "address ",
-    "221 Baker Street", "Hauptstraße 12", ", 10115 Berlin", "Rue de la Paix 8", "Apt. 12",
+    "221 Baker Street", "Hauptstraße 12", ", 10115 Berlin", ", 111 43 Stockholm", " NW",
+    ", London SW1A 2AA", "Rue de la Paix 8", "Apt. 12",
     "\nWashington\n", "DC 20500", "P.O. Box 242", "Abc", "zip", " ", " ", ", ", "\n", "-", ".", "00",
     "1", "12",
 )  # fmt: skip
