@@ -1,14 +1,18 @@
 """The settings of the guard `pii`."""
 
+import difflib
 import re
+from collections.abc import Collection
 from re import _parser as parser  # type: ignore[attr-defined]
 
 import msgspec
 import re2
 
+from guardproxy_pii.context import raised
 from guardproxy_pii.countries import COUNTRIES
 from guardproxy_pii.countries import ENTITIES as COUNTRY_ENTITIES
-from guardproxy_pii.own import LONGEST, re2_options
+from guardproxy_pii.countries import HIGHEST as COUNTRY_HIGHEST
+from guardproxy_pii.own import LONGEST, re2_options, room
 
 STRUCTURED = (
     "CREDIT_CARD",
@@ -27,6 +31,15 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "all": (*STRUCTURED, *NAMED),
 }
 ENTITIES = frozenset((*STRUCTURED, *NAMED, *COUNTRY_ENTITIES))
+# The most that a match can score, where that is less than 1.
+HIGHEST = {
+    "PHONE_NUMBER": 0.9,
+    "IP_ADDRESS": 0.9,
+    "STREET_ADDRESS": 0.7,
+    "PERSON": 0.9,
+    **dict.fromkeys(NAMED[1:], 0.85),
+    **COUNTRY_HIGHEST,
+}
 # What google-re2 knows and `re` does not, and something as wide that both know.
 _RE2_ONLY = ((re.compile(r"\\[pP](?:\{\^?\w+\}|\w)"), "x"), (re.compile(r"\\z"), r"\\Z"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
@@ -54,13 +67,20 @@ class Recognizer(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.place}: entity must be like TICKET_ID: letters A-Z, digits and _")
         if bool(self.regex) == bool(self.deny_list):
             raise ValueError(f"{self.place} needs either regex or deny_list")
-        if any(not 0 < len(value.strip()) <= LONGEST for value in self.deny_list):
-            raise ValueError(f"{self.place}: a value of deny_list has 1 to {LONGEST} characters")
+        if any(not 0 < room(value) <= LONGEST for value in self.deny_list):
+            raise ValueError(
+                f"{self.place}: a value of deny_list has 1 to {LONGEST} characters, a blank counts as three"
+            )
         if any(not re.fullmatch(r"\w[\w' .-]{0,39}", word) for word in self.context):
             raise ValueError(f"{self.place}: a word of context has 1 to 40 characters, letters and digits")
         _check_score(self.score, f"{self.place}: score")
         if self.regex:
             self._check_regex()
+
+    @property
+    def highest(self) -> float:
+        """The most that a match can score."""
+        return raised(self.score) if self.context else self.score
 
     @property
     def place(self) -> str:
@@ -120,19 +140,35 @@ class PiiSettings(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.presets:
             if name not in known:
                 raise ValueError(f"preset: {name[:64]!r} is none. Known: {', '.join(known)}")
-        own = {recognizer.entity for recognizer in self.recognizers}
         for entity in self.entities:
             if entity not in ENTITIES:
-                raise ValueError(f"entities: {entity[:64]!r} is none. Known: {', '.join(sorted(ENTITIES))}")
+                raise ValueError(f"entities: {entity[:64]!r} is none. {_instead(entity, ENTITIES)}")
         for entity, score in self.thresholds.items():
-            if entity not in ENTITIES | own:
-                known_here = ", ".join(sorted(ENTITIES | own))
-                raise ValueError(f"thresholds: {entity[:64]!r} is no entity. Known: {known_here}")
-            _check_score(score, f"thresholds: {entity}")
+            self._check_threshold(entity, score)
         _check_score(self.threshold, "threshold")
         names = [recognizer.name for recognizer in self.recognizers]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"recognizers: two have the name {twice[:64]!r}")
+
+    def _check_threshold(self, entity: str, score: float) -> None:
+        own = [recognizer for recognizer in self.recognizers if recognizer.entity == entity]
+        known = ENTITIES | {recognizer.entity for recognizer in self.recognizers}
+        if entity not in known:
+            raise ValueError(f"thresholds: {entity[:64]!r} is no entity. {_instead(entity, known)}")
+        _check_score(score, f"thresholds: {entity}")
+        scores = [recognizer.highest for recognizer in own]
+        if entity in self.selected:
+            scores.append(HIGHEST.get(entity, 1.0))
+        if not scores:
+            raise ValueError(
+                f"thresholds: {entity} is not looked for; add it to entities or its country to preset, "
+                "or leave its threshold out"
+            )
+        if score > max(scores):
+            raise ValueError(
+                f"thresholds: {entity} = {score:g} would switch it off: {max(scores):g} is the highest score "
+                "that it can have"
+            )
 
     @property
     def presets(self) -> tuple[str, ...]:
@@ -157,3 +193,13 @@ class PiiSettings(msgspec.Struct, frozen=True, kw_only=True):
 def _check_score(score: float, place: str) -> None:
     if not 0 <= score <= 1:
         raise ValueError(f"{place} must be a number from 0 to 1")
+
+
+def _instead(name: str, known: Collection[str]) -> str:
+    """What an unknown `name` may stand for: the entities that are spelled like it, or hold it; or all."""
+    word = name.upper().replace("-", "_")
+    parts = [entity for entity in sorted(known) if f"_{word}_" in f"_{entity}_"] if word else []
+    alike = parts[:3] or difflib.get_close_matches(word[:64], sorted(known), n=1)
+    if alike:
+        return f"Did you mean {' or '.join(alike)}?"
+    return f"Known: {', '.join(sorted(known))}"

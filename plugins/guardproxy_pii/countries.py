@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from guardproxy import Match
-from guardproxy_pii.context import BOOST, LEAST, near
+from guardproxy_pii.context import near, raised
 from guardproxy_pii.local import LocalDetector
 
 if TYPE_CHECKING:
@@ -67,6 +67,28 @@ COUNTRIES: dict[str, dict[str, str]] = {
     },
 }
 ENTITIES = {entity: kind for found in COUNTRIES.values() for entity, kind in found.items()}
+# Patterns that Presidio lacks, with the score of their looks.
+_MORE = {"UK_PASSPORT": [(r"\b[0-9]{9}\b", 0.1)]}
+# The most that a value without a check digit can score, with a word near by.
+HIGHEST = {
+    "IN_PAN": 0.85,
+    "IN_PASSPORT": 0.45,
+    "IN_VOTER": 0.75,
+    "IT_DRIVER_LICENSE": 0.55,
+    "IT_IDENTITY_CARD": 0.4,
+    "IT_PASSPORT": 0.4,
+    "KR_PASSPORT": 0.45,
+    "NG_VEHICLE_REGISTRATION": 0.85,
+    "SG_NRIC_FIN": 0.85,
+    "UK_NINO": 0.85,
+    "UK_PASSPORT": 0.45,
+    "UK_POSTCODE": 0.45,
+    "US_BANK_NUMBER": 0.4,
+    "US_DRIVER_LICENSE": 0.65,
+    "US_ITIN": 0.85,
+    "US_MBI": 0.85,
+    "US_PASSPORT": 0.45,
+}
 _LONGEST = 40
 # Presidio rates the looks of a value; below this they say nothing without a word near by.
 _WEAK = 0.3
@@ -101,6 +123,7 @@ class CountryNumbers(LocalDetector):
             recognizer = getattr(predefined_recognizers, ENTITIES[entity])()
             recognizer.analyze(" ", [entity])  # compiles the patterns
             patterns = [(pattern.compiled_regex, pattern.score) for pattern in recognizer.patterns]
+            patterns += [(re.compile(pattern), score) for pattern, score in _MORE.get(entity, ())]
             self._rules.append(_Rule(recognizer, entity, patterns, near(recognizer.context or ())))
 
     def positions(self, text: str) -> Iterator[int]:
@@ -167,5 +190,5 @@ class _Rule:
         elif checked:
             score = 1.0
         elif announced:
-            score = round(min(1.0, max(score + BOOST, LEAST)), 2)
+            score = raised(score)
         return Match(start, start + len(value), self.entity, score, bool(checked))

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import re2
 
 from guardproxy import Detector, Match
-from guardproxy_pii.context import BOOST, LEAST, near
+from guardproxy_pii.context import near, raised
 
 if TYPE_CHECKING:
     from guardproxy_pii.config import Recognizer
 
 LONGEST = 200  # characters of a match
 _BEFORE = 60  # characters in which a word of the context counts
+_BLANKS = 3  # between two words of a value
 _PIECE = 512  # characters at which the pattern is tried at a time
 
 
@@ -82,7 +83,7 @@ class OwnValues(Detector):
     def _match(self, text: str, start: int, end: int) -> Match:
         score = self._recognizer.score
         if self._context and self._context.search(text, max(0, start - _BEFORE), start):
-            score = round(min(1.0, max(score + BOOST, LEAST)), 2)
+            score = raised(score)
         listed = not self._recognizer.regex
         return Match(start, end, self._recognizer.entity, score, validated=listed)
 
@@ -92,5 +93,14 @@ def _in_word(character: str) -> bool:
 
 
 def denied(values: Sequence[str]) -> str:
-    """A pattern for `values`, the longest first."""
-    return "|".join(re2.escape(value) for value in sorted(values, key=len, reverse=True))
+    """A pattern for `values`, the longest first; any blanks between the words of one."""
+    longest_first = sorted(
+        {" ".join(value.split()) for value in values}, key=lambda value: (-len(value), value)
+    )
+    return "|".join(rf"\s{{1,{_BLANKS}}}".join(map(re2.escape, value.split(" "))) for value in longest_first)
+
+
+def room(value: str) -> int:
+    """How many characters a `value` of a deny list can take up in a text."""
+    words = value.split()
+    return len(" ".join(words)) + (_BLANKS - 1) * max(0, len(words) - 1)

@@ -9,7 +9,7 @@ import pytest
 import guardproxy_pii
 from guardproxy import ConfigError, Detector
 from guardproxy.config import load_settings
-from guardproxy_pii.config import NAMED, STRUCTURED, PiiSettings, Recognizer, widest
+from guardproxy_pii.config import HIGHEST, NAMED, STRUCTURED, PiiSettings, Recognizer, widest
 from guardproxy_pii.countries import COUNTRIES
 
 
@@ -126,7 +126,19 @@ REFUSED = [
     ('preset = "dflt"', "preset: 'dflt' is none. Known: structured, default, all, au, "),
     ('preset = ["us", "zz"]', "'zz' is none"),
     ('entities = ["PERSON", "NAME"]', "entities: 'NAME' is none. Known: ABA_ROUTING_NUMBER, AU_ABN"),
+    ("entities = ['EMAIL']", "entities: 'EMAIL' is none. Did you mean EMAIL_ADDRESS?"),
+    ("entities = ['email_adress']", "Did you mean EMAIL_ADDRESS?"),
+    ("entities = ['nhs']", "Did you mean UK_NHS?"),
+    ("entities = ['PASSPORT']", "Did you mean IN_PASSPORT or IT_PASSPORT or KR_PASSPORT?"),
+    ("thresholds = { PERSONS = 0.5 }", "thresholds: 'PERSONS' is no entity. Did you mean PERSON?"),
     ("thresholds = { NAME = 0.5 }", "thresholds: 'NAME' is no entity. Known: "),
+    ("thresholds = { UK_NHS = 0.5 }", "thresholds: UK_NHS is not looked for; add it to entities or its"),
+    ("entities = ['PERSON']\nthresholds = { US_SSN = 0.5 }", "thresholds: US_SSN is not looked for"),
+    (
+        "preset = 'uk'\nthresholds = { UK_POSTCODE = 0.6 }",
+        "thresholds: UK_POSTCODE = 0.6 would switch it off: 0.45 is the highest score that it can have",
+    ),
+    ("thresholds = { STREET_ADDRESS = 0.8 }", "STREET_ADDRESS = 0.8 would switch it off: 0.7 is the highest"),
     ("thresholds = { PERSON = 5 }", "thresholds: PERSON must be a number from 0 to 1"),
     ("threshold = 1.5", "threshold must be a number from 0 to 1"),
     ('preset = "default"\nentity = ["PERSON"]', "'entity' is not known. Did you mean 'entities'?"),
@@ -144,6 +156,14 @@ REFUSED_RECOGNIZERS = [
     ("entity = 'ticket'\nregex = 'a'", "entity must be like TICKET_ID"),
     ("entity = 'T'\nregex = 'a'\nscore = 2", "the recognizer 'mine': score must be a number from 0 to 1"),
     ("entity = 'T'\nregex = 'a'\ncontext = ['(']", "a word of context"),
+    (
+        "entity = 'T'\nregex = 'a'\nscore = 0.3\n[guards.pii.thresholds]\nT = 0.4",
+        "thresholds: T = 0.4 would switch it off: 0.3 is the highest",
+    ),
+    (
+        "entity = 'T'\nregex = 'a'\nscore = 0.3\ncontext = ['b']\n[guards.pii.thresholds]\nT = 0.7",
+        "thresholds: T = 0.7 would switch it off: 0.65 is the highest",
+    ),
     ("entity = 'T'\nregexp = 'a'", "'regexp' is not known. Did you mean 'regex'?"),
 ]
 
@@ -162,6 +182,13 @@ def test_what_is_refused_and_how(tmp_path: Path, text: str, message: str) -> Non
 def test_the_name_of_a_recognizer_is_plain(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a name has 1 to 64 letters"):
         _load(tmp_path, "[[guards.pii.recognizers]]\nname = 'a\tb'\nentity = 'T'\nregex = 'a'")
+
+
+def test_a_threshold_of_the_highest_score_is_none_too_many() -> None:
+    for entity, score in HIGHEST.items():
+        assert PiiSettings(entities=(entity,), thresholds={entity: score}).least(entity) == score
+    mine = Recognizer(name="t", entity="PERSON", deny_list=("Kingfisher",), score=1.0)
+    assert PiiSettings(recognizers=(mine,), thresholds={"PERSON": 1.0}).least("PERSON") == 1.0
 
 
 README = (Path(guardproxy_pii.__file__).parent / "README.md").read_text("utf-8")

@@ -2,12 +2,14 @@
 
 import inspect
 
+import presidio_analyzer
 import presidio_analyzer.predefined_recognizers as presidio
 import pytest
 
 from guardproxy import Match
 from guardproxy.testing.locality import check_locality
-from guardproxy_pii.countries import COUNTRIES, ENTITIES, CountryNumbers
+from guardproxy_pii.context import raised
+from guardproxy_pii.countries import COUNTRIES, ENTITIES, HIGHEST, CountryNumbers
 
 DEFAULT = dict.fromkeys(ENTITIES, 0.4)
 
@@ -50,6 +52,8 @@ def test_all_of_presidios_recognizers_for_countries_are_there() -> None:
         ("us", "MBI 1EG4-TE5-MK73", "US_MBI", "1EG4-TE5-MK73"),
         ("us", "routing number 122105155", "ABA_ROUTING_NUMBER", "122105155"),
         ("us", "passport 123456789", "US_PASSPORT", "123456789"),
+        ("uk", "passport number 123456789", "UK_PASSPORT", "123456789"),
+        ("uk", "passport AB1234567", "UK_PASSPORT", "AB1234567"),
     ],
 )
 def test_numbers(country: str, text: str, entity: str, value: str) -> None:
@@ -72,6 +76,15 @@ def test_numbers(country: str, text: str, entity: str, value: str) -> None:
 )
 def test_no_numbers(text: str) -> None:
     assert _found(text, *COUNTRIES) == []
+
+
+def test_the_highest_scores_are_those_of_presidio() -> None:
+    known = {}
+    for entity, name in ENTITIES.items():
+        recognizer = getattr(presidio, name)()
+        if type(recognizer).validate_result is presidio_analyzer.PatternRecognizer.validate_result:
+            known[entity] = raised(max(pattern.score for pattern in recognizer.patterns))
+    assert known == HIGHEST
 
 
 def test_a_check_digit_is_proof_where_looks_are_strong_or_a_word_is_near() -> None:

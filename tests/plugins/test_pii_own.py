@@ -45,6 +45,29 @@ def test_a_deny_list() -> None:
     assert own.scan(["heron"])[0] == [Match(0, 5, "MINE", 0.7, validated=True)]
 
 
+@pytest.mark.parametrize(
+    "text", ["blue  heron", "Blue\nHeron", "Blue\t Heron", "BLUE HERON", "Blue \r\nHeron"]
+)
+def test_blanks_of_a_denied_value_may_be_others(text: str) -> None:
+    for listed in ("Blue Heron", " Blue  Heron "):
+        assert _values(_own(deny_list=(listed,)), f"the {text}.") == [text]
+
+
+@pytest.mark.parametrize("text", ["BlueHeron", "Blue-Heron", "Blue    Heron"])
+def test_other_text_than_a_denied_value(text: str) -> None:
+    assert _values(_own(deny_list=("Blue Heron",)), text) == []
+
+
+def test_a_denied_value_is_found_as_wide_as_it_can_be() -> None:
+    listed = " ".join(["ab"] * 40 + ["c"])  # 121 characters, and 201 of them with three for a blank
+    with pytest.raises(ValueError, match="1 to 200 characters, a blank counts as three"):
+        _own(deny_list=(listed,))
+    widest = listed.removesuffix(" c").replace(" ", "   ")
+    own = _own(deny_list=(listed.removesuffix(" c"),))
+    for before in (0, 1, 511, 512, 513):
+        assert _values(own, "-" * before + widest) == [widest]
+
+
 def test_a_word_of_the_context_raises_the_score() -> None:
     own = _own("[0-9]{6}", context=("badge", "staff no."), score=0.1)
     scores = [own.scan([text])[0][0].score for text in ("123456", "badge 123456", "Staff no. is 123456")]
@@ -56,4 +79,6 @@ def test_it_is_local() -> None:
     check_locality(
         _own(r"\bTKT-[0-9]{4,8}\b", context=("ticket",)), ["ticket TKT-1234", "TKT-12345678", "XTKT-1"]
     )
-    check_locality(_own(deny_list=("Blue Heron", "heron")), ["Blue Heron", "heron", "Herons", "x"])
+    check_locality(
+        _own(deny_list=("Blue Heron", "heron")), ["Blue Heron", "Blue \n Heron", "heron", "Herons", "x"]
+    )
