@@ -1,7 +1,7 @@
 """Numbers of one country: Presidio's recognisers, each tried where a word begins, in a window of its own."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,25 @@ COUNTRIES: dict[str, dict[str, str]] = {
         "US_NPI": "UsNpiRecognizer",
         "US_PASSPORT": "UsPassportRecognizer",
     },
+}
+
+
+def _weighed(*weights: int) -> Callable[[str], bool]:
+    """Whether the last digit makes the sum of the digits, each times its weight, a multiple of ten."""
+
+    def check(value: str) -> bool:
+        digits = [int(character) for character in value if character.isdigit()]
+        total = sum(digit * weight for digit, weight in zip(digits, weights, strict=False))
+        return len(digits) == len(weights) + 1 and (total + digits[-1]) % 10 == 0
+
+    return check
+
+
+# In place of Presidio's, which take another check digit for the right one: of a PESEL the rest of the sum
+# instead of what it lacks, of an ACN 10 instead of 0.
+_CHECKS = {
+    "PL_PESEL": _weighed(1, 3, 7, 9, 1, 3, 7, 9, 1, 3),
+    "AU_ACN": _weighed(8, 7, 6, 5, 4, 3, 2, 1),
 }
 ENTITIES = {entity: kind for found in COUNTRIES.values() for entity, kind in found.items()}
 # Patterns that Presidio lacks, with the score of their looks.
@@ -182,7 +201,8 @@ class _Rule:
         return max(matches, key=lambda match: (match.score, match.end), default=None)
 
     def _judged(self, value: str, score: float, start: int, announced: bool) -> Match | None:
-        checked = self.recognizer.validate_result(value)
+        check = _CHECKS.get(self.entity, self.recognizer.validate_result)
+        checked = check(value)
         if checked is False or self.recognizer.invalidate_result(value):
             return None
         if not announced and (score < _WEAK or _PLAIN_DIGITS.fullmatch(value)):

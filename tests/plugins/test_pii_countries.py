@@ -46,7 +46,9 @@ def test_all_of_presidios_recognizers_for_countries_are_there() -> None:
         ("au", "ABN 51 824 753 556", "AU_ABN", "51 824 753 556"),
         ("au", "tax file number 876 543 210", "AU_TFN", "876 543 210"),
         ("sg", "NRIC S2740116C", "SG_NRIC_FIN", "S2740116C"),
-        ("pl", "PESEL 11111111114", "PL_PESEL", "11111111114"),
+        ("pl", "PESEL 44051401359", "PL_PESEL", "44051401359"),
+        ("pl", "PESEL 02070803628", "PL_PESEL", "02070803628"),
+        ("au", "ACN 000 000 180", "AU_ACN", "000 000 180"),
         ("kr", "주민등록번호는 960121-1013412", "KR_RRN", "960121-1013412"),
         ("us", "itin 911-70-1234", "US_ITIN", "911-70-1234"),
         ("us", "MBI 1EG4-TE5-MK73", "US_MBI", "1EG4-TE5-MK73"),
@@ -85,6 +87,12 @@ def test_the_highest_scores_are_those_of_presidio() -> None:
         if type(recognizer).validate_result is presidio_analyzer.PatternRecognizer.validate_result:
             known[entity] = raised(max(pattern.score for pattern in recognizer.patterns))
     assert known == HIGHEST
+@pytest.mark.parametrize(
+    ("text", "country"),
+    [("PESEL 44051401358", "pl"), ("PESEL 44051401351", "pl"), ("ACN 004 085 617", "au")],
+)
+def test_a_wrong_check_digit_rules_a_number_out(text: str, country: str) -> None:
+    assert _found(text, country) == []
 
 
 def test_a_check_digit_is_proof_where_looks_are_strong_or_a_word_is_near() -> None:
