@@ -1,9 +1,12 @@
 """First names: a list of those that are no other word, and one of those that are."""
 
+import unicodedata
 from functools import cache
 from pathlib import Path
 
 _ALSO_WORDS = "?"
+# Letters that are no other letter with a mark.
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe"})
 
 
 @cache
@@ -28,10 +31,20 @@ def words(text: str) -> frozenset[str]:
 
 
 def is_first_name(word: str) -> bool:
-    """Whether `word` is a first name, and hardly anything else."""
-    return word.lower() in _sure()
+    """Whether `word` is a first name, and hardly anything else; marks on its letters do not count."""
+    return any(part in _sure() for part in _spellings(word))
 
 
 def may_be_first_name(word: str) -> bool:
     """Whether `word` is a first name, perhaps among other things (Grace, Paris)."""
-    return word.lower() in _sure() or word.lower() in _unsure()
+    return any(part in _sure() or part in _unsure() for part in _spellings(word))
+
+
+def _spellings(word: str) -> tuple[str, ...]:
+    """How the list may spell `word`: as it is, without marks, and without hyphens (Seo-yeon)."""
+    word = word.lower()
+    if not word.isascii():
+        split = unicodedata.normalize("NFKD", word.translate(_LETTERS))
+        plain = "".join(letter for letter in split if not unicodedata.combining(letter))
+        return (word, plain, plain.replace("-", ""))
+    return (word, word.replace("-", "")) if "-" in word else (word,)

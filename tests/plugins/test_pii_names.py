@@ -7,6 +7,7 @@ import spacy
 
 from guardproxy import ConfigError
 from guardproxy_pii.cues import announced, with_title
+from guardproxy_pii.given import is_first_name, may_be_first_name
 from guardproxy_pii.names import Names
 from guardproxy_pii.prose import Line, kind, prose_ranges
 
@@ -48,6 +49,49 @@ def _found(names: Names, text: str) -> set[tuple[str, str]]:
 )
 def test_persons(names: Names, text: str, person: str) -> None:
     assert ("PERSON", person) in _found(names, text)
+
+
+# Names that the pipeline alone often misses, by where they are common.
+BY_ORIGIN = {
+    "India": ["Kavita Deshmukh", "Meenakshi Sundaram", "Harpreet Gill"],
+    "West Africa": ["Olumide Adeyemi", "Adwoa Mensah", "Chiamaka Udeh"],
+    "East and southern Africa": ["Wanjiku Kamau", "Sipho Dlamini", "Tigist Bekele"],
+    "Arab countries, Turkey": ["Zainab Hussein", "Zeynep Aydın", "Hüseyin Çelik"],
+    "East Asia": ["Xiaoming Zhang", "Seo-yeon Jung", "Hiroshi Sato"],
+    "eastern Europe": ["Zbigniew Nowicki", "Ondřej Dvořák", "Yevgeny Morozov"],
+    "northern Europe": ["Ragnhild Moen", "Øyvind Dahl", "Maarit Korhonen"],
+    "Latin America": ["Guadalupe Ramírez", "Joaquín Herrera", "João Pereira"],
+}
+ORIGIN_FRAMES = (
+    "Ask {} today.",
+    "We met with {}.",
+    "- {}",
+    "Sincerely,\n{}",
+    "{} wrote the report last week.",
+)
+
+
+@pytest.mark.parametrize("frame", ORIGIN_FRAMES)
+@pytest.mark.parametrize("origin", BY_ORIGIN)
+def test_names_of_many_origins(names: Names, origin: str, frame: str) -> None:
+    for name in BY_ORIGIN[origin]:
+        assert ("PERSON", name) in _found(names, frame.format(name))
+
+
+@pytest.mark.parametrize(
+    ("word", "sure", "perhaps"),
+    [
+        ("João", True, True),
+        ("joao", True, True),
+        ("Øyvind", True, True),
+        ("Seo-yeon", True, True),
+        ("Grace", False, True),
+        ("Harsh", False, True),
+        ("Kubernetes", False, False),
+    ],
+)
+def test_first_names_whatever_their_marks(word: str, sure: bool, perhaps: bool) -> None:
+    assert (is_first_name(word), may_be_first_name(word)) == (sure, perhaps)
 
 
 def test_places_only_where_asked_for(names: Names) -> None:
