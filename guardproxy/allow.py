@@ -9,6 +9,8 @@ import re2
 
 PATTERN = "re:"
 _DOMAIN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
+# Names below a domain, and addresses at them; a URL, or prose that ends in a domain, is neither.
+_AT_DOMAIN = re.compile(r"(?:[\w.!#$%&'*+/=?^`{|}~-]{1,64}@)?(?P<host>[\w-]+(?:\.[\w-]+)+)")
 _GROUPED = re.compile(r"[0-9][0-9 \u00a0\u2010-\u2015-]*")  # not with dots: those of addresses count
 
 
@@ -43,15 +45,16 @@ class AllowList:
         value = _value(text)
         if value in self._values or any(pattern.fullmatch(text) for pattern in self._patterns):
             return True
-        if not self._domains:
+        found = _AT_DOMAIN.fullmatch(value) if self._domains else None
+        if found is None:
             return False
-        host = value.rpartition("@")[2]
-        labels = host.split(".")
+        labels = found["host"].split(".")
         return any(".".join(labels[first:]) in self._domains for first in range(len(labels) - 1))
 
 
 def _value(text: str) -> str:
-    text = unicodedata.normalize("NFC", text.strip()).casefold()
+    # `casefold` would make one name of two: stra\u00dfe.example is not strasse.example.
+    text = unicodedata.normalize("NFC", text.strip()).lower()
     return re.sub("[^0-9]", "", text) if _GROUPED.fullmatch(text) else text
 
 

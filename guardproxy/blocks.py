@@ -3,8 +3,9 @@
 A text is cut behind a blank line once 200 characters are there, else behind the first sentence or
 line end after 400, at the latest after 2,000. A block is seen with the characters before it that a
 detector asks for (200 where it does not say) and owns the matches that start between half as many before
-its own cut and as many before the next, so every match has context on both sides. Every cut depends on the
-text before it alone: a stream is cut where the whole text is.
+its own cut and as many before the next, so every match has context on both sides. Of a match that it sees
+begin earlier and end in its own text, it owns what lies behind that limit. Every cut depends on the text
+before it alone: a stream is cut where the whole text is.
 """
 
 import re
@@ -60,6 +61,9 @@ class Block:
                 found.append(_at(match, self.start, self.end))
             elif low <= (start := match.start + self.seen) < high:
                 found.append(_at(match, start, match.end + self.seen))
+            elif start < low and match.end + self.seen > self.start:
+                # The block before owns it, and did not see it end: the rest is this one's.
+                found.append(_at(match, low, match.end + self.seen))
         return found
 
 

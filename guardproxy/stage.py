@@ -13,7 +13,7 @@ from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import Read, find
 from guardproxy.labels import Labelled, labelled
 from guardproxy.names import Key, Names
-from guardproxy.readings import spelled_out
+from guardproxy.readings import clean, spelled_out
 from guardproxy.redaction import Moves, Placeholder, Range, merge, order, splice
 from guardproxy.scanning import Meter, Scanner
 from guardproxy.seams import Chain, chains
@@ -247,7 +247,7 @@ class StageRun:
             start, end = hit.match.start, hit.match.end
             # What is longer may be delivered, redacted, before its end is known.
             found = text[start - offset : end - offset] if allow and end - start <= LONGEST_ALLOWED else ""
-            if allow and found and any(map(allow.allows, spelled_out(found))):
+            if allow and found and any(map(allow.allows, spelled_out(clean(found)))):
                 self._allowed.add(self.scanner.digest(f"{hit.guard} {found}"))
             else:
                 kept.append(hit)

@@ -21,6 +21,16 @@ from guardproxy.allow import AllowList
         ("ours.example", "ada@evilours.example", False),
         ("ours.example", "ada@ours.example.evil", False),
         ("ours.example", "ours.example@evil.example", False),
+        ("ours.example", "o'neill+x@mail.ours.example", True),
+        ("ours.example", "https://ada:hunter2@ours.example", False),
+        ("ours.example", "postgres://ada:hunter2@db.ours.example", False),
+        ("ours.example", "the password is hunter2 @ours.example", False),
+        ("ours.example", "the password is hunter2.ours.example", False),
+        ("ours.example", "eve@evil.example@ours.example", False),
+        ("ours.example", "https://evil.example/?to=www.ours.example", False),
+        ("ours.example", ".ours.example", False),
+        ("strasse.example", "ada@stra\u00dfe.example", False),
+        ("ada@strasse.example", "ada@stra\u00dfe.example", False),
         ("4111 1111 1111 1111", "4111-1111-1111-1111", True),
         ("4111111111111111", "4111 1111 1111 1111", True),
         ("4111111111111111", "4111 1111 1111 1112", False),
@@ -63,4 +73,5 @@ def test_a_value_allows_itself(entry: str) -> None:
 def test_a_domain_allows_what_ends_with_its_labels(words: list[str]) -> None:
     text = ".".join(words).replace(".@.", "@").replace("@.", "@").replace(".@", "@")
     host = text.rpartition("@")[2]
-    assert AllowList(["ours.example"]).allows(text) is (f".{host}".endswith(".ours.example"))
+    is_name = text.count("@") <= 1 and not text.startswith(("@", "."))
+    assert AllowList(["ours.example"]).allows(text) is (is_name and f".{host}".endswith(".ours.example"))

@@ -38,6 +38,23 @@ def test_every_match_has_one_owner(text: str, context: int) -> None:
         assert owned == [1] * len(text)
 
 
+@given(TEXTS, st.sampled_from([64, CONTEXT]), st.integers(min_value=1, max_value=CONTEXT))
+def test_no_end_of_a_match_is_nobodys(text: str, context: int, length: int) -> None:
+    every = blocks(text, context)
+    for start in range(0, len(text) - length, 37):
+        end = start + length
+        seen = [(b, Match(max(start, b.seen) - b.seen, min(end, b.end) - b.seen, "X")) for b in every]
+        owned = [m for b, match in seen if match.start < match.end for m in b.own([match])]
+        covered = {i for m in owned for i in range(m.start, m.end)}
+        assert covered >= set(range(start, end))
+
+
+def test_a_block_owns_the_end_of_a_match_that_the_one_before_did_not_see_end() -> None:
+    block = Block(300, 600, last=False)
+    assert block.own([Match(20, 210, "X")]) == [Match(200, 310, "X")]
+    assert block.own([Match(20, 200, "X")]) == []  # it ends where the block before does
+
+
 def test_a_match_over_all_that_is_seen_stands_for_the_block() -> None:
     block = Block(300, 600, last=False)
     assert block.own([Match(0, 500, "MOOD")]) == [Match(300, 600, "MOOD")]

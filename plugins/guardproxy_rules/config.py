@@ -8,7 +8,7 @@ import msgspec
 from guardproxy import ConfigError
 from guardproxy_rules.patterns import BadPattern, Compiled, pattern, words
 
-Name = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]{0,63}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{0,63}\Z")]
 Replacement = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 OwnAction = Literal["redact", "block"]
 
@@ -23,7 +23,7 @@ class PatternRule(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Name
     pattern: str
-    flags: Annotated[str, msgspec.Meta(pattern="^[ims]*$")] = ""
+    flags: Annotated[str, msgspec.Meta(pattern=r"^[ims]*\Z")] = ""
     action: OwnAction | None = None
     replacement: Replacement | None = None
 
@@ -45,7 +45,7 @@ class RulesSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checked(settings: RulesSettings) -> Iterator[tuple[PatternRule | WordsRule, Compiled]]:
-    """Each rule, compiled.
+    """Each rule, compiled; words may be in several parts.
 
     Raises:
         ConfigError: names the rule, the place in its pattern where that is known, and what would be right.
@@ -63,4 +63,5 @@ def checked(settings: RulesSettings) -> Iterator[tuple[PatternRule | WordsRule, 
                     f"guards.rules.words.{index} ({listed.name}): words.{number} must have "
                     "1 to 200 characters."
                 )
-        yield listed, words(listed.name, listed.words)
+        for part in words(listed.name, listed.words):
+            yield listed, part

@@ -87,6 +87,8 @@ def test_the_highest_scores_are_those_of_presidio() -> None:
         if type(recognizer).validate_result is presidio_analyzer.PatternRecognizer.validate_result:
             known[entity] = raised(max(pattern.score for pattern in recognizer.patterns))
     assert known == HIGHEST
+
+
 @pytest.mark.parametrize(
     ("text", "country"),
     [("PESEL 44051401358", "pl"), ("PESEL 44051401351", "pl"), ("ACN 004 085 617", "au")],

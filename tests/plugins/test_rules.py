@@ -15,7 +15,7 @@ from guardproxy.stage import StageRun
 from guardproxy.testing.locality import check_locality
 from guardproxy.types import Action, Policy, Rule, Stage, TextPart
 from guardproxy_rules.config import RulesSettings
-from guardproxy_rules.patterns import LONGEST, LongPatterns, Patterns, pattern, words
+from guardproxy_rules.patterns import LONGEST, Compiled, LongPatterns, Patterns, pattern, words
 
 
 def guards(**table: Any) -> dict[str, Guard]:
@@ -63,6 +63,39 @@ def test_every_candidate_of_a_pattern_is_found() -> None:
     assert found(own, "12345") == [("X", "123"), ("X", "234"), ("X", "345")]
 
 
+def test_a_word_is_found_where_a_longer_one_only_begins() -> None:
+    own = guards(words=[{"name": "X", "words": ["red fox", "red", "C", "C++"]}])["rules"]
+    assert found(own, "red foxes") == [("X", "red")]
+    assert sorted(found(own, "Red fox, c++")) == [("X", "Red"), ("X", "Red fox"), ("X", "c"), ("X", "c++")]
+
+
+def test_there_may_be_very_many_words() -> None:
+    listed = [f"codename{number}" for number in range(50_000)]
+    own = guards(words=[{"name": "X", "words": listed}])["rules"]
+    assert found(own, "codename49999 codename50000") == [("X", "codename49999")]
+
+
+def test_dense_matches_take_no_new_encoding_of_the_text_each() -> None:
+    texts: list[object] = []
+
+    class Counted(Compiled):
+        def search(self) -> Any:
+            compiled = super().search()
+
+            class Search:
+                def search(self, text: object, position: int) -> Any:
+                    texts.append(text)
+                    return compiled.search(text, position)
+
+            return Search()
+
+    detector = Patterns([Counted("X", "[0-9]é", 2, validated=False)])
+    detector.load()
+    (matches,) = detector.scan(["1é2é€3é"])
+    assert [(m.start, m.end) for m in matches] == [(0, 2), (2, 4), (5, 7)]
+    assert all(isinstance(text, bytes) for text in texts)
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -72,6 +105,16 @@ def test_every_candidate_of_a_pattern_is_found() -> None:
             r"patterns.1 \(B\): .* compile: .*no lookaround.*, at character 1:\n  x\(\?=y\)\n   \^",
         ),
         ({"patterns": [{"name": "A", "pattern": "a*"}]}, "fits the empty text; it must need a character"),
+        ({"patterns": [{"name": "A", "pattern": r"\b"}]}, "fits the empty text; it must need a character"),
+        ({"patterns": [{"name": "A", "pattern": r"\b|\bab"}]}, "fits the empty text; it must need a char"),
+        (
+            {"patterns": [{"name": "A", "pattern": "x{1001}x{1001}"}]},
+            r"'x\{1001\}x\{1001\}' does not compile: .* size: \{1001\}\.$",
+        ),
+        (
+            {"patterns": [{"name": "A", "pattern": "\x1b["}]},
+            r"the pattern '\\x1b\[' does not compile: .*\]: \[",
+        ),
         ({"words": [{"name": "A", "words": ["b", " "]}]}, r"words.0 \(A\): words.1 must have 1 to 200 char"),
     ],
 )
@@ -84,7 +127,9 @@ def test_a_rule_that_is_wrong_is_named(table: dict[str, Any], message: str) -> N
     "table",
     [
         {"patterns": [{"name": "lower", "pattern": "a"}]},
+        {"patterns": [{"name": "A\n", "pattern": "a"}]},
         {"patterns": [{"name": "A", "pattern": "a", "flags": "q"}]},
+        {"patterns": [{"name": "A", "pattern": "a", "flags": "i\n"}]},
         {"patterns": [{"name": "A", "pattern": "a", "action": "flag"}]},
         {"patterns": [{"name": "A", "pattern": "a", "replacement": ""}]},
         {"patterns": [{"name": "A"}]},
@@ -117,7 +162,7 @@ RULES = (
     pattern("A", "EMP-[0-9]{2,6}", ""),
     pattern("B", r"(?:^|\W)ab?c\b", "m"),
     pattern("C", "x.{0,9}$", "ms"),
-    words("D", ["red fox", "redder", "été"]),
+    *words("D", ["red fox", "red", "redder", "été"]),
 )
 
 
