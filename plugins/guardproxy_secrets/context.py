@@ -8,6 +8,7 @@ from typing import Any
 import re2
 
 from guardproxy import Detector, Match
+from guardproxy_secrets.enclosed import end_of
 from guardproxy_secrets.foreign import in_english
 from guardproxy_secrets.judge import JUDGED, MARKS, behind, options, single_bytes
 from guardproxy_secrets.tokens import Runs, known_keys
@@ -315,30 +316,55 @@ class _Compiled:
 
     def matches(self, text: str, named: str, data: bytes) -> Iterator[Match]:
         """The secrets in `text`; `named` is the text with all names in English, `data` its bytes."""
-        context, position, begun, runs = self.context, 0, -1, Runs(self.run)
+        position, begun, runs = 0, -1, Runs(self.run)
         while found := self.head.search(data, position):
             name, start = found.span()
             position = name + 1
             if start == begun:  # the same value, with less of its name
                 continue
             begun = start
-            end = runs.end(data, start)
-            is_open = end == len(text)
-            if context.ends_at:
-                end, is_open = self._end(data, start, end), False
-            if end - start < context.least:
-                continue
-            before = named[max(0, name - 12) : name]
-            judged = start + min(JUDGED, SPAN - (start - name))
-            value = Value(text[start : min(end, judged)], named[name:start], before)
-            is_open = is_open and not value.has_parameter
-            if not is_open:
-                value.behind = text[end : end + 1] if end <= judged else ""
-                length = value.shorten(end - start)
-                end = start + length - behind(text, start, start + length, MARKS)
-            score = context.judge(value) if end - start >= context.least else 0
-            if score and (is_open or not _is_known(text, start, end)):
-                yield Match(start, end, context.category, score, validated=score == 1.0, open=is_open)
+            match = self._enclosed(text, named, name, start) or self._bare(
+                text, named, data, name, start, runs
+            )
+            if match:
+                yield match
+
+    def _enclosed(self, text: str, named: str, name: int, start: int) -> Match | None:
+        """A value in quotes or in a tag, whatever is in it."""
+        if self.context.ends_at:
+            return None
+        end = end_of(text, text[name:start], start, SPAN - (start - name))
+        if end is None:
+            return None
+        value = self._value(text, named, name, start, end)
+        value.enclosed, value.behind = True, text[end : end + 1]
+        return self._match(text, start, end, value, is_open=end == len(text))
+
+    def _bare(self, text: str, named: str, data: bytes, name: int, start: int, runs: Runs) -> Match | None:
+        """A value as long as its run of characters."""
+        end = runs.end(data, start)
+        is_open = end == len(text)
+        if self.context.ends_at:
+            end, is_open = self._end(data, start, end), False
+        if end - start < self.context.least:
+            return None
+        value = self._value(text, named, name, start, end)
+        is_open = is_open and not value.has_parameter
+        if not is_open:
+            value.behind = text[end : end + 1] if end <= start + len(value.text) else ""
+            length = value.shorten(end - start)
+            end = start + length - behind(text, start, start + length, MARKS)
+        return self._match(text, start, end, value, is_open)
+
+    def _value(self, text: str, named: str, name: int, start: int, end: int) -> Value:
+        judged = start + min(JUDGED, SPAN - (start - name))
+        return Value(text[start : min(end, judged)], named[name:start], named[max(0, name - 12) : name])
+
+    def _match(self, text: str, start: int, end: int, value: Value, is_open: bool) -> Match | None:
+        score = self.context.judge(value) if end - start >= self.context.least else 0
+        if not score or not (is_open or not _is_known(text, start, end)):
+            return None
+        return Match(start, end, self.context.category, score, validated=score == 1.0, open=is_open)
 
     def _end(self, data: bytes, start: int, end: int) -> int:
         """The last `ends_at` with a name or an address behind it, within 64 characters."""

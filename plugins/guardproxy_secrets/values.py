@@ -27,6 +27,7 @@ class Value:
     head: str
     before: str = ""
     behind: str = ""
+    enclosed: bool = False  # in quotes or in a tag, which close it
 
     def shorten(self, length: int) -> int:
         """Leave out what ends a sentence, or begins the next parameter of a query; the new length."""
@@ -60,12 +61,23 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PARAMETER = re.compile(r"&(?:amp;)?[A-Za-z_.-]{1,20}=")
 
 # References and calls to where a secret is kept are no secrets.
+_BARE_REFERENCE = re.compile(r"[$%@&*#:({\[</.]")
 _REFERENCE = re.compile(
-    r"[$%@&*#:({\[</.]|(?:true|false|null|none|undefined|string|required|optional)$|https?:|arn:|vault:|"
+    r"(?:true|false|null|none|undefined|string|required|optional)$|https?:|arn:|vault:|"
     r"sha(?:1|256|384|512)[-:]|[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|::|->)[A-Za-z_]+)+$|"
     r"(?:process|os|self|this|env|config|settings|import\.meta|vars|var|local|module|data|context|props)\.[a-z_]",
     re.IGNORECASE,
 )
+# In quotes, a symbol begins a reference only if a name or a pattern follows.
+_QUOTED_REFERENCE = re.compile(
+    r"[$%@&*#:.][A-Za-z_][A-Za-z_.-]*\d{0,2}[%*]?$|\$(?:[A-Z][A-Z0-9_]*|[a-z_][a-z0-9_]*)$|#[0-9A-Fa-f]{3,8}$|"
+    r"<.*>$|\[.*\]$|\*+$|%[(%0-9-]|\.{0,2}/|~/|@[A-Za-z]+[.(]|[A-Za-z_.]+\(|[a-z]+://"
+)
+_FORMAT = re.compile(
+    r"\$\(|#\{|</|\{(?:[A-Za-z_.]*|[0-9])(?:[:!]\w+)?\}|%[sd]\b|"  # what is filled in, or marked up
+    r"\(\?|\\[dwsb]|\[\^?[A-Za-z0-9]-|\.\*|\{\d+,"  # what a regular expression has
+)
+_LIST = re.compile("[,;|]")
 _FILES = (".com", ".net", ".org", ".io", ".pem", ".json", ".txt", ".md")
 _WORDS = re.compile(r"[A-Za-z]+(?:[_./:-][A-Za-z]+)*\d{0,2}")
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -85,11 +97,13 @@ _OTHER_THING = re.compile(
     r"(?:length|name|type|path|file|url|uri|endpoint|ttl|count|size|credentials?[_-]?id|expir[a-z]*|version|hash|sum|"
     r"digest|integrity|etag|fingerprint|commit|revision|label|title|hint|policy|format|prefix|suffix|ref)s?$",
 )
-_NOT_ACCESS = re.compile("access(?:ib|or|ion)|key(?:word|board|stone|code)|pass(?!w|phrase|code|$)|privately")
+_NOT_ACCESS = re.compile(
+    "access(?:ib|or|ion)|tokeni[sz]|key(?:word|board|stone|code)|pass(?!w|phrase|code|$)|privately"
+)
 _SHORT = ("pass", "pw", "psk", "psw")
 _NO_IDENTIFIER = re.compile("(?:client|app)[_.-]?id$")
 _FOR_EVERYBODY = re.compile(
-    r"(?:pub|public|publishable|csrf|xsrf|cache|primary|foreign|sort|partition|idempotency|recv|thenticity|site|tur|mon|hoc)[_-]?$",
+    r"(?:next|page|continuation|sync|pub|public|publishable|csrf|xsrf|cache|primary|foreign|sort|partition|idempotency|recv|thenticity|site|tur|mon|hoc)[_-]?$",
     re.IGNORECASE,
 )
 # A key of which a text shows only the beginning is still one that a person put there.
@@ -110,16 +124,25 @@ _MIXED_CASE = re.compile("[a-z][A-Z].*[a-z][A-Z]")
 _BLANKS = frozenset(["", *" \t\n\"'`"])
 _MEASURE = re.compile("[0-9]+-?[a-z]+$")  # 256-bit
 _SYMBOL = re.compile(r"[!@#$%^&*~+?]")
+_BLANK = re.compile(r"\s")
+_LEADING = re.compile(r"[A-Za-z0-9_+/=.~!@#%^&*$?:-]*")  # of a value in quotes, what could stand without them
+_NO_MARKUP = str.maketrans("<>", "~~")
+_OUTSIDE = "()[]{}.,:;!?*\"'"
+_WORD_OR_NUMBER = re.compile(r"[A-Za-z]+(?:[-_./'][A-Za-z]+)*[-_./]?\d{0,4}|[0-9.,/:%+-]+[A-Za-z]{0,12}")
+MOST_WORDS = 4  # of a password in quotes
 
 
 def assigned(value: Value) -> float:
     """`name = value`."""
     text, name = value.text, value.name
+    if value.enclosed and not names_password(value.head, value.before):
+        text = _LEADING.match(text)[0] if not _BLANK.search(text) else ""  # type: ignore[index]
+        value = Value(text, value.head, value.before)
     if value.behind in ("(", "[") or ("," in value.head and not value.quoted):  # a call, a list of names
         return 0
     if _FOR_EVERYBODY.search(value.before):
         return 0
-    if _PASSWORD.search(name) and not (name in _SHORT and value.before[-1:].isalpha()):
+    if names_password(value.head, value.before):
         return _assigned_password(value)
     if len(text) < 8 or _NOT_ACCESS.match(name) or not _DIGIT.search(text):
         return SCORE if len(text) >= 12 and _is_begun_key(text) else 0
@@ -185,8 +208,16 @@ def _is_secret(value: Value, name: str, strict: bool = False) -> bool:
     return plain and is_random(text, 2.9) and not is_published(text)
 
 
+def names_password(head: str, before: str = "") -> bool:
+    """Whether the name in `head` is that of a password."""
+    name = Value("", head).name
+    return _PASSWORD.search(name) is not None and not (name in _SHORT and before[-1:].isalpha())
+
+
 def _assigned_password(value: Value) -> float:
     text = value.text
+    if value.enclosed:
+        return _enclosed_password(text)
     if _is_reference(text) or not is_random(text, 2.9):
         return 0
     if _looks_chosen(text):
@@ -194,16 +225,51 @@ def _assigned_password(value: Value) -> float:
     return SCORE if text.isdigit() and len(text) >= 16 else 0
 
 
+def _enclosed_password(text: str) -> float:
+    """Any symbols may be in quotes; so are the words that a form shows, lists, formats and patterns."""
+    if _is_quoted_reference(text):
+        return 0
+    text = text.translate(_NO_MARKUP)
+    if not is_random(text, 2.9):
+        return 0
+    words = text.split()
+    if len(words) == 1 and all(map(_WORD_OR_NUMBER.fullmatch, filter(None, _LIST.split(text)))):
+        words = _LIST.split(text)  # a list without blanks
+    if len(words) > 1:
+        chosen = sum(map(_is_no_word, words))
+        return WEAK if chosen and 2 * chosen >= len(words) and len(words) <= MOST_WORDS else 0
+    if _looks_chosen(text):
+        return SCORE if len(text) >= 8 else WEAK
+    return SCORE if text.isdigit() and len(text) >= 16 else 0
+
+
+def _is_no_word(text: str) -> bool:
+    """Of several words: one that has a digit, or a symbol, where no word or number has it."""
+    core = text.strip(_OUTSIDE)
+    return _looks_chosen(core) and not _WORD_OR_NUMBER.fullmatch(core)
+
+
 def _looks_chosen(text: str) -> bool:
     """A password that somebody chose: letters with a digit or a symbol, and neither words nor a name."""
-    if _NO_PASSWORD.fullmatch(text) or is_placeholder(text) or not _LETTER.search(text):
+    core = text.rstrip("!?*")
+    if _NO_PASSWORD.fullmatch(core) or is_placeholder(text) or not _LETTER.search(core):
         return False
-    if _DIGIT.search(text):
-        return not (re.search("[_./:-]", text) and _WORDS.fullmatch(text))
-    return _SYMBOL.search(text[1:]) is not None
+    if _DIGIT.search(core):
+        return not (re.search("[_./:-]", core) and _WORDS.fullmatch(core))
+    return _SYMBOL.search(core[1:]) is not None
+
+
+def _is_quoted_reference(text: str) -> bool:
+    if _QUOTED_REFERENCE.match(text) or _FORMAT.search(text):
+        return True
+    return _names_reference(text)
 
 
 def _is_reference(text: str) -> bool:
+    return _BARE_REFERENCE.match(text) is not None or _names_reference(text.rstrip("!?"))
+
+
+def _names_reference(text: str) -> bool:
     return _REFERENCE.match(text) is not None or "${" in text or "{{" in text or text.lower().endswith(_FILES)
 
 

@@ -347,3 +347,43 @@ EXAMPLES = [
 @pytest.mark.parametrize("detector", DETECTORS, ids=lambda detector: str(detector.name))
 def test_detectors_are_local(detector: Tokens) -> None:
     check_locality(detector, EXAMPLES, max_examples=400)
+
+
+@pytest.mark.parametrize(
+    ("text", "password"),
+    [
+        ('password = "p@ssw;0rdx9"', "p@ssw;0rdx9"),
+        ('password = "p@ss,w0rdx9"', "p@ss,w0rdx9"),
+        ('password = "p@ss w0rd x9!"', "p@ss w0rd x9!"),
+        ('password = "(p4ssw0rd)x"', "(p4ssw0rd)x"),
+        ('password = "a\\"p4ssw0rd;x"', 'a\\"p4ssw0rd;x'),
+        ("DB_PASSWORD='Ab3$xY 7kLm9'", "Ab3$xY 7kLm9"),
+        ('password: "p@ssw0rd9!"', "p@ssw0rd9!"),
+        ("<password>Tr0ub4dor&amp;3x9</password>", "Tr0ub4dor&amp;3x9"),
+        ('{\\"password\\": \\"Ab;c9d,Ef12\\"}', "Ab;c9d,Ef12"),
+    ],
+)
+def test_a_password_in_quotes_or_a_tag_goes_to_what_closes_it(text: str, password: str) -> None:
+    assert found(text) == [("GENERIC_SECRET", password)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password="use 8 characters or more"',
+        '"password": "Enter your password (8+ chars)"',
+        'password: "{{ vault_password }}"',
+        'password = "<your password here>"',
+        'password = "%s and 1 more"',
+        'password = "it\'s a dog"',
+        '"password": "Passwort 2"',
+        'password = "^(?=.*[A-Z])(?=.*\\d)[A-Za-z\\d]{8,}$"',
+        'password: "[GENERIC_SECRET]"',
+        'password = ""  # 8 or more; a1b2',
+        "<password>enter 8 characters</password>",
+        'next_page_token = "Cg0KCxIJL2VuL2ZvbzEwEAoYAQ"',
+        'tokenizer: "cl100k_base"',
+    ],
+)
+def test_what_stands_in_quotes_beside_the_word_password(text: str) -> None:
+    assert found(f"{text}\n") == []
