@@ -2,7 +2,7 @@
 
 import re
 
-from guardproxy_pii.given import words
+from guardproxy_pii.given import is_first_name, words
 
 _NAME = r"[^\W\d_a-zß-öø-ÿ][^\W\d_]*(?:['’-][^\W\d_]+)*"
 TITLE = r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam|Herrn?|Frau|Mme|Señora?)\b\.?"
@@ -34,6 +34,23 @@ _ANNOUNCED = re.compile(
     rf"|(?m:^(?:Dear|Hi|Hello|Hey|Hallo|Bonjour|Hola) )(?P<greeted>{_FULL_NAME})(?=,|!|$)"
 )
 _SURELY = ("titled", "sure")
+_OWN = re.compile(rf"\b[Ii](?: am|['’]m)[ \t]({_FULL_NAME})")
+# `"name": "Ada Lovelace"`, `last_name = 'Lovelace'`.
+_KEYED = re.compile(rf"[Nn](?i:ame)['\"]?\s{{0,2}}[:=]\s{{0,2}}(['\"])({_FULL_NAME})(?=\1)")
+_PART_BEFORE = re.compile(r"(?i)(?:first|last|full|given|family|sur)[ _-]?\Z")
+_CLOSING = (
+    r"(?:(?:yours )?(?:sincerely|faithfully|truly)(?: yours)?"
+    r"|(?:(?:with )?(?:kind|best|warm|warmest|kindest) )?(?:regards|wishes)"
+    r"|best|cheers|(?:many )?thanks(?: again)?|thank you|respectfully|love"
+    r"|mit freundlichen gr(?:ü|ue)(?:ß|ss)en|(?:viele|liebe|beste) gr(?:ü|ue)(?:ß|ss)e|cordialement"
+    r"|(?:un )?saludos?|atentamente|atenciosamente|cordiali saluti|met vriendelijke groet(?:en)?"
+    r"|med v[äe]nliga? h[äi]lsning(?:ar)?|pozdrawiam)"
+)
+# On a line of its own below the formula that closes a letter.
+_SIGNED = re.compile(
+    rf"(?m)^[> \t]{{0,4}}(?i:{_CLOSING})[,.!]?[ \t\r]{{0,4}}\n(?:[> \t\r]{{0,4}}\n)?"
+    rf"[> \t]{{0,4}}({_FULL_NAME})(?=[ \t,\r]{{0,4}}$)"
+)
 # In lower case only where nothing else follows such words: `my name is lena andersson`.
 _PLAIN = re.compile(
     r"\b(?i:my name is|my name['’]s|my (?:full |first |last )?name: ?|everyone calls me) "
@@ -63,6 +80,12 @@ def announced(text: str) -> list[tuple[int, int, bool]]:
         word = found[group].split()[0].lower()
         if word not in _NO_NAMES:
             spans.append((*found.span(group), group in _SURELY))
+    own = (found for found in _OWN.finditer(text) if " " in found[1] or is_first_name(found[1]))
+    spans += [(*found.span(1), False) for found in own]
+    for found in _KEYED.finditer(text):
+        part = _PART_BEFORE.search(text, max(0, found.start() - 8), found.start())
+        spans.append((*found.span(2), part is not None))
+    spans += [(*found.span(1), False) for found in _SIGNED.finditer(text)]
     for found in _PLAIN.finditer(text):
         if found[1] not in _NO_NAMES:
             more = found[2] and not _NO_NAMES.intersection(found[2].split())

@@ -18,7 +18,7 @@ _STREET_WITHIN, _CONTACT_WITHIN = 120, 160
 def letterheads(text: str, prose: Prose, streets: Sequence[Match], persons: Persons) -> Iterator[Match]:
     """The persons that head an address; `streets` are the addresses of `text`."""
     for low, high, line in prose:
-        found = _LINE.match(text, low, high) if line is not Line.SENTENCE else None
+        found = _LINE.match(text, low, high) if line is Line.FRAGMENT else None
         if found is None or not _is_name(found[1], persons):
             continue
         start, end = found.span(1)

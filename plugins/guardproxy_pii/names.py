@@ -82,7 +82,8 @@ class Names(Detector):
             self.load()
         assert self._model is not None
         ranges = [prose_ranges(text) for text in texts]
-        worth = [index for index, found in enumerate(ranges) if found]
+        # The pipeline is asked only where there is more than a few words amid code.
+        worth = [i for i, found in enumerate(ranges) if any(line is not Line.MIXED for _, _, line in found)]
         results = self._model.engine.analyze_iterator(
             [_QUOTED.sub(_blanks, texts[index]) for index in worth],
             language=self._model.language,
@@ -90,15 +91,20 @@ class Names(Detector):
             entities=list(self.entities),
         )
         matches: list[list[Match]] = [[] for _ in texts]
-        for index, found in zip(worth, results, strict=True):
+        by_text = dict(zip(worth, results, strict=True))
+        for index, prose in enumerate(ranges):
             matches[index] = [
                 match
-                for match in self._names(self._model, texts[index], found, ranges[index])
+                for match in (
+                    self._names(self._model, texts[index], by_text.get(index, ()), prose) if prose else ()
+                )
                 if match.score >= self._least.get(match.category, 0.0)
             ]
         return matches
 
-    def _names(self, model: "Model", text: str, found: "list[RecognizerResult]", prose: Prose) -> list[Match]:
+    def _names(
+        self, model: "Model", text: str, found: "Sequence[RecognizerResult]", prose: Prose
+    ) -> list[Match]:
         """What the pipeline found, cleaned, and the persons that other signs give away."""
         others, persons = [], []
         foreign = model.foreign(text, prose)

