@@ -154,6 +154,7 @@ def test_names_of_many_origins(names: Names, origin: str, frame: str) -> None:
         ("João", True, True),
         ("joao", True, True),
         ("Øyvind", True, True),
+        ("Þorbjørn", True, True),
         ("Seo-yeon", True, True),
         ("Grace", False, True),
         ("Harsh", False, True),
