@@ -1,12 +1,12 @@
 """Phrases that attacks share and that hardly have another use. The core's readings bring encoded ones."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from guardproxy import Detector, Match
 
 # What may stand between two words: `ignore_all_previous_instructions` is one order too.
-_GAP = r"[\s_\-,*\"'`]{1,4}"
+_GAP = r"[\s_\-\u2013\u2014,*\"'`]{1,4}"
 _IGNORE = "ignore|disregard|forget|bypass|discard|override|overrule"
 _PRIOR = "previous|prior|above|earlier|preceding|foregoing|initial|original"
 _TOLD = "instructions?|prompts?|directions|guidelines|programming"
@@ -35,8 +35,25 @@ _PHRASES = (
     ),
     _words(
         "you are|you're|act as|become|enable|enter|activate",
-        f"{_some('now|in|an?|the', 3)}(?:dan|jailbreak|jailbroken)",
+        # in capitals: Dan is a name
+        f"{_some('now|in|an?|the', 3)}(?:(?-i:DAN)|jailbreak|jailbroken)",
     ),
+    _words(_IGNORE, "everything|anything|all", f"{_some('that|is|was|written|said|of|the', 2)}above", "and"),
+    _words(_IGNORE, rf"{_FILL}(?:instructions?|prompts?)", "above|(?:that )?you (?:were|have been|got)"),
+    _words("ignore|disregard|forget", "all|any|every", f"{_FILL}(?:{_PRIOR})", "commands|orders|rules"),
+    _words(
+        "игнорируй(?:те)?|забудь(?:те)?|проигнорируй(?:те)?", f"{_some('все|всё|про|свои|твои', 3)}"
+        "(?:предыдущие|прежние|прошлые)", "инструкции|указания|команды",
+    ),
+    _words(
+        "zignoruj|ignoruj|zapomnij", f"{_some('wszystkie|o|swoje|twoje', 2)}(?:poprzednie|wcześniejsze)",
+        "instrukcje|polecenia",
+    ),
+    _words(
+        "negeer|vergeet", f"{_some('alle|de|je', 2)}(?:vorige|eerdere|bovenstaande)",
+        "instructies|opdrachten",
+    ),
+    _words("önceki", f"{_some('tüm|bütün', 1)}(?:talimatları|komutları)", "yoksay|unut|görmezden"),
     _words("do anything now"),
     _words(
         "pretend|imagine|act as if", f"{_some('that', 1)}you", "have no|had no|are free of|are not bound by",
@@ -59,12 +76,22 @@ _PHRASES = (
 )  # fmt: skip
 # A lookahead, so that a phrase that begins within another is reported too.
 _ORDER = re.compile(rf"(?<![^\W_])(?=({'|'.join(_PHRASES)})(?![^\W_]))", re.IGNORECASE)
+# The same in Chinese, Japanese and Korean, which set no words apart.
+_UNSPACED = re.compile(
+    r"(?=((?<!不要)(?<![不别勿])(?:忽略|无视|無視|忘记|忘記)(?:掉|你|您){0,2}(?:所有|全部|一切)?(?:之前|以上|先前|上述|前面|此前)的?"
+    r"(?:所有|全部|一切|系统|系統){0,2}的?(?:指令|指示|提示词|提示詞|提示|命令|规则|規則)"
+    r"|(?:以前|これまで|上記|(?<!以)前)の(?:全ての|すべての)?(?:指示|命令|プロンプト)を?(?:全て|すべて)?(?:無視|忘れ)"
+    r"|(?:이전|위)의? ?(?:모든 ?)?(?:지시|명령|지침)(?:사항)?(?:을|를|은|는)? ?"
+    r"(?:모두 ?|전부 ?)?(?:무시|잊)))"
+)
 # Each phrase has one of these in it: most texts have none, and are done.
 _HINTS = (
     "instruc", "instruç", "prompt", "directi", "guideline", "programming", "message", "told", "dan", "jailbr",
     "anything", "restriction", "filter", "limitation", "rules", "anweisung", "befehle", "regeln",
-    "instrukt", "consigne", "istruzion",
+    "instrukt", "instrukc", "instructies", "opdracht", "consigne", "istruzion", "above", "command", "orders",
+    "инструкц", "указани", "команд", "polecenia", "talimat", "komut",
 )  # fmt: skip
+_UNSPACED_HINTS = ("指", "提示", "命令", "规则", "規則", "プロンプト", "지시", "명령", "지침")
 _NEGATED = re.compile(r"(?:not|n't|n’t|never|cannot)\s{1,3}\Z", re.IGNORECASE)
 _BEFORE = 10
 
@@ -79,13 +106,20 @@ class Overrides(Detector):
 
     def scan(self, texts: Sequence[str]) -> list[list[Match]]:
         """The phrases. They count as validated: what spells one in base64 or hex was meant to."""
-        return [
-            [
-                Match(*found.span(1), "PROMPT_INJECTION", validated=True)
-                for found in _ORDER.finditer(text)
-                if not _NEGATED.search(text, max(0, found.start() - _BEFORE), found.start())
-            ]
-            if any(hint in lower for hint in _HINTS)
-            else []
-            for text, lower in ((text, text.lower()) for text in texts)
-        ]
+        return [[*_spaced(text), *_unspaced(text)] for text in texts]
+
+
+def _spaced(text: str) -> Iterator[Match]:
+    lower = text.lower()
+    if not any(hint in lower for hint in _HINTS):
+        return
+    for found in _ORDER.finditer(text):
+        if not _NEGATED.search(text, max(0, found.start() - _BEFORE), found.start()):
+            yield Match(*found.span(1), "PROMPT_INJECTION", validated=True)
+
+
+def _unspaced(text: str) -> Iterator[Match]:
+    if text.isascii() or not any(hint in text for hint in _UNSPACED_HINTS):
+        return
+    for found in _UNSPACED.finditer(text):
+        yield Match(*found.span(1), "PROMPT_INJECTION", validated=True)
