@@ -2,6 +2,8 @@
 
 import re
 
+import re2
+
 # What other languages call a password, and an English name of the same length.
 _FOREIGN = {
     "mot de passe": "____password",
@@ -23,6 +25,7 @@ _FOREIGN = {
     "\u53e3\u4ee4": "pw",
 }
 _WORD = re.compile("|".join(_FOREIGN), re.IGNORECASE)
+_ANY = re2.compile(f"(?i){'|'.join(_FOREIGN)}".encode())  # tells at once that a text has none, as most have
 
 
 def in_english(text: str) -> str:
