@@ -56,7 +56,7 @@ def run(
         click.echo((scan_report.as_json if form == "json" else scan_report.sarif)(files, told))
     failed = [file for file in files if file.error is not None]
     for file in failed:
-        click.echo(f"guardproxy: {file.name}: {file.error}", err=True)
+        click.echo(f"guardproxy: {scan_report.printable(file.name)}: {file.error}", err=True)
     return 2 if failed else int(any(file.total for file in files))
 
 

@@ -68,13 +68,13 @@ def human(files: Sequence[Scanned], guards: Sequence[str]) -> Iterator[str]:
     for file in files:
         for found in file.found:
             categories[found.category] += 1
-            place = f" at {_printable(found.path)}" if found.path else ""
+            place = f" at {printable(found.path)}" if found.path else ""
             yield (
-                f"{_printable(file.name)}:{found.region.line}:{found.region.column}: "
+                f"{printable(file.name)}:{found.region.line}:{found.region.column}: "
                 f"{found.guard} {found.category}{place} ({found.score:.2f})"
             )
         if file.total > len(file.found):
-            yield f"{_printable(file.name)}: {file.total - len(file.found)} more"
+            yield f"{printable(file.name)}: {file.total - len(file.found)} more"
     inspected = sum(file.error is None for file in files)
     of = f"{inspected} {'file' if inspected == 1 else 'files'}"
     if failed := len(files) - inspected:
@@ -85,7 +85,7 @@ def human(files: Sequence[Scanned], guards: Sequence[str]) -> Iterator[str]:
     yield f"{findings or f'No findings in {of}'}. Guards: {', '.join(guards)}."
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A name or a path on one line, with which nobody can write to a terminal."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 

@@ -187,6 +187,12 @@ def test_what_is_no_file_hides_none_of_the_others(here: Path, name: str, message
     assert f"guardproxy: {name}: {message}" in found.stderr
 
 
+def test_a_name_sends_nothing_to_the_terminal(here: Path) -> None:
+    found = run("no\n\x1b[31mthing.txt")
+    assert "\x1b" not in found.output
+    assert "guardproxy: no\\u000a\\u001b[31mthing.txt: It cannot be read" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 141), (ValueError(TAG), 2)]
 )

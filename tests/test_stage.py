@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,7 +13,19 @@ from guardproxy.errors import GuardFailed, Uninspectable
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.stage import MOST_FINDINGS, Hit, StageRun
-from guardproxy.types import Action, Match, OnError, Outcome, PathMark, Rule, Stage, Step, TextPart
+from guardproxy.types import (
+    Action,
+    Detector,
+    Guard,
+    Match,
+    OnError,
+    Outcome,
+    PathMark,
+    Rule,
+    Stage,
+    Step,
+    TextPart,
+)
 from tests.samples import guards
 
 SCANNER = Scanner(guards(), Settings())
@@ -44,6 +57,17 @@ async def test_steps_close_with_their_facts_in_reverse() -> None:
     assert (len(verdict.findings), len(verdict.shadowed)) == (2, 1)
 
 
+class Everything(Detector):
+    """Matches all of a text."""
+
+    reach = 64
+    inline_below = 1 << 30
+
+    def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        """The matches in each text."""
+        return [[Match(0, len(text), "ALL")] for text in texts]
+
+
 async def test_what_an_allow_list_has_is_let_be_and_counted() -> None:
     settings = Settings(allow={"tags": AllowList(["TAG-1234", "re:TAG-99+"])})
     run = StageRun(
@@ -63,6 +87,16 @@ async def test_what_an_allow_list_has_is_let_be_and_counted() -> None:
     assert verdict.outcome is Outcome.BLOCKED
     assert verdict.receipt.allowed == 4
     assert str(verdict.receipt) == "parts=0, allowed=4"
+
+
+async def test_half_a_surrogate_pair_in_a_match_fails_no_pattern_of_an_allow_list() -> None:
+    own = {"all": Guard("all", (Everything(),))}
+    settings = Settings(allow={"all": AllowList(["re:ab+", "re:x\ufffdy"])})
+    run = StageRun(
+        Stage.INPUT, {"all": Rule(Action.REDACT)}, Scanner(own, settings), "-", lambda _: nullcontext()
+    )
+    parts = [TextPart(("a",), "a\ud800"), TextPart(("b",), "x\ud800y"), TextPart(("c",), "abb")]
+    assert run.apply(parts, await run.hits(parts, run.guards)).texts == {("a",): "-"}
 
 
 async def test_a_value_over_two_parts_may_be_allowed() -> None:
