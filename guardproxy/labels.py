@@ -13,19 +13,11 @@ from guardproxy.types import Match, Path, PathMark, TextPart
 
 LONGEST = 512  # characters of a value; a longer one is a text that speaks for itself
 LONGEST_LABEL = 64
-# What the API calls texts: it says nothing about them.
+# What the API calls texts, also those that come in deltas: it says nothing about them.
 _SILENT = frozenset(
     (
-        "text",
-        "content",
-        "input",
-        "output",
-        "instructions",
-        "arguments",
-        "description",
-        "title",
-        "refusal",
-        "type",
+        *("text", "content", "input", "output", "instructions", "arguments", "description", "title"),
+        *("refusal", "type", "summary", "code", "command", "commands", "delta", "logs"),
     )
 )
 _NAMES, _VALUES = ("name", "key"), ("value", "default")

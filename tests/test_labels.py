@@ -48,6 +48,8 @@ def test_a_text_is_called_by_its_key(path: tuple[str | int | PathMark, ...], tex
         TextPart(("arguments", PathMark.PARSED, 0), "1234"),
         TextPart(("input", 0, "content", 0, "text"), "1234"),
         TextPart(("a", "key", PathMark.KEY), "1234"),
+        TextPart(("output", 0, "action", "commands", 0), "ls 1234"),
+        TextPart(("output", 0, "code"), "1234"),
         TextPart(("url", PathMark.DATA), "1234"),
         TextPart(("a", "id"), "call_1234", structural=True),
         TextPart(("a", "word"), "string"),
