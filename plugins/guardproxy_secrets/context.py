@@ -1,21 +1,23 @@
 """Secrets that only their surroundings give away: the table of these, and the detector that reads them."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import re2
 
 from guardproxy import Detector, Match
-from guardproxy_secrets.enclosed import end_of
+from guardproxy_secrets.distant import DISTANT
+from guardproxy_secrets.enclosed import end_of, joined
 from guardproxy_secrets.foreign import in_english
 from guardproxy_secrets.judge import JUDGED, MARKS, behind, options, single_bytes
+from guardproxy_secrets.surroundings import BASE64, GENERIC, QUOTED, RUN, Context
 from guardproxy_secrets.tokens import Runs, known_keys
 from guardproxy_secrets.values import (
     KEYS,
     Value,
     assigned,
+    begins_password,
     beside,
     credentials,
     given,
@@ -25,9 +27,6 @@ from guardproxy_secrets.values import (
     spoken,
 )
 
-GENERIC = "GENERIC_SECRET"
-# With the letters that a language puts before a string: b'…', f"…", @"…"
-_QUOTES = r"(?:[bBfFrRuU@$]{0,2}\\{0,3}[\"'`](?:\\{0,3}[\"'`]){0,2}|)"
 # name = "value", "name": "value", name := value, String name = value, set("NAME", "value"), <name>value
 # password: str = "value", password: |\n  value, **password:** value
 _GAP = r"[ \t]{0,8}"
@@ -39,40 +38,20 @@ _SIGN = (
     rf"{_TYPE}{_GAP}(?:=>|[:.?|+~]{{0,2}}=|\|\|:|:(?:\*\*)?|,|>)"
     rf"[ \t]{{0,4}}(?:[|>][+-]?[ \t]{{0,2}})?\r?\n?{_GAP}"
 )
-_RUN = r"[A-Za-z0-9_+/=.~!@#%^&*$?:-]"
-_BASE64 = "[A-Za-z0-9+/=_-]"
 
 
 KNOWN = 40  # characters of a key that a provider's rule is asked for
 SPAN = 110  # characters that are judged, from the name to the value
+BEFORE = 40  # characters before the name
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What comes before a secret, and how the value behind it is judged.
-
-    `head` ends where the value begins; it is at most 90 characters long.
-    """
-
-    id: str
-    category: str
-    keyword: str  # a pattern that any text with such a secret holds
-    head: str
-    value: str  # a class of characters
-    least: int
-    judge: Callable[[Value], float]  # the score; 0 is no secret
-    ends_at: str = ""  # a character that must follow the value, and may be in it
-    finds: tuple[str, ...] = ()  # examples; {n} is n characters by chance
-    leaves: tuple[str, ...] = ()
-
-
-CONTEXTS: tuple[Context, ...] = (
+_NEAR: tuple[Context, ...] = (
     Context(
         "assignment",
         GENERIC,
         f"(?i){KEYS}",
-        rf"(?i:{KEYS})[A-Za-z0-9_.-]{{0,16}}(?:\\{{0,3}}[\"'\]`]){{0,2}}(?:\*\*)?{_SIGN}{_QUOTES}",
-        _RUN,
+        rf"(?i:{KEYS})[A-Za-z0-9_.-]{{0,16}}(?:\\{{0,3}}[\"'\]`]){{0,2}}(?:\*\*)?{_SIGN}{QUOTED}",
+        RUN,
         6,
         assigned,
         finds=(
@@ -128,8 +107,8 @@ CONTEXTS: tuple[Context, ...] = (
         GENERIC,
         "(?i)value",
         rf"(?i:{KEYS})[A-Za-z0-9_.-]{{0,16}}\\?[\"']?,?[ \t\r\n]{{1,16}}"
-        rf"\\?[\"']?(?i:value)\\?[\"']?[ \t]?[:=][ \t]?{_QUOTES}",
-        _RUN,
+        rf"\\?[\"']?(?i:value)\\?[\"']?[ \t]?[:=][ \t]?{QUOTED}",
+        RUN,
         6,
         assigned,
         finds=(
@@ -145,7 +124,7 @@ CONTEXTS: tuple[Context, ...] = (
         r"\||<t[dh]",
         rf"(?:\|[ *`]{{0,3}}|<t[dh]>)(?i:{KEYS})[A-Za-z0-9_-]{{0,16}}"
         r"(?:[*`:]{0,3}[ \t]{0,16}\|[ *`]{0,4}|</t[dh]>\s{0,8}<t[dh]>)",
-        _RUN,
+        RUN,
         6,
         assigned,
         finds=("| Password | {12} |", "| api_key | `{24}` |", "<td>Password</td><td>{12}</td>"),
@@ -156,9 +135,9 @@ CONTEXTS: tuple[Context, ...] = (
         GENERIC,
         "(?i)pass|identified by|bindpw",
         rf"(?:(?:--?[A-Za-z-]{{0,12}}(?i:passw(?:or)?d|pass)|sshpass -p|requirepass|bindpw)"
-        rf"[ \t]{{1,4}}{_QUOTES}"
+        rf"[ \t]{{1,4}}{QUOTED}"
         rf"|(?i:identified by|passwor[dt])[ \t]{{1,4}}[\"'`])",
-        _RUN,
+        RUN,
         6,
         given,
         finds=(
@@ -188,8 +167,8 @@ CONTEXTS: tuple[Context, ...] = (
         "(?i)pass|pw",
         # NUL stands for a letter or a dash that is not ASCII: `è`, `é`, `是`, `—`
         rf"(?i:pass(?:w|wor[dt]|phrase|code|wd)?|pw)"
-        rf"(?:[ ](?i:ist?|wa[sr]|est?)(?:[ ]now)?[ ]?:?[ ]|[ ]?\x00[ ]?){_QUOTES}",
-        _RUN,
+        rf"(?:[ ](?i:ist?|wa[sr]|est?)(?:[ ]now)?[ ]?:?[ ]|[ ]?\x00[ ]?){QUOTED}",
+        RUN,
         6,
         spoken,
         finds=(
@@ -210,12 +189,16 @@ CONTEXTS: tuple[Context, ...] = (
         "told",
         GENERIC,
         "(?i)key|token|secret",
-        rf"(?i:(?:api|secret|access)[ _-]?key|token)[ ](?:is|was)[ ]?:?[ ]{_QUOTES}",
-        _BASE64,
+        rf"(?i:(?:api|secret|access)[ _-]?key|token|secret)[ ](?:is|was)[ ]?:?[ ]{QUOTED}",
+        BASE64,
         16,
         header,
-        finds=("The API key is {24}.", "your token is: {32}"),
-        leaves=("the token is authentication-middleware", "the api key is required-for-everything"),
+        finds=("The API key is {24}.", "your token is: {32}", "my aws secret is {40}"),
+        leaves=(
+            "our secret is safe-with-us-forever-2024",
+            "the token is authentication-middleware",
+            "the api key is required-for-everything",
+        ),
     ),
     Context(
         "url",
@@ -261,7 +244,7 @@ CONTEXTS: tuple[Context, ...] = (
         "BEARER_TOKEN",
         "(?i)basic",
         r"(?i:basic)[ \t]{1,4}",
-        _BASE64,
+        BASE64,
         8,
         credentials,
         finds=("Authorization: Basic YXBwOmh1" + "bnRlcjI=",),
@@ -271,8 +254,8 @@ CONTEXTS: tuple[Context, ...] = (
         "auth",  # .npmrc, Docker's config.json
         GENERIC,
         '(?i)_auth|auth"',
-        rf"(?:_auth|\"auth\")[ \t]{{0,4}}[:=][ \t]{{0,4}}{_QUOTES}",
-        _BASE64,
+        rf"(?:_auth|\"auth\")[ \t]{{0,4}}[:=][ \t]{{0,4}}{QUOTED}",
+        BASE64,
         8,
         credentials,
         finds=('"auth": "YXBwOmh1' + 'bnRlcjI="', "_auth=YXBwOmh1" + "bnRlcjI="),
@@ -306,6 +289,7 @@ CONTEXTS: tuple[Context, ...] = (
         leaves=("your login name or password is wrong",),
     ),
 )
+CONTEXTS: tuple[Context, ...] = (*_NEAR, *DISTANT)
 
 
 class _Compiled:
@@ -346,6 +330,9 @@ class _Compiled:
         is_open = end == len(text)
         if self.context.ends_at:
             end, is_open = self._end(data, start, end), False
+        elif not is_open and text[end] in ";," and begins_password(named[name:start], text[start:end]):
+            end = joined(text, end, name + SPAN)
+            is_open = end == len(text)
         if end - start < self.context.least:
             return None
         value = self._value(text, named, name, start, end)
@@ -358,7 +345,8 @@ class _Compiled:
 
     def _value(self, text: str, named: str, name: int, start: int, end: int) -> Value:
         judged = start + min(JUDGED, SPAN - (start - name))
-        return Value(text[start : min(end, judged)], named[name:start], named[max(0, name - 12) : name])
+        before = named[max(0, name - BEFORE, start - SPAN) : name]
+        return Value(text[start : min(end, judged)], named[name:start], before)
 
     def _match(self, text: str, start: int, end: int, value: Value, is_open: bool) -> Match | None:
         score = self.context.judge(value) if end - start >= self.context.least else 0

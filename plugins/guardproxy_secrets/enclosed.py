@@ -41,3 +41,18 @@ def _opened(head: str) -> tuple["re.Pattern[str]", str] | None:
     if before == 2:  # an empty string: it is closed already
         return None
     return (_PLAIN[quote], quote) if before == 1 else (_TRIPLE[quote], quote * 3)
+
+
+# A `;` or a `,` ends a value without quotes, but for one that has more of a password behind it, and no
+# next parameter.
+_JOINED = re.compile(r"(?:[;,][A-Za-z0-9_+/.~!@#%^*$?-]{2,24}){1,3}(?=[\s\"'`<&]|[;,][A-Za-z ]{2,24}=|\Z)")
+
+
+def joined(text: str, end: int, most: int) -> int:
+    """Where a password ends that is not enclosed, and whose run of characters stops at `end`."""
+    last = min(len(text), most)
+    found = _JOINED.match(text, end, last)
+    if not found or (found.end() == last and last < len(text)):
+        return end
+    more = found[0]
+    return found.end() if any(map(str.isdigit, more)) and any(map(str.isalpha, more)) else end

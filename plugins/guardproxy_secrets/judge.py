@@ -10,7 +10,8 @@ from typing import Any
 
 import re2
 
-MARKS = ".,?!:;"  # what ends a sentence, and is no part of a value before it
+# What ends a sentence, and is no part of a value before it. A `!` may be part of it: many passwords end so.
+MARKS = ".,?:;"
 MOST_MARKS = 32  # behind a value; from a piece of a text it cannot be told what is before more of them
 JUDGED = 64  # characters of a key that its looks are judged by
 

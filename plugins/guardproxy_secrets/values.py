@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from guardproxy_secrets.checks import basic
-from guardproxy_secrets.judge import MARKS, is_placeholder, is_published, is_random
+from guardproxy_secrets.judge import JUDGED, MARKS, is_placeholder, is_published, is_random
 
 SCORE = 0.8  # it looks like a secret, and its name says so
 WEAK = 0.6  # its name says so
@@ -129,6 +129,15 @@ _LEADING = re.compile(r"[A-Za-z0-9_+/=.~!@#%^&*$?:-]*")  # of a value in quotes,
 _NO_MARKUP = str.maketrans("<>", "~~")
 _OUTSIDE = "()[]{}.,:;!?*\"'"
 _WORD_OR_NUMBER = re.compile(r"[A-Za-z]+(?:[-_./'][A-Za-z]+)*[-_./]?\d{0,4}|[0-9.,/:%+-]+[A-Za-z]{0,12}")
+_DIGITS = re.compile("[0-9]+")
+_PLAIN_PIECES = re.compile("[-_./:+]+")
+_PLAIN_PIECE = re.compile("[A-Za-z]+[0-9]{0,4}|[0-9]+[A-Za-z]*|x86")
+# Addresses, paths, parameters, identifiers and digests stand behind the word in prose and in programs.
+_NOT_NAMED = re.compile(r"[=/]|&#|@[\w-]+\.[a-z]|^[0-9a-f-]{12,}$|^[a-z]+(?:_[a-z0-9]+)+$")
+_WEAK_CHOICE = re.compile("(?:P[a@]ssw[o0]rd|Passwort|Admin|Secret|Test|Changeme|Default|Guest)[0-9]{1,4}!?")
+_CHANGE_ME = re.compile("(?i:change_?me|letmein)[0-9]{1,4}!?")
+_CALL = re.compile(r"\w\([^()]*$")
+_DEFINITION = re.compile(r"\b(?:def|function|func|fn|fun)[ \t]")
 MOST_WORDS = 4  # of a password in quotes
 
 
@@ -164,6 +173,31 @@ def spoken(value: Value) -> float:
 def given(value: Value) -> float:
     """`--password value`, `IDENTIFIED BY 'value'`: words that also stand in prose."""
     return _assigned_password(value) if _looks_chosen(value.text) else 0
+
+
+def named(value: Value) -> float:
+    """`password value`, `pass value`: words of prose and of programs follow, too."""
+    text = value.text
+    core = text.rstrip("!?*+")
+    if value.behind in ("(", "[") or _NOT_NAMED.search(text) or _is_reference(text) or _is_plain(core):
+        return 0
+    symbols, groups = _SYMBOL.search(text), _DIGITS.findall(core)
+    return WEAK if _looks_chosen(text) and groups and (symbols or len(groups) > 1) else 0
+
+
+def spoken_of(value: Value) -> float:
+    """`the password for the server is value`."""
+    text = value.text
+    if value.enclosed:
+        return min(WEAK, _enclosed_password(text))
+    return WEAK if _looks_chosen(text) and not _is_reference(text) and not _is_plain(text.rstrip("!")) else 0
+
+
+def argument(value: Value) -> float:
+    """The argument of a command that takes a password there."""
+    if value.enclosed:
+        return _enclosed_password(value.text)
+    return SCORE if _looks_chosen(value.text) and not _is_reference(value.text) else 0
 
 
 def password(value: Value) -> float:
@@ -216,6 +250,8 @@ def names_password(head: str, before: str = "") -> bool:
 
 def _assigned_password(value: Value) -> float:
     text = value.text
+    if _is_weak_choice(value):
+        return WEAK
     if value.enclosed:
         return _enclosed_password(text)
     if _is_reference(text) or not is_random(text, 2.9):
@@ -223,6 +259,20 @@ def _assigned_password(value: Value) -> float:
     if _looks_chosen(text):
         return SCORE if len(text) >= 8 else WEAK
     return SCORE if text.isdigit() and len(text) >= 16 else 0
+
+
+def begins_password(head: str, text: str) -> bool:
+    """Whether `text` may be what stands before a `;` in the password that `head` names."""
+    return len(text) >= 3 and names_password(head) and _DIGIT.search(text[:JUDGED]) is not None
+
+
+def _is_weak_choice(value: Value) -> bool:
+    """A word for a password with a digit; in code, where it is used and not where it is a default."""
+    if _DEFINITION.search(value.before):
+        return False
+    if value.enclosed and _CALL.search(value.before) and _CHANGE_ME.fullmatch(value.text):
+        return True
+    return (value.enclosed or ":" in value.head) and _WEAK_CHOICE.fullmatch(value.text) is not None
 
 
 def _enclosed_password(text: str) -> float:
@@ -241,6 +291,14 @@ def _enclosed_password(text: str) -> float:
     if _looks_chosen(text):
         return SCORE if len(text) >= 8 else WEAK
     return SCORE if text.isdigit() and len(text) >= 16 else 0
+
+
+def _is_plain(text: str) -> bool:
+    """A measure, or several words and numbers that dashes join: 256-bit, SHA-256, 2FA-protected."""
+    pieces = _PLAIN_PIECES.split(text)
+    return _MEASURE.match(text) is not None or (
+        len(pieces) > 1 and all(map(_PLAIN_PIECE.fullmatch, filter(None, pieces)))
+    )
 
 
 def _is_no_word(text: str) -> bool:
