@@ -7,10 +7,11 @@ import pytest
 from guardproxy import Match
 from guardproxy.testing.locality import check_locality
 from guardproxy_secrets import Contexts, PrivateKeys, Tokens
-from guardproxy_secrets.context import CONTEXTS, Context
+from guardproxy_secrets.context import CONTEXTS
 from guardproxy_secrets.foreign import in_english
 from guardproxy_secrets.rule import Rule
 from guardproxy_secrets.rules import RULES
+from guardproxy_secrets.surroundings import Context
 from guardproxy_secrets.tokens import Runs
 from tests.plugins.secret_examples import by_chance, coded, example, filled, name
 
