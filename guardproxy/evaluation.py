@@ -21,6 +21,7 @@ from guardproxy import gold, plugins, scoring
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.gold import GoldError, Record, TypedRange
 from guardproxy.offline import Offline, bar, offline
+from guardproxy.scan_report import printable
 from guardproxy.settings import Settings
 from guardproxy.types import Guard, Match, TextPart
 
@@ -214,8 +215,9 @@ def _show(told: Mapping[str, Any]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     latency = "" if told["ms_per_kb"] is None else f" Latency, median: {told['ms_per_kb']:.2f} ms per KB."
     guards = ", ".join(told["guards"])
+    texts = f"{told['texts']} texts, {told['characters']} characters"
     console.print(
-        f"{told['gold']}: {told['texts']} texts, {told['characters']} characters. Guards: {guards}.{latency}",
+        f"{printable(told['gold'])}: {texts}. Guards: {guards}.{latency}",
         soft_wrap=True,
         markup=False,
     )
@@ -229,7 +231,7 @@ def _table(first: str, rows: Mapping[str, Row]) -> Table:
     for name in next(iter(rows.values())):
         table.add_column(_HEADS[name], justify="right")
     for name, row in rows.items():
-        table.add_row(escape(name), *map(shown, row.values()))
+        table.add_row(escape(printable(name)), *map(shown, row.values()))
     return table
 
 

@@ -63,6 +63,8 @@ def _record(line: str, number: int) -> Record:
     except ValueError as error:
         at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise GoldError(f"Line {number}: not valid JSON{at}.") from None
+    except RecursionError:
+        raise GoldError(f"Line {number}: its JSON is nested too deep.") from None
     if not isinstance(value, dict):
         raise GoldError(f'Line {number}: not an object; write {{"id", "text", "spans"}} or "label".')
     text, label, types = value.get("text"), value.get("label"), value.get("types")

@@ -329,7 +329,14 @@ def shifted(match: Match, offset: int) -> Match:
         match.score,
         match.validated,
         match.open,
+        match.packed,
     )
+
+
+def back(reading: Reading, match: Match) -> Match:
+    """`match` with the offsets of the text that was read, and marked where that was unpacked."""
+    found = reading.back(match)
+    return replace(found, packed=True) if reading.packed or match.packed else found
 
 
 async def seen(
@@ -345,7 +352,7 @@ async def seen(
             every = dict.fromkeys(matches)
             for reading in of_slice[1:]:
                 every |= dict.fromkeys(
-                    reading.back(m) for m in next(results) if m.validated or not reading.derived
+                    back(reading, m) for m in next(results) if m.validated or not reading.derived
                 )
             matches = list(every)
         found.append(matches)

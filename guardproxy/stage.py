@@ -245,8 +245,10 @@ class StageRun:
         for hit in hits:
             allow = self.scanner.allow.get(hit.guard)
             start, end = hit.match.start, hit.match.end
-            # What is longer may be delivered, redacted, before its end is known.
-            found = text[start - offset : end - offset] if allow and end - start <= LONGEST_ALLOWED else ""
+            # What is longer may be delivered, redacted, before its end is known. What base64 or hex looks
+            # like says nothing of what it holds.
+            whole = allow and end - start <= LONGEST_ALLOWED and not hit.match.packed
+            found = text[start - offset : end - offset] if whole else ""
             if allow and found and any(map(allow.allows, spelled_out(clean(found)))):
                 self._allowed.add(self.scanner.digest(f"{hit.guard} {found}"))
             else:

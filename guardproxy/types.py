@@ -87,7 +87,8 @@ class Match:
     `start` and `end` count characters (code points), end exclusive. `category` is UPPER_SNAKE and
     becomes the placeholder. `score` is 0 to 1. `validated` says that the match rests on more than
     its looks: a checksum, a provider's prefix, mail syntax. `open` says that the match touches the
-    end of the text and may grow when more text follows (a PEM block without its last line).
+    end of the text and may grow when more text follows (a PEM block without its last line). `packed` is
+    the core's: the match was found in what base64 or hex holds.
     """
 
     start: int
@@ -96,6 +97,7 @@ class Match:
     score: float = 1.0
     validated: bool = False
     open: bool = False
+    packed: bool = field(default=False, compare=False)
 
 
 CONTEXT = 200  # characters before a block that a blockwise detector sees with it

@@ -162,3 +162,10 @@ def test_latency_is_the_median_for_each_kibibyte() -> None:
     records = [Record("1", "x" * size, None, None, (), True, "") for size in (1024, 2048, 0, 512)]
     assert evaluation.ms_per_kb(records, [0.001, 0.008, 9, 0.001]) == 2.0
     assert evaluation.ms_per_kb(records[2:3], [1]) is None
+
+
+def test_names_of_types_and_groups_write_nothing_of_their_own() -> None:
+    found = run(write(spans("a b c", (0, 3, "A\x1b[31m\nB\ud800"), group="[red]g\ud800")), "--guard", "tags")
+    assert found.exit_code == 0, found.output
+    assert "A\\u001b[31m\\u000aB\\ud800" in found.stdout
+    assert "[red]g\\ud800" in found.stdout

@@ -36,6 +36,7 @@ def span(**given: Any) -> str:
     ("line", "message"),
     [
         ("{", "not valid JSON at column 2."),
+        ("[" * 100_000, "its JSON is nested too deep."),
         ("[]", "not an object"),
         ('{"spans": []}', "'text' must be a string."),
         ('{"text": 1, "spans": []}', "'text' must be a string."),

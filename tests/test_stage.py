@@ -1,5 +1,6 @@
 """One stage at work: failures, shadows, findings and steps."""
 
+import base64
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from guardproxy.types import (
     Step,
     TextPart,
 )
+from guardproxy.window import Window
 from tests.samples import guards
 
 SCANNER = Scanner(guards(), Settings())
@@ -87,6 +89,24 @@ async def test_what_an_allow_list_has_is_let_be_and_counted() -> None:
     assert verdict.outcome is Outcome.BLOCKED
     assert verdict.receipt.allowed == 4
     assert str(verdict.receipt) == "parts=0, allowed=4"
+
+
+@pytest.mark.parametrize("hide", [bytes.hex, lambda data: base64.b64encode(data).decode()])
+async def test_what_base64_or_hex_holds_is_let_be_by_no_pattern_that_these_fit(hide: Any) -> None:
+    settings = Settings(allow={"tags": AllowList(["re:[0-9A-Za-z+/=]+"])})
+    for flood in ("", "\u200b" * 99):  # behind the latter the text is squeezed
+        run = StageRun(
+            Stage.INPUT,
+            {"tags": Rule(Action.REDACT)},
+            Scanner(guards(), settings),
+            "-",
+            lambda _: nullcontext(),
+        )
+        parts = [TextPart(("a",), f"{flood} {hide(b'see TAG-1234 and more')}")]
+        edits = run.apply(parts, await run.hits(parts, run.guards))
+        assert edits.texts[("a",)].count("-") == 1
+        window = Window(run, run.guards)
+        assert len([*await window.push(parts[0].text), *await window.close()]) == 1
 
 
 async def test_half_a_surrogate_pair_in_a_match_fails_no_pattern_of_an_allow_list() -> None:
