@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from guardproxy.blocks import blocks
-from guardproxy.lanes import ENDLESS, LONGEST_OPEN, LocalLane, Tail, back, goes_on, seen, shifted
+from guardproxy.lanes import ENDLESS, LONGEST_OPEN, LocalLane, Tail, goes_on, seen, shifted
 from guardproxy.readings import Reading, back_from, clean, on_from, plain, readings, squeezed
 from guardproxy.scanning import DetectorRef, Meter, Scanner
 from guardproxy.types import Match
@@ -88,7 +88,7 @@ async def _local(
                 if any(m.end - m.start >= LONGEST_OPEN or (goes_on(m, end, reach) and not ends) for m in own):
                     followed[ref][index] = start
                 else:
-                    found[index].extend(back(forms[index], m) for m in own)
+                    found[index].extend(map(forms[index].back, own))
         if len(cuts) > GROUP:
             await asyncio.sleep(0)  # the others on the loop have their turn
     for ref, begun in followed.items():
@@ -96,7 +96,7 @@ async def _local(
             matches = await _followed(scanner, ref, texts[index], start, reach, meter)
             # One that goes to the end takes the invisible characters that were cut off there with it.
             length = len(texts[index])
-            found[index].extend(back(forms[index], replace(m, open=m.end == length)) for m in matches)
+            found[index].extend(forms[index].back(replace(m, open=m.end == length)) for m in matches)
 
 
 def _readings(text: str, shared: Read | None) -> list[Reading]:

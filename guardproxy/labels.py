@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from guardproxy.shapes import VOCABULARY
-from guardproxy.types import Match, Path, PathMark, TextPart
+from guardproxy.types import Match, Path, TextPart
 
 LONGEST = 512  # characters of a value; a longer one is a text that speaks for itself
 LONGEST_LABEL = 64
@@ -64,7 +64,7 @@ def _label(path: Path, names: dict[Path, str]) -> str:
     while end and type(path[end - 1]) is int:
         end -= 1  # an element of a list is called as the list is
     key = path[end - 1] if end else ""
-    if not isinstance(key, str) or isinstance(key, PathMark) or key in _SILENT:
+    if not isinstance(key, str) or key in _SILENT:
         return ""
     if key in _VALUES and end == len(path):
         return names.get(path[:-1], key)

@@ -333,12 +333,6 @@ def shifted(match: Match, offset: int) -> Match:
     )
 
 
-def back(reading: Reading, match: Match) -> Match:
-    """`match` with the offsets of the text that was read, and marked where that was unpacked."""
-    found = reading.back(match)
-    return replace(found, packed=True) if reading.packed or match.packed else found
-
-
 async def seen(
     scanner: Scanner, ref: DetectorRef, read: Sequence[Sequence[Reading]], meter: Meter | None = None
 ) -> list[list[Match]]:
@@ -352,7 +346,7 @@ async def seen(
             every = dict.fromkeys(matches)
             for reading in of_slice[1:]:
                 every |= dict.fromkeys(
-                    back(reading, m) for m in next(results) if m.validated or not reading.derived
+                    reading.back(m) for m in next(results) if m.validated or not reading.derived
                 )
             matches = list(every)
         found.append(matches)

@@ -70,7 +70,8 @@ class Reading:
         start, end = self.span(match.start)[0], self.span(match.end - 1)[1]
         if match.open and self.grows and match.end == len(self.text):
             end = self.length  # invisible characters at the end must not seem to close it
-        return Match(start, end, match.category, match.score, match.validated, match.open and self.grows)
+        opened, packed = match.open and self.grows, match.packed or self.packed
+        return Match(start, end, match.category, match.score, match.validated, opened, packed)
 
 
 @dataclass(frozen=True, slots=True)
