@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import structlog
-
 from guardproxy import encodings, facts, outputs, report, sse
 from guardproxy.errors import (
     GuardFailed,
@@ -27,8 +25,6 @@ from guardproxy.settings import Settings
 from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
 from guardproxy.upstream import Answer
-
-_log = structlog.stdlib.get_logger("guardproxy")
 
 # What an answer's headers say of a body that was changed.
 _OF_BODY = frozenset(
@@ -262,15 +258,13 @@ def _content_type(answer: "Answer | LocalAnswer") -> str:
 
 
 def note_error(exchange: Exchange, error: GuardProxyError) -> None:
-    """Note on the exchange what stopped it, and in the log where that was no fault of the client's.
+    """Note on the exchange what stopped it.
 
     What stops it first counts: an end that the client does not take is cancelled, and fails again.
     """
     if exchange.error_code is not None:
         return
-    exchange.error_code = error.error_code
-    if error.status >= 500:
-        _log.warning("exchange_failed", exchange=exchange.id, status=error.status, code=error.error_code)
+    exchange.error_code, exchange.error_status = error.error_code, error.status
     if isinstance(error, Violation) or error.error_code == Violation.code:
         exchange.outcome = "blocked"
     else:

@@ -30,6 +30,9 @@ class Exchange:
     headers: Mapping[str, str]
     id: str = field(default_factory=new_id)
     started: float = field(default_factory=time.perf_counter)
+    trace: Mapping[str, str] = field(default_factory=dict)  # the body's; "" for what is no id
+    trace_id: str | None = None  # of the exchange's span, where it has one: 32 hexadecimal digits
+    span_id: str | None = None  # 16 hexadecimal digits
     client: str | None = None  # the name of the [[keys]] entry that the client's key belongs to
     policy: Policy = field(default_factory=Policy)
     request: bytes = b""
@@ -46,6 +49,8 @@ class Exchange:
     first_event_seconds: float | None = None
     outcome: str = "allowed"  # allowed, flagged, redacted, blocked, failed, error, cancelled
     error_code: str | None = None
+    error_status: int | None = None  # of the error that stopped it, whatever the client had got by then
+    guard_seconds: dict[str, float] = field(default_factory=dict)  # of scanning, by `stage.guard`
     state: dict[str, Any] = field(default_factory=dict)
     # The core's own: what has to be brought to its end once the traffic went on.
     deferred: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
@@ -59,3 +64,15 @@ class Exchange:
         # An error that came before the input's guards leaves it uninspected for good.
         stopped = stage is Stage.INPUT and self.error_code is not None
         return Outcome.FAILED if stopped else Outcome.PENDING
+
+    def may_tell(self, name: str, *stages: Stage) -> bool:
+        """Whether the value at `name` (lower case) may be told: nothing was found there, no guard failed."""
+        for stage in stages:
+            if (verdict := self.verdicts.get(stage)) is None:
+                continue
+            if verdict.failed or verdict.outcome is Outcome.FAILED:
+                return False
+            found = (*verdict.findings, *verdict.shadowed)
+            if any(finding.path.rpartition("/")[2].lower() == name for finding in found):
+                return False
+        return True

@@ -1,5 +1,6 @@
 """Facts of a request and a response that need no inspection: model, ids, token counts. Lenient."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,9 +22,16 @@ class _Answer(msgspec.Struct):
     usage: Any = None
 
 
+class _Traced(msgspec.Struct):
+    trace: Any = None
+
+
+_TRACED = msgspec.json.Decoder(_Traced)
 _HEAD = msgspec.json.Decoder(_Head)
 _ANSWER = msgspec.json.Decoder(_Answer)
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
+TRACE_IDS = ("trace_id", "parent_span_id")
+_ID = re.compile(r"[0-9A-Fa-f-]{16,36}")  # digits of an id are no text, whoever sent them
 MOST_READ = 256 * 1024  # bytes of an answer that are read for its facts
 
 
@@ -34,6 +42,23 @@ def of_request(exchange: Exchange, body: bytes) -> None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return
     of_document(exchange, {"model": head.model, "stream": head.stream})
+
+
+def of_trace(exchange: Exchange, body: bytes) -> None:
+    """Note the ids of the body's `trace` object (OpenRouter's), where it has them."""
+    if b'"trace"' not in body:
+        return
+    try:
+        traced = _TRACED.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    if isinstance(traced.trace, dict):
+        given = {name: traced.trace.get(name) for name in TRACE_IDS}
+        exchange.trace = {name: _id(value) for name, value in given.items() if value is not None}
+
+
+def _id(value: Any) -> str:
+    return value if isinstance(value, str) and _ID.fullmatch(value) else ""
 
 
 def of_document(exchange: Exchange, document: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ import structlog
 from guardproxy.settings import Settings
 
 _URL = re.compile(r"(\bhttps?://)(?:[^\s/?#@]*@)?([^\s?#]*)[?#]?\S*")
-# uvicorn's word for a response that was cut; `exchange_failed` says which, and why.
+# uvicorn's word for a response that was cut; `exchange` says which, and why.
 _CUT = "ASGI callable returned without completing response."
 _log = structlog.stdlib.get_logger("guardproxy")
 

@@ -1,25 +1,23 @@
 """One exchange, top to bottom. The only caller of the hooks; the order of things is written down here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
-from guardproxy import checks, encodings, facts, inputs, policy, report
+from guardproxy import checks, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_model
-from guardproxy.delivery import Delivery, aside, drain_over, learn, note_error, response_head
-from guardproxy.document import LARGE, dumps
+from guardproxy.delivery import Delivery, aside, drain_over, learn, response_head
+from guardproxy.document import LARGE
 from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
     GuardProxyError,
-    InternalError,
     NotImplementedYet,
-    UnsupportedMedia,
 )
 from guardproxy.exchange import Exchange
 from guardproxy.headers import date, lower_headers, request_headers
 from guardproxy.hooks import Hooks
-from guardproxy.logs import failure
+from guardproxy.lifecycle import Arrival, Lifecycle, fail
 from guardproxy.memory import Past, PolicyMemory
 from guardproxy.messages import (
     Expected,
@@ -37,7 +35,7 @@ from guardproxy.profiles import Profile
 from guardproxy.report import Reporter
 from guardproxy.routes import Route
 from guardproxy.scanning import Scanner
-from guardproxy.settings import ClientKey, Settings
+from guardproxy.settings import Settings
 from guardproxy.shapes import GRAMMAR
 from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
@@ -67,6 +65,7 @@ class Pipeline:
         self._upstream = upstream
         self._hooks = hooks
         self._credentials = Credentials(settings)
+        self._lifecycle = Lifecycle(self._credentials, hooks, settings.max_body)
         self._delivery = Delivery(settings)
         self._memory = PolicyMemory()
 
@@ -84,67 +83,42 @@ class Pipeline:
             finally:
                 await answer.aclose()
         except GuardProxyError as error:
-            await self._fail(exchange, error, reply)
+            await fail(exchange, error, reply)
         except asyncio.CancelledError:
             if reply.gone:
                 raise
-            await self._fail(exchange, drain_over(), reply)
+            await fail(exchange, drain_over(), reply)
 
     async def run(self, incoming: Incoming, profile: Profile, route: Route, reply: Reply) -> None:
         """Serve one exchange."""
-        await self._live(
+        await self._lifecycle.live(
             incoming,
             reply,
-            lambda exchange, step: self._exchange(exchange, step, incoming, profile, route, reply),
+            lambda exchange, step, arrival: self._exchange(
+                exchange, step, incoming, arrival, profile, route, reply
+            ),
         )
 
     async def check(self, incoming: Incoming, reply: Reply) -> None:
         """Serve one check (checks.py): the guards look, and the upstream is never called."""
-        await self._live(incoming, reply, lambda exchange, step: self._check(exchange, step, incoming, reply))
-
-    async def _live(
-        self, incoming: Incoming, reply: Reply, work: Callable[[Exchange, Step], Awaitable[None]]
-    ) -> None:
-        """One exchange; whatever happens, the client gets an answer and plugins see its end."""
-        exchange = Exchange(incoming.method, incoming.path, lower_headers(incoming.headers))
-        step = Step(StepKind.EXCHANGE, f"{incoming.method} {incoming.path}")
-        with self._hooks.step(exchange, step):
-            try:
-                await work(exchange, step)
-            except GuardProxyError as error:
-                await self._fail(exchange, error, reply)
-            except asyncio.CancelledError:
-                if reply.gone:
-                    exchange.outcome, exchange.error_code = "error", "client_disconnected"
-                    raise
-                await self._fail(exchange, drain_over(), reply)
-            except Exception as error:
-                failure("exchange failed", error, exchange=exchange.id)
-                mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
-                await self._fail(exchange, mine, reply)
-            finally:
-                try:
-                    for end in exchange.deferred:
-                        await end()
-                finally:
-                    _conclude(exchange)
-                    step.status, step.error_type = exchange.status, exchange.error_code
-                    await self._hooks.after_forward(exchange)
+        await self._lifecycle.live(
+            incoming, reply, lambda exchange, step, arrival: self._check(exchange, step, arrival, reply)
+        )
 
     async def _exchange(
         self,
         exchange: Exchange,
         step: Step,
         incoming: Incoming,
+        arrival: Arrival,
         profile: Profile,
         route: Route,
         reply: Reply,
     ) -> None:
-        key, label = self._identify(exchange)
         past = Past(self._memory, route, incoming.response_id)
         exchange.policy = policy.resolve(
             self._settings.floor,
-            key,
+            arrival.key,
             exchange.headers,
             self._hooks.resolve_policy,
             self._guards,
@@ -153,40 +127,31 @@ class Pipeline:
         reporter = reporter_of(exchange, profile, route)
         self._check_query(exchange, incoming, route)
 
-        body = await incoming.body()
-        forwarded = await self._input(exchange, step, key, route, incoming, body, label)
+        forwarded = await self._input(exchange, step, route, incoming, arrival)
         exchange.request = forwarded.body
-        watching = self._watch_input(exchange, step, route, body)
+        watching = self._watch_input(exchange, step, route, arrival)
         try:
             try:
                 await self._answer(exchange, step, incoming, past, reporter, forwarded, reply)
             except GuardProxyError as error:
                 # Before the shadows of the input are done: they run to their end, and nobody waits for them.
-                await self._fail(exchange, error, reply)
+                await fail(exchange, error, reply)
             if watching is not None:
                 await watching
         finally:
             if watching is not None:
                 watching.cancel()
 
-    def _identify(self, exchange: Exchange) -> tuple[ClientKey | None, str | None]:
-        """Who the client is, and what it calls the exchange."""
-        key = self._credentials.identify(exchange.headers)
-        exchange.client = key.name if key else None
-        name = exchange.headers.get("x-opper-name", "")
-        return key, name if GRAMMAR.fullmatch(name) else None
-
-    async def _check(self, exchange: Exchange, step: Step, incoming: Incoming, reply: Reply) -> None:
-        key, label = self._identify(exchange)
+    async def _check(self, exchange: Exchange, step: Step, arrival: Arrival, reply: Reply) -> None:
         report_form(exchange.headers)  # there is one form here, but no wrong word passes
         check_charset(exchange.headers)
-        body = self._plain(exchange, await incoming.body())
+        body = arrival.plain()
         large = len(body) > LARGE
         given = body, self._guards
         asked = await asyncio.to_thread(checks.read, *given) if large else checks.read(*given)
         resolved = policy.resolve(
             self._settings.floor,
-            key,
+            arrival.key,
             exchange.headers,
             self._hooks.resolve_policy,
             self._guards,
@@ -194,7 +159,7 @@ class Pipeline:
         )
         exchange.policy = checks.policy_at(asked.stage, resolved.policy, self._guards)
         async with self._stage(exchange, asked.stage, step) as run:
-            judged = await checks.judge(run, exchange, asked, label, self._settings.unscannable)
+            judged = await checks.judge(run, exchange, asked, _label(exchange), self._settings.unscannable)
         told = exchange, asked.stage, judged
         answer = await asyncio.to_thread(checks.answer, *told) if large else checks.answer(*told)
         ours = {"content-type": "application/json", "content-length": str(len(answer)), "date": date()}
@@ -216,7 +181,7 @@ class Pipeline:
             exchange.stream = True
 
     def _watch_input(
-        self, exchange: Exchange, step: Step, route: Route, body: bytes
+        self, exchange: Exchange, step: Step, route: Route, arrival: Arrival
     ) -> "asyncio.Task[None] | None":
         """Guards that only run in shadow look at the input while it is on its way."""
         if not exchange.policy.input or exchange.policy.enforced(Stage.INPUT):
@@ -228,7 +193,7 @@ class Pipeline:
             async with self._stage(exchange, Stage.INPUT, step) as run:
                 with aside(exchange, run):
                     exchange.name = await inputs.clean_label(run, "X-Opper-Name", name)
-                    await inputs.inspect(run, self._plain(exchange, body), {}, needed=route.body)
+                    await inputs.inspect(run, arrival.plain(), {}, needed=route.body)
 
         return asyncio.create_task(watch())
 
@@ -263,17 +228,16 @@ class Pipeline:
         self,
         exchange: Exchange,
         step: Step,
-        key: ClientKey | None,
         route: Route,
         incoming: Incoming,
-        body: bytes,
-        label: str | None,
+        arrival: Arrival,
     ) -> inputs.Forwarded:
-        key = key if route.body else None  # only where a body is needed is there a model to check
+        label, body = _label(exchange), arrival.body
+        key = arrival.key if route.body else None  # only where a body is needed is there a model to check
         if not exchange.policy.enforced():
             exchange.name = label
             try:
-                plain = self._plain(exchange, body)
+                plain = arrival.plain()
             except GuardProxyError:
                 plain = body  # nobody has to be able to read it
             facts.of_request(exchange, plain)
@@ -281,7 +245,7 @@ class Pipeline:
             stripped = inputs.stripped(plain)
             changed = stripped is not plain
             return inputs.Forwarded(stripped if changed else body, {}, changed)
-        plain = self._plain(exchange, body)
+        plain = arrival.plain()
 
         def check(document: Mapping[str, Any]) -> None:
             check_model(key, plain)
@@ -304,12 +268,6 @@ class Pipeline:
                     exchange.verdicts[Stage.INPUT] = run.verdict()
                     raise report.violation(exchange, Stage.INPUT)
         return forwarded if forwarded.changed else forwarded._replace(body=body)
-
-    def _plain(self, exchange: Exchange, body: bytes) -> bytes:
-        encoding = exchange.headers.get("content-encoding", "")
-        return encodings.decoded(
-            body, encoding, self._settings.max_body, UnsupportedMedia, "The request's body"
-        )
 
     async def _forward(
         self,
@@ -405,6 +363,8 @@ class Pipeline:
                         await run.settle()
                 finally:
                     verdict = run.finish(problem)
+                    for guard in run.guards:
+                        exchange.guard_seconds[f"{stage}.{guard.name}"] = guard.step.seconds
                     if rules:
                         exchange.verdicts[stage] = verdict
                         await self._hooks.verdict(exchange, verdict)
@@ -414,19 +374,6 @@ class Pipeline:
                 exchange.deferred.append(end)
             else:
                 await end()
-
-    async def _fail(self, exchange: Exchange, error: GuardProxyError, reply: Reply) -> None:
-        note_error(exchange, error)
-        if reply.started:
-            return  # the connection is closed without an end, so the client knows
-        if exchange.status is not None:
-            error.headers["x-should-retry"] = "false"  # the upstream has answered, and that was paid for
-        body = dumps(error.envelope).encode()
-        exchange.status = error.status
-        ours = {"content-type": "application/json", "content-length": str(len(body)), "date": date()}
-        headers = response_head(exchange, [], (), {**error.headers, **ours})
-        await reply.start(error.status, headers)
-        await reply.end(body)
 
 
 def _check_background(whole: Policy, document: Mapping[str, Any]) -> None:
@@ -444,8 +391,7 @@ def _unseen(_: Step) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _conclude(exchange: Exchange) -> None:
-    """The outcome of an exchange that nothing stopped is the strictest of its stages'."""
-    if exchange.error_code is None:
-        words = {verdict.outcome for verdict in exchange.verdicts.values()}
-        exchange.outcome = next((word.value for word in _RANK if word in words), "allowed")
+def _label(exchange: Exchange) -> str | None:
+    """What the client calls the exchange."""
+    name = exchange.headers.get("x-opper-name", "")
+    return name if GRAMMAR.fullmatch(name) else None

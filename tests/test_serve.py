@@ -299,7 +299,7 @@ async def test_the_end_of_the_drain_is_told_in_a_guarded_stream() -> None:
     assert b"".join(pieces).endswith(b"data: [DONE]\n\n")
     assert [(line["event"], line.get("code")) for line in logged] == [
         ("drain_over", None),
-        ("exchange_failed", "shutting_down"),
+        ("exchange", "shutting_down"),
     ]
 
 

@@ -1,0 +1,181 @@
+"""The life of an exchange around its work: its arrival, its step, what goes wrong, its end, its log line."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from guardproxy import encodings, facts
+from guardproxy.auth import Credentials
+from guardproxy.delivery import drain_over, note_error, response_head
+from guardproxy.document import dumps
+from guardproxy.errors import GuardProxyError, InternalError, UnsupportedMedia
+from guardproxy.exchange import Exchange
+from guardproxy.headers import date, lower_headers
+from guardproxy.hooks import Hooks
+from guardproxy.logs import failure
+from guardproxy.messages import Incoming, Reply
+from guardproxy.settings import ClientKey
+from guardproxy.types import Finding, Outcome, Stage, Step, StepKind
+
+_RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
+_log = structlog.stdlib.get_logger("guardproxy")
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What has come of a request: whose key it bears, its body as sent, and what kept either from coming."""
+
+    key: ClientKey | None = None
+    body: bytes = b""
+    problem: BaseException | None = None
+    _plain: bytes | GuardProxyError = field(default=b"")
+
+    def plain(self) -> bytes:
+        """The body without its content encoding.
+
+        Raises:
+            UnsupportedMedia, InvalidRequest, BodyTooLarge: it cannot be decoded.
+        """
+        if isinstance(self._plain, GuardProxyError):
+            raise self._plain
+        return self._plain
+
+    def decode(self, encoding: str, limit: int) -> None:
+        """Undo the content encoding; `plain` says what came of it."""
+        try:
+            self._plain = encodings.decoded(
+                self.body, encoding, limit, UnsupportedMedia, "The request's body"
+            )
+        except GuardProxyError as error:
+            self._plain = error
+
+
+Work = Callable[[Exchange, Step, Arrival], Awaitable[None]]
+
+
+class Lifecycle:
+    """Runs exchanges, each from its arrival to its end; whatever happens, its client gets an answer."""
+
+    def __init__(self, credentials: Credentials, hooks: Hooks, max_body: int) -> None:
+        self._credentials = credentials
+        self._hooks = hooks
+        self._max_body = max_body
+
+    async def live(self, incoming: Incoming, reply: Reply, work: Work) -> None:
+        """One exchange; plugins see its end exactly once."""
+        exchange = Exchange(incoming.method, incoming.path, lower_headers(incoming.headers))
+        step = Step(StepKind.EXCHANGE, f"{incoming.method} {incoming.path}")
+        # Before the step, which knows by the body to which trace it belongs.
+        arrival = await self._arrive(exchange, incoming)
+        with self._hooks.step(exchange, step), structlog.contextvars.bound_contextvars(**_ids(exchange)):
+            try:
+                if arrival.problem is not None:
+                    raise arrival.problem
+                await work(exchange, step, arrival)
+            except GuardProxyError as error:
+                await fail(exchange, error, reply)
+            except asyncio.CancelledError:
+                if reply.gone:
+                    exchange.outcome, exchange.error_code = "error", "client_disconnected"
+                    raise
+                await fail(exchange, drain_over(), reply)
+            except Exception as error:
+                failure("exchange failed", error, exchange=exchange.id)
+                mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
+                await fail(exchange, mine, reply)
+            finally:
+                await self._end(exchange, step)
+
+    async def _arrive(self, exchange: Exchange, incoming: Incoming) -> Arrival:
+        arrival = Arrival()
+        try:
+            arrival.key = self._credentials.identify(exchange.headers)
+            exchange.client = arrival.key.name if arrival.key else None
+            arrival.body = await incoming.body()
+        except (Exception, asyncio.CancelledError) as error:
+            arrival.problem = error
+        else:
+            arrival.decode(exchange.headers.get("content-encoding", ""), self._max_body)
+            with suppress(GuardProxyError):  # who has to read it will say so
+                facts.of_trace(exchange, arrival.plain())
+        return arrival
+
+    async def _end(self, exchange: Exchange, step: Step) -> None:
+        try:
+            for end in exchange.deferred:
+                await end()
+        finally:
+            _conclude(exchange)
+            step.status, step.error_type = exchange.status, exchange.error_code
+            await self._hooks.after_forward(exchange)
+            broken = exchange.error_status is not None and exchange.error_status >= 500
+            (_log.warning if broken else _log.info)("exchange", **line(exchange))
+
+
+async def fail(exchange: Exchange, error: GuardProxyError, reply: Reply) -> None:
+    """Note what stopped the exchange, and tell the client where it was told nothing yet."""
+    note_error(exchange, error)
+    if reply.started:
+        return  # the connection is closed without an end, so the client knows
+    if exchange.status is not None:
+        error.headers["x-should-retry"] = "false"  # the upstream has answered, and that was paid for
+    body = dumps(error.envelope).encode()
+    exchange.status = error.status
+    ours = {"content-type": "application/json", "content-length": str(len(body)), "date": date()}
+    headers = response_head(exchange, [], (), {**error.headers, **ours})
+    await reply.start(error.status, headers)
+    await reply.end(body)
+
+
+def _ids(exchange: Exchange) -> dict[str, str]:
+    """What every line that is logged within the exchange begins with."""
+    found = {"exchange": exchange.id, "trace_id": exchange.trace_id, "span_id": exchange.span_id}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _conclude(exchange: Exchange) -> None:
+    """The outcome of an exchange that nothing stopped is the strictest of its stages'."""
+    if exchange.error_code is None:
+        words = {verdict.outcome for verdict in exchange.verdicts.values()}
+        exchange.outcome = next((word.value for word in _RANK if word in words), "allowed")
+
+
+def line(exchange: Exchange) -> dict[str, Any]:
+    """The facts of an exchange's line in the log: names, words, counts and seconds, never a text."""
+    found: dict[str, Any] = {
+        "exchange": exchange.id,
+        "method": exchange.method,
+        "route": exchange.path,
+        "status": exchange.status,
+        "outcome": exchange.outcome,
+        "code": exchange.error_code,
+        "client": exchange.client,
+        "model": exchange.model if exchange.may_tell("model", Stage.INPUT) else None,
+        "stream": exchange.stream or None,
+        "events": exchange.events or None,
+    }
+    for stage in Stage:
+        if exchange.policy.stage(stage):
+            found[stage.value] = exchange.stage_outcome(stage).value
+        if (verdict := exchange.verdicts.get(stage)) is not None:
+            found[f"{stage}_findings"] = _counts(verdict.findings)
+            found[f"{stage}_shadowed"] = _counts(verdict.shadowed)
+            found[f"{stage}_failed"] = list(verdict.failed) or None
+            found[f"{stage}_parts"] = verdict.receipt.parts
+    found |= {name: count for name, count in exchange.usage.items() if name != "total_tokens"}
+    found["seconds"] = round(time.perf_counter() - exchange.started, 6)
+    if exchange.first_event_seconds is not None:
+        found["first_event_seconds"] = round(exchange.first_event_seconds, 6)
+    found["guard_seconds"] = {name: round(took, 6) for name, took in exchange.guard_seconds.items()} or None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _counts(findings: Sequence[Finding]) -> dict[str, int] | None:
+    """How often each guard found each category."""
+    return Counter(f"{finding.guard}.{finding.category}" for finding in findings) or None
