@@ -30,6 +30,9 @@ _TRACED = msgspec.json.Decoder(_Traced)
 _HEAD = msgspec.json.Decoder(_Head)
 _ANSWER = msgspec.json.Decoder(_Answer)
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
+_DETAILS = (("input_tokens_details", "cached_tokens"), ("output_tokens_details", "reasoning_tokens"))
+MOST_TOKENS = 10**8
+_COUNT = re.compile(r"[0-9]{1,8}")
 TRACE_IDS = ("trace_id", "parent_span_id")
 _ID = re.compile(r"[0-9A-Fa-f-]{16,36}")  # digits of an id are no text, whoever sent them
 MOST_READ = 256 * 1024  # bytes of an answer that are read for its facts
@@ -82,12 +85,20 @@ def of_response(exchange: Exchange, response: Mapping[str, Any]) -> None:
     exchange.response_model = _label(response.get("model")) or exchange.response_model
     usage = response.get("usage")
     if isinstance(usage, dict):
-        for name in _USAGE:
-            value = usage.get(name)
-            if isinstance(value, int) or (
-                isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16
-            ):
-                exchange.usage[name] = int(value)
+        given = {name: usage.get(name) for name in _USAGE}
+        for details, name in _DETAILS:
+            given[name] = within.get(name) if isinstance(within := usage.get(details), dict) else None
+        counts = {name: _count(value) for name, value in given.items()}
+        exchange.usage |= {name: count for name, count in counts.items() if count is not None}
+
+
+def _count(value: Any) -> int | None:
+    """`value` where it is a number of tokens, as such or as the digits of a parsed document."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    digits = str(value) if isinstance(value, str) or value < MOST_TOKENS else ""
+    # More digits than any count has could be a text that nobody inspected, such as a card's number.
+    return int(digits) if _COUNT.fullmatch(digits) else None
 
 
 def _label(value: Any) -> str | None:

@@ -13,6 +13,7 @@ _CONNECTION = frozenset(
 _NOT_SENT = _CONNECTION | {b"host", b"content-length", b"expect"}
 _OF_BODY = frozenset({b"content-encoding", b"content-type"})
 _CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key"})
+_PARENT = b"x-opper-parent-span-id"  # the one of our own that an upstream may get, from `extra`
 _PREFIXES = (b"x-opper-", b"x-guardproxy-", b"proxy-")
 
 
@@ -36,7 +37,8 @@ def request_headers(
 
     `replace_authorization` is a whole value (`Bearer …`) that stands in for the client's credentials;
     "" only removes them, None passes them on. `extra` (trace context) replaces what the client sent
-    under the same name. Nothing else is added; Host and Content-Length are left to the transport.
+    under the same name. Nothing else is added; Host and Content-Length are left to the
+    transport.
     """
     added = _encoded(extra)
     gone = _NOT_SENT.union(_named(raw), added)
@@ -44,9 +46,11 @@ def request_headers(
         gone |= _CREDENTIALS
         if replace_authorization:
             added[b"authorization"] = replace_authorization.encode("latin-1")
-    kept = [(name, value) for name, value in _lower(raw) if name not in gone]
-    kept += [(name, value) for name, value in added.items() if name not in _NOT_SENT]
-    return [pair for pair in kept if not pair[0].startswith(_PREFIXES)]
+    kept = [
+        (name, value) for name, value in _lower(raw) if name not in gone and not name.startswith(_PREFIXES)
+    ]
+    passed = [name for name in added if name == _PARENT or not name.startswith(_PREFIXES)]
+    return kept + [(name, added[name]) for name in passed if name not in _NOT_SENT]
 
 
 def response_headers(raw: Raw, ours: Mapping[str, str], *, drop: Container[str]) -> list[tuple[bytes, bytes]]:

@@ -178,4 +178,4 @@ def line(exchange: Exchange) -> dict[str, Any]:
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int] | None:
     """How often each guard found each category."""
-    return Counter(f"{finding.guard}.{finding.category}" for finding in findings) or None
+    return dict(Counter(f"{finding.guard}.{finding.category}" for finding in findings)) or None

@@ -58,7 +58,12 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     handler.addFilter(_is_news)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_log_level, stamp, _foreign],
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                stamp,
+                _foreign,
+                structlog.contextvars.merge_contextvars,
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
             # Formatting a foreign message could fail on its arguments; only its template is kept anyway.
             use_get_message=False,

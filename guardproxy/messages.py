@@ -31,7 +31,7 @@ class Incoming:
     """A client's request: the raw head, and a way to read the body.
 
     `path` is a template: an id in it shows as `{id}`. `target` is the path below the upstream's base,
-    and `response_id` the id in it, as they came.
+    and `response_id` the id in it, as they came; `shown` is the same path as a template.
     """
 
     method: str
@@ -41,6 +41,7 @@ class Incoming:
     headers: Raw
     body: Callable[[], Awaitable[bytes]]
     response_id: str | None = None
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)

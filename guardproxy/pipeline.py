@@ -91,6 +91,7 @@ class Pipeline:
 
     async def run(self, incoming: Incoming, profile: Profile, route: Route, reply: Reply) -> None:
         """Serve one exchange."""
+        incoming.shown = profile.target + route.tail
         await self._lifecycle.live(
             incoming,
             reply,
@@ -214,7 +215,7 @@ class Pipeline:
             return
         call = Step(StepKind.CALL, exchange.model or "", step)
         with self._hooks.step(exchange, call):
-            attempt = Step(StepKind.ATTEMPT, incoming.method, call)
+            attempt = Step(StepKind.ATTEMPT, incoming.method, call, url=self._upstream.shown(incoming.shown))
             with self._hooks.step(exchange, attempt):
                 answer = await self._forward(exchange, incoming, attempt, forwarded)
                 try:

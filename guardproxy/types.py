@@ -298,8 +298,8 @@ class Step:
 
     Facts are filled in while the step runs and can be read when it is left: `verdict` (stage),
     `findings` by category, `score` the highest, and `seconds` of scanning (guard), `status`
-    (attempt, exchange), `error_type` (a short code, never a message). `request_headers` (attempt)
-    may be added to before the request is sent.
+    (attempt, exchange), `error_type` (a short code, never a message). `url` is where an attempt goes, with
+    `{id}` for an id. `request_headers` (attempt) may be added to before the request is sent.
     """
 
     kind: StepKind
@@ -307,6 +307,7 @@ class Step:
     parent: "Step | None" = None
     stage: Stage | None = None
     rule: Rule | None = None
+    url: str | None = None
     request_headers: dict[str, str] = field(default_factory=dict)
     verdict: Verdict | None = None
     findings: dict[str, int] = field(default_factory=dict)

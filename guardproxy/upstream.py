@@ -108,6 +108,10 @@ class Upstream:
         )
         self._url = lru_cache(maxsize=256)(self._make_url)
 
+    def shown(self, path: str) -> str:
+        """The URL of `path` below the base, for spans; a template stays one."""
+        return f"{self.origin}{self._base_path}{path}"
+
     async def send(
         self, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes | None
     ) -> Answer:

@@ -4,7 +4,7 @@ import pytest
 
 from guardproxy.document import Number
 from guardproxy.exchange import Exchange
-from guardproxy.facts import of_answer, of_document, of_request
+from guardproxy.facts import of_answer, of_document, of_request, of_response, of_trace
 
 
 def exchange() -> Exchange:
@@ -46,3 +46,46 @@ def test_answers() -> None:
     assert made.usage == {"input_tokens": 3, "total_tokens": 9}
     of_answer(made, b"<html>")
     assert made.response_id == "resp_1"
+
+
+@pytest.mark.parametrize(
+    ("usage", "known"),
+    [
+        (
+            {"input_tokens_details": {"cached_tokens": 2}, "input_tokens": 3},
+            {"cached_tokens": 2, "input_tokens": 3},
+        ),
+        ({"output_tokens_details": {"reasoning_tokens": 4, "other": 5}}, {"reasoning_tokens": 4}),
+        ({"output_tokens_details": [1], "input_tokens_details": None}, {}),
+        ({"input_tokens": Number("12"), "output_tokens": "x"}, {"input_tokens": 12}),
+        # Digits in the place of a count could be a text: a card's, a telephone's.
+        ({"input_tokens": 4111_1111_1111_1111, "output_tokens": "5551234567", "total_tokens": -1}, {}),
+        ({"input_tokens": True, "output_tokens": 1.5, "total_tokens": "٣"}, {}),
+    ],
+)
+def test_tokens(usage: dict[str, object], known: dict[str, int]) -> None:
+    made = exchange()
+    of_response(made, {"usage": usage})
+    assert made.usage == known
+
+
+HEX = "4bf92f3577b34da6a3ce929d0e0e4736"
+UUID = "0190f5f0-1111-7222-8333-444455556666"
+
+
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        (f'{{"trace":{{"trace_id":"{HEX}","parent_span_id":"{UUID}","a":1}}}}', [HEX, UUID]),
+        (f'{{"input":"x","trace":{{"parent_span_id":"{UUID}"}}}}', [None, UUID]),
+        ('{"trace":{"trace_id":"my secret words","parent_span_id":5}}', ["", ""]),
+        ('{"trace":{"trace_id":null}}', [None, None]),
+        ('{"trace":"words"}', [None, None]),
+        (f'{{"metadata":{{"trace":{{"trace_id":"{HEX}"}}}}}}', [None, None]),
+        (f'{{"trace":{{"trace_id":"{HEX}"', [None, None]),
+    ],
+)
+def test_ids_of_a_trace(body: str, ids: list[str | None]) -> None:
+    made = exchange()
+    of_trace(made, body.encode())
+    assert [made.trace.get("trace_id"), made.trace.get("parent_span_id")] == ids

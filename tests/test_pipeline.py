@@ -886,68 +886,6 @@ async def test_an_end_that_the_client_does_not_take_is_no_second_failure() -> No
     assert [(line["event"], line["code"]) for line in logged] == [("exchange", "shutting_down")]
 
 
-async def test_an_exchange_is_one_line_of_the_log() -> None:
-    with capture_logs() as logged:
-        async with proxy(lambda _: (_ for _ in ()).throw(httpx.ConnectError("no"))) as client:
-            got = await client.post({"input": "hi"})
-            await client.post({"input": "hi"}, {"x-opper-guard-input": "nobody"})  # a 400 is no failure
-            failed, refused = client.recorder.exchanges
-    assert got.status == 502
-    for line, level, of, code in (
-        (logged[0], "warning", failed, "upstream_error"),
-        (logged[1], "info", refused, "unknown_guard"),
-    ):
-        assert line.pop("seconds") > 0
-        assert line == {
-            "event": "exchange",
-            "log_level": level,
-            "exchange": of.id,
-            "method": "POST",
-            "route": "/v1/responses",
-            "status": of.status,
-            "outcome": "error",
-            "code": code,
-        }
-    assert len(logged) == 2
-
-
-async def test_the_line_of_an_exchange_counts_and_has_no_text() -> None:
-    made = whole(message("again TAG-1234"), usage={"input_tokens": 3, "output_tokens": 4})
-    with capture_logs() as logged:
-        async with proxy(made) as client:
-            body = {"model": "m-1", "input": [{"role": "user", "content": "TAG-1234 TAG-1234"}]}
-            await client.post(body, {"x-opper-guard-input": "tags=redact", "x-opper-guard-output": "tags"})
-    (line,) = logged
-    assert line.pop("seconds") > 0
-    assert set(line.pop("guard_seconds")) == {"input.tags", "output.tags"}
-    assert line.pop("exchange").startswith("req_")
-    assert line == {
-        "event": "exchange",
-        "log_level": "info",
-        "method": "POST",
-        "route": "/v1/responses",
-        "status": 200,
-        "outcome": "redacted",
-        "model": "m-1",
-        "input": "redacted",
-        "input_findings": {"tags.TAG": 2},
-        "input_parts": 1,
-        "output": "flagged",
-        "output_findings": {"tags.TAG": 1},
-        "output_parts": 1,
-        "input_tokens": 3,
-        "output_tokens": 4,
-    }
-
-
-async def test_the_line_of_an_exchange_names_no_model_that_a_guard_found_something_in() -> None:
-    with capture_logs() as logged:
-        async with proxy(whole()) as client:
-            await client.post({"model": "TAG-1234", "input": "hi"}, {"x-opper-guard-input": "tags"})
-    assert "TAG-1234" not in repr(logged)
-    assert logged[0]["input_findings"] == {"tags.TAG": 1}
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -6,9 +6,10 @@ No text, no header, no key, no query string and no exception's message ever beco
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
-from guardproxy import Exchange, Finding, Stage, Step, Verdict
-from guardproxy_tracing import names
+from guardproxy import Exchange, Finding, Stage, Step
+from guardproxy_tracing.names import APPLY_GUARDRAIL, GUARDRAIL_BLOCKED, Names
 
 Value = str | bool | int | float | list[str]
 Attributes = dict[str, Value]
@@ -27,7 +28,7 @@ _USAGE = {
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
 _BROKEN = frozenset({"failed", "error"})  # outcomes that are errors; a block and a client that left are not
-_NOT_ERRORS = frozenset({"guardrail_violation", names.GUARDRAIL_BLOCKED, "cancelled", "client_disconnected"})
+_NOT_ERRORS = frozenset({"guardrail_violation", GUARDRAIL_BLOCKED, "cancelled", "client_disconnected"})
 
 
 def label(value: str | None) -> str | None:
@@ -53,17 +54,7 @@ def is_chat(exchange: Exchange) -> bool:
 
 def model(exchange: Exchange) -> str | None:
     """The model asked for: where it fits the grammar, and no guard found something in it."""
-    return label(exchange.model) if _may_show("model", exchange.verdicts.get(Stage.INPUT)) else None
-
-
-def _may_show(name: str, verdict: Verdict | None) -> bool:
-    """Whether the value at `name` is shown: nothing was found there, and no guard failed."""
-    if verdict is None:
-        return True
-    if verdict.failed or verdict.outcome.value == "failed":
-        return False
-    found = (*verdict.findings, *verdict.shadowed)
-    return not any(f.path.rpartition("/")[2].lower() == name for f in found)
+    return label(exchange.model) if exchange.may_tell("model", Stage.INPUT) else None
 
 
 def _present(values: Mapping[str, Value | None]) -> Attributes:
@@ -83,12 +74,12 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
             "guardproxy.verdict.output": exchange.stage_outcome(Stage.OUTPUT).value,
         }
     )
-    if exchange.name is not None and _may_show("x-opper-name", exchange.verdicts.get(Stage.INPUT)):
+    if exchange.name is not None and exchange.may_tell("x-opper-name", Stage.INPUT):
         found |= _present({"guardproxy.name": label(exchange.name)})
     if exchange.events:
         found["guardproxy.events"] = exchange.events
     if exchange.outcome == "blocked":
-        found[ERROR_TYPE] = names.GUARDRAIL_BLOCKED
+        found[ERROR_TYPE] = GUARDRAIL_BLOCKED
     elif is_broken(exchange, step):
         code = label(step.error_type) or label(exchange.error_code)
         found[ERROR_TYPE] = code or str(exchange.status or 500)
@@ -124,40 +115,42 @@ def of_stage(step: Step) -> Attributes:
             if label(reason):
                 found[f"guardproxy.receipt.skipped.{reason}"] = count
         if verdict.outcome.value == "blocked":
-            found[ERROR_TYPE] = names.GUARDRAIL_BLOCKED
+            found[ERROR_TYPE] = GUARDRAIL_BLOCKED
     return _with_error(found, step)
 
 
-def of_guard(step: Step) -> Attributes:
+def of_guard(step: Step, names: Names) -> Attributes:
     """A guard's rule and its time."""
     found: Attributes = {
-        names.GUARDRAIL_NAME: step.name,
-        "gen_ai.operation.name": names.APPLY_GUARDRAIL,
+        names.guard: step.name,
+        "gen_ai.operation.name": APPLY_GUARDRAIL,
         "guardproxy.guard.seconds": step.seconds,
         "guardproxy.guard.findings": sum(step.findings.values()),
     }
     if step.stage is not None:
-        found[names.GUARDRAIL_TARGET] = names.TARGETS[step.stage.value]
+        found[names.target] = names.targets[step.stage.value]
     if step.rule is not None:
-        found[names.GUARDRAIL_ACTION] = step.rule.action.word
+        found[names.action] = step.rule.action.word
+        found |= names.of_action
         found["guardproxy.guard.shadow"] = step.rule.shadow
         if step.findings and step.rule.action.word == "block" and not step.rule.shadow:
-            found[ERROR_TYPE] = names.GUARDRAIL_BLOCKED
+            found[ERROR_TYPE] = GUARDRAIL_BLOCKED
     return _with_error(found, step)
 
 
-def results(step: Step) -> Iterator[Attributes]:
+def results(step: Step, names: Names) -> Iterator[Attributes]:
     """One result of a guard for each category that it found; others than well-formed ones are `OTHER`."""
     scores = _scores(step)
     for category, count in step.findings.items():
         result: Attributes = {
-            names.RESULT_CATEGORY: label(category) or "OTHER",
-            names.RESULT_COUNT: count,
+            names.category: label(category) or "OTHER",
+            names.count: count,
         }
         if category in scores:
-            result[names.RESULT_SCORE] = scores[category]
+            result[names.score] = scores[category]
         if step.rule is not None:
-            result[names.GUARDRAIL_ACTION] = step.rule.action.word
+            result[names.action] = step.rule.action.word
+            result |= names.of_action
         yield result
 
 
@@ -176,12 +169,12 @@ def _scores(step: Step) -> dict[str, float]:
 
 def of_call(exchange: Exchange, step: Step) -> Attributes:
     """The upstream's answer: its model, its id, its tokens."""
-    verdict = exchange.verdicts.get(Stage.OUTPUT)
+    id_shown = exchange.may_tell("id", Stage.OUTPUT)
     # The upstream says the model again.
-    model_shown = _may_show("model", exchange.verdicts.get(Stage.INPUT)) and _may_show("model", verdict)
+    model_shown = exchange.may_tell("model", Stage.INPUT, Stage.OUTPUT)
     found = _present(
         {
-            "gen_ai.response.id": label(exchange.response_id) if _may_show("id", verdict) else None,
+            "gen_ai.response.id": label(exchange.response_id) if id_shown else None,
             "gen_ai.response.model": label(exchange.response_model) if model_shown else None,
             "gen_ai.response.time_to_first_chunk": exchange.first_event_seconds,
         }
@@ -193,8 +186,12 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
 
 
 def of_attempt(step: Step) -> Attributes:
-    """The status that the upstream answered."""
+    """Where it went, and the status that came back."""
     found: Attributes = {}
+    if step.url is not None:
+        parts = urlsplit(step.url)
+        found = _present({"url.full": step.url, "server.address": parts.hostname})
+        found["server.port"] = parts.port or (443 if parts.scheme == "https" else 80)
     if step.status is not None:
         found["http.response.status_code"] = step.status
         if step.status >= 400:
@@ -210,4 +207,4 @@ def _with_error(found: Attributes, step: Step) -> Attributes:
 
 def is_error(found: Attributes) -> bool:
     """Whether the span of an inner step has the status ERROR: it names an error that is not a block."""
-    return found.get(ERROR_TYPE, names.GUARDRAIL_BLOCKED) != names.GUARDRAIL_BLOCKED
+    return found.get(ERROR_TYPE, GUARDRAIL_BLOCKED) != GUARDRAIL_BLOCKED

@@ -5,16 +5,17 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from typing import Literal
 
 import msgspec
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import SpanContext, TraceFlags, Tracer
 
 from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
-from guardproxy_tracing.propagator import origin
+from guardproxy_tracing.names import SETTLED, Names, chosen
+from guardproxy_tracing.propagator import origin, request_headers
 from guardproxy_tracing.provider import Provider, exporters_from
-from guardproxy_tracing.spans import STATE, ExchangeSpan, StepSpan, Upstream
+from guardproxy_tracing.spans import STATE, ExchangeSpan, StepSpan
 
 _log = logging.getLogger("guardproxy.tracing")
 
@@ -23,7 +24,7 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[plugins.tracing]`. Where spans go is said by the standard OTEL_* environment."""
 
     trust_inbound: bool = True  # continue the traces that requests name
-    propagate: bool = False  # send `traceparent` to the upstream
+    propagate: tuple[Literal["tracecontext", "opper"], ...] = ("tracecontext",)  # what the upstream is sent
     shutdown_timeout: float = 5.0  # seconds that the last spans have to leave
 
 
@@ -34,7 +35,7 @@ class _Process:
     provider: Provider | None = None
     tracer: Tracer | None = None
     settings: TracingSettings = field(default_factory=TracingSettings)
-    upstream: Upstream | None = None
+    names: Names = SETTLED
     recorders: tuple["_Recorder", ...] = ()
 
     def open(self, provider: Provider) -> None:
@@ -67,7 +68,7 @@ def guardproxy_startup(settings: Settings) -> None:
     _process.close()
     found = settings.plugins.get("tracing")
     _process.settings = found if isinstance(found, TracingSettings) else TracingSettings()
-    _process.upstream = _upstream(settings.upstream)
+    _process.names = chosen(os.environ)
     if exporters or _process.recorders:
         _process.open(Provider(exporters, _process.recorders))
 
@@ -79,10 +80,24 @@ def guardproxy_step(exchange: Exchange, step: Step) -> AbstractContextManager[ob
     if tracer is None:
         return None
     if step.kind is StepKind.EXCHANGE:
-        return ExchangeSpan(tracer, exchange, step, origin(exchange.headers, _process.settings.trust_inbound))
-    if STATE not in exchange.state:
-        return None
-    return StepSpan(tracer, exchange, step, _process.upstream, _process.settings.propagate)
+        found = origin(exchange.headers, exchange.trace, _process.settings.trust_inbound)
+        return ExchangeSpan(tracer, exchange, step, found)
+    span = StepSpan(tracer, exchange, step, _process.names) if STATE in exchange.state else None
+    if step.kind is StepKind.ATTEMPT and _process.settings.propagate:
+        _pass_on(exchange, step, span)
+    return span
+
+
+def _pass_on(exchange: Exchange, step: Step, span: StepSpan | None) -> None:
+    """Name the parent to the upstream: the attempt's span, or the exchange's, which is not kept."""
+    if span is not None:
+        parent = span.context
+    elif exchange.trace_id is not None and exchange.span_id is not None:
+        flags = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
+        parent = SpanContext(int(exchange.trace_id, 16), int(exchange.span_id, 16), False, flags)
+    else:
+        return
+    step.request_headers.update(request_headers(parent, _process.settings.propagate, exchange.headers))
 
 
 @hookimpl
@@ -120,10 +135,3 @@ class _Recorder(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if self.active:
             self.spans.append(span)
-
-
-def _upstream(url: str) -> Upstream | None:
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return None
-    return Upstream(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))

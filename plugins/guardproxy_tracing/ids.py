@@ -9,6 +9,9 @@ import hashlib
 import os
 import random
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
@@ -54,12 +57,37 @@ def parent_of(text: str) -> tuple[int, int] | None:
     return expand(int.from_bytes(_hash(value.to_bytes(16, "big"))[:8], "big") >> 4), span_id
 
 
+def trace_of(text: str) -> int | None:
+    """The trace id that 32 hexadecimal digits or a UUID name; None when they name none.
+
+    A UUID of version 8, written as one, is one of ours and names the trace of its span.
+    """
+    if not _UUID.fullmatch(text):
+        return None
+    value = int(text.replace("-", ""), 16)
+    ours = "-" in text and value >> 64 & 0xF000 == _VERSION
+    return (expand(key_of(value)) if ours else value) or None
+
+
 def _high_of(key: int) -> int:
     return key >> 12 << 16 | _VERSION | key & 0xFFF
 
 
 def _hash(value: bytes) -> bytes:
     return hashlib.sha256(_TAG + value).digest()
+
+
+_given: ContextVar[int | None] = ContextVar("guardproxy_trace", default=None)
+
+
+@contextmanager
+def roots_in(trace_id: int | None) -> Iterator[None]:
+    """Within the block a span without a parent begins in this trace; None: in a new one."""
+    token = _given.set(trace_id)
+    try:
+        yield
+    finally:
+        _given.reset(token)
 
 
 class OpperIdGenerator(IdGenerator):
@@ -73,8 +101,8 @@ class OpperIdGenerator(IdGenerator):
             os.register_at_fork(after_in_child=self._random.seed)
 
     def generate_trace_id(self) -> int:
-        """A new trace id, expanded from 60 random bits."""
-        return expand(self._random.getrandbits(60))
+        """The trace id that `roots_in` gives; else a new one, expanded from 60 random bits."""
+        return _given.get() or expand(self._random.getrandbits(60))
 
     def generate_span_id(self) -> int:
         """A new span id: the bits `10`, then 62 random ones."""

@@ -1,16 +1,58 @@
-"""The names of GenAI guardrail telemetry: not settled in OpenTelemetry yet, so they change here only."""
+"""The names of GenAI guardrail telemetry, which still move: every one of them stands here and nowhere else.
 
+OpenTelemetry has no settled names for guardrails. `SETTLED` are ours and stay as they are; `LATEST` are
+those of the proposal that is under review (open-telemetry/semantic-conventions-genai, pull request 427),
+for whoever asks for them by the standard variable, and change as it does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
+_LATEST: Final = "gen_ai_latest_experimental"
+
 APPLY_GUARDRAIL: Final = "apply_guardrail"  # gen_ai.operation.name, and the first word of the span's name
-GUARDRAIL_NAME: Final = "gen_ai.guardrail.name"
-GUARDRAIL_TARGET: Final = "gen_ai.guardrail.target.type"
-TARGETS: Final = {"input": "llm_input", "output": "llm_output"}
-GUARDRAIL_ACTION: Final = "gen_ai.guardrail.action"
-
 RESULT_EVENT: Final = "gen_ai.guardrail.result"
-RESULT_CATEGORY: Final = "gen_ai.guardrail.category"
-RESULT_COUNT: Final = "gen_ai.guardrail.count"
-RESULT_SCORE: Final = "gen_ai.guardrail.score"
-
 GUARDRAIL_BLOCKED: Final = "guardrail_blocked"  # error.type of what a guard stopped; not an error
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The attributes of a guard's span and of its results."""
+
+    guard: str
+    target: str
+    targets: Mapping[str, str]  # the target by stage
+    action: str
+    category: str
+    score: str
+    count: str
+    of_action: Mapping[str, str] = field(default_factory=dict)  # what stands beside the action
+
+
+SETTLED: Final = Names(
+    guard="gen_ai.guardrail.name",
+    target="gen_ai.guardrail.target.type",
+    targets={"input": "llm_input", "output": "llm_output"},
+    action="gen_ai.guardrail.action",
+    category="gen_ai.guardrail.category",
+    score="gen_ai.guardrail.score",
+    count="gen_ai.guardrail.count",
+)
+LATEST: Final = Names(
+    guard="gen_ai.guardrail.component.name",
+    target="gen_ai.guardrail.source",
+    targets={"input": "input", "output": "output"},
+    action="gen_ai.guardrail.result.value",
+    category="gen_ai.guardrail.risk.category",
+    score="gen_ai.guardrail.risk.score",
+    count="guardproxy.result.count",
+    of_action={"gen_ai.guardrail.result.type": "action"},
+)
+
+
+def chosen(environ: Mapping[str, str]) -> Names:
+    """The names that `OTEL_SEMCONV_STABILITY_OPT_IN` asks for; what it says of other signals is not ours."""
+    words = {word.strip() for word in environ.get(OPT_IN, "").split(",")}
+    return LATEST if _LATEST in words else SETTLED

@@ -1,6 +1,7 @@
 """Where a trace comes from and goes to: `X-Opper-Parent-Span-Id`, `traceparent` and `traceresponse`."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from opentelemetry import trace
@@ -16,10 +17,11 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from guardproxy_tracing.ids import key_of, parent_of, uuid_of
+from guardproxy_tracing.ids import key_of, parent_of, trace_of, uuid_of
 
 PARENT_HEADER = "x-opper-parent-span-id"
 SPAN_HEADER = "X-Opper-Span-Id"
+_SPAN_ID = re.compile(r"[0-9A-Fa-f]{16}")
 _UNDECIDED = create_key("guardproxy-sampling-undecided")
 # A UUID says nothing about sampling. A process that samples by the parent alone shall keep the trace.
 _FLAGS = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
@@ -77,16 +79,21 @@ class Origin:
     context: Context
     links: tuple[Link, ...] = ()
     unusable: bool = False
+    trace_id: int | None = None  # of a root that is to begin in a trace that has been named
 
 
-def origin(headers: Mapping[str, str], trust: bool = True) -> Origin:
-    """The origin that a request's headers (names in lower case) give; a new root unless `trust`.
+def origin(headers: Mapping[str, str], ids: Mapping[str, str], trust: bool = True) -> Origin:
+    """The origin that a request names; a new root unless `trust`.
 
-    A valid `traceparent` wins. Another parent in `X-Opper-Parent-Span-Id` becomes a link then.
+    A valid `traceparent` in its headers (names in lower case) wins. Another parent in
+    `X-Opper-Parent-Span-Id` becomes a link then. Without either, the `ids` of the body's `trace` object
+    count (OpenRouter's): `trace_id`, `parent_span_id`.
     """
     if not trust:
         return Origin(Context())
     given = headers.get(PARENT_HEADER, "").strip()
+    if not given and ids and "traceparent" not in headers:
+        return _of_body(ids)
     named = parent_of(given) if given else None
     unusable = bool(given) and named is None
     parent = _traceparent(headers)
@@ -94,6 +101,24 @@ def origin(headers: Mapping[str, str], trust: bool = True) -> Origin:
         return Origin(_with_parent(Context(), *named) if named else Context(), (), unusable)
     context = trace.set_span_in_context(NonRecordingSpan(parent), Context())
     return Origin(context, _links(parent, named), unusable)
+
+
+def _of_body(ids: Mapping[str, str]) -> Origin:
+    trace_id = trace_of(ids["trace_id"]) if "trace_id" in ids else None
+    given = ids.get("parent_span_id")
+    unusable = "trace_id" in ids and trace_id is None
+    if given is None:
+        return Origin(Context(), (), unusable, trace_id)
+    if _SPAN_ID.fullmatch(given):  # of W3C: it says nothing without its trace
+        span_id = int(given, 16) if trace_id is not None else 0
+    elif (named := parent_of(given)) is not None:
+        span_id = named[1]
+        trace_id = trace_id or named[0]
+    else:
+        span_id = 0
+    if not span_id or trace_id is None:
+        return Origin(Context(), (), True, trace_id)
+    return Origin(_with_parent(Context(), trace_id, span_id), (), unusable)
 
 
 def _traceparent(headers: Mapping[str, str]) -> SpanContext | None:
@@ -124,3 +149,19 @@ def traceparent(span: SpanContext) -> str:
 def response_headers(span: SpanContext) -> dict[str, str]:
     """What tells the client how to continue from `span`."""
     return {SPAN_HEADER: uuid_of(span.trace_id, span.span_id), "traceresponse": traceparent(span)}
+
+
+def request_headers(span: SpanContext, words: Collection[str], headers: Mapping[str, str]) -> dict[str, str]:
+    """What tells an upstream that `span` is its parent, in the `words` of the setting `propagate`.
+
+    `headers` are the client's: what they say of another trace must not pass beside it.
+    """
+    found: dict[str, str] = {}
+    if "tracecontext" in words:
+        found["traceparent"] = traceparent(span)
+        given = _traceparent(headers)
+        if "tracestate" in headers and (given is None or given.trace_id != span.trace_id):
+            found["tracestate"] = ""
+    if "opper" in words:
+        found[PARENT_HEADER] = uuid_of(span.trace_id, span.span_id)
+    return found

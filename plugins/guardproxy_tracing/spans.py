@@ -1,16 +1,17 @@
 """The span around a step: started when the step begins, handed on, ended when it is left; never current."""
 
 from dataclasses import dataclass, field
-from time import time_ns
+from time import perf_counter, time_ns
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
 from guardproxy import Exchange, Step, StepKind
 from guardproxy_tracing import attributes as facts
-from guardproxy_tracing import names
-from guardproxy_tracing.propagator import Origin, response_headers, traceparent
+from guardproxy_tracing.ids import roots_in
+from guardproxy_tracing.names import APPLY_GUARDRAIL, RESULT_EVENT, Names
+from guardproxy_tracing.propagator import Origin, response_headers
 
 STATE = "tracing"  # the key of exchange.state
 _ERROR = Status(StatusCode.ERROR)
@@ -31,14 +32,6 @@ class Trace:
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """Where attempts go to, as spans name it."""
-
-    address: str
-    port: int
-
-
 class ExchangeSpan:
     """The SERVER span. It also tells the client where to continue the trace."""
 
@@ -46,24 +39,30 @@ class ExchangeSpan:
         self._exchange = exchange
         self._step = step
         method, route = facts.method(exchange), facts.route(exchange)
-        first: facts.Attributes = {facts.KIND: "CHAIN", "http.request.method": method}
+        first: facts.Attributes = {facts.KIND: "CHAIN", "http.request.method": method, "url.scheme": "http"}
         if route is not None:
-            first["http.route"] = route
+            # The path, too, is the template: whatever stands for an id in it, a client chose it.
+            first["http.route"] = first["url.path"] = route
         if origin.unusable:
             first["guardproxy.parent.unusable"] = True
-        self._span = tracer.start_span(
-            f"{method} {route}" if route else method,
-            context=origin.context,
-            kind=SpanKind.SERVER,
-            attributes=first,
-            links=origin.links,
-        )
+        with roots_in(origin.trace_id):
+            self._span = tracer.start_span(
+                f"{method} {route}" if route else method,
+                context=origin.context,
+                kind=SpanKind.SERVER,
+                attributes=first,
+                links=origin.links,
+                # Since then it is live; the step began when its body was there.
+                start_time=time_ns() - int((perf_counter() - exchange.started) * 1e9),
+            )
 
     def __enter__(self) -> None:
         span = self._span.get_span_context()
-        self._exchange.response_headers.update(response_headers(span))
+        exchange = self._exchange
+        exchange.trace_id, exchange.span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+        exchange.response_headers.update(response_headers(span))
         if self._span.is_recording():  # no state: the steps inside are not even looked at
-            self._exchange.state[STATE] = Trace(trace.set_span_in_context(self._span, Context()))
+            exchange.state[STATE] = Trace(trace.set_span_in_context(self._span, Context()))
 
     def __exit__(self, *_: object) -> None:
         inside: Trace | None = self._exchange.state.pop(STATE, None)
@@ -84,8 +83,7 @@ class StepSpan:
         tracer: Tracer,
         exchange: Exchange,
         step: Step,
-        upstream: Upstream | None = None,
-        propagate: bool = False,
+        names: Names,
     ) -> None:
         self._exchange = exchange
         self._step = step
@@ -94,11 +92,15 @@ class StepSpan:
         if step.parent is not None:
             context = self._trace.contexts.get(step.parent, context)
         # Setting all attributes at once, at the end, costs half of setting some now and some then.
-        name, self._attributes = _begin(exchange, step, self._trace, upstream)
+        self._names = names
+        name, self._attributes = _begin(exchange, step, self._trace)
         kind = _SPAN_KINDS.get(step.kind, SpanKind.INTERNAL)
         self._span: Span = tracer.start_span(name, context=context, kind=kind)
-        if propagate and step.kind is StepKind.ATTEMPT:
-            step.request_headers["traceparent"] = traceparent(self._span.get_span_context())
+
+    @property
+    def context(self) -> SpanContext:
+        """What a span below this one names as its parent."""
+        return self._span.get_span_context()
 
     def __enter__(self) -> None:
         if self._step.kind in (StepKind.STAGE, StepKind.CALL):  # the others have no children
@@ -116,9 +118,9 @@ class StepSpan:
         """End the span with its facts, at `time` (nanoseconds since 1970) or now."""
         step = self._step
         if step.kind is StepKind.GUARD:
-            found = facts.of_guard(step)
-            for result in facts.results(step):
-                self._span.add_event(names.RESULT_EVENT, result)
+            found = facts.of_guard(step, self._names)
+            for result in facts.results(step, self._names):
+                self._span.add_event(RESULT_EVENT, result)
         elif step.kind is StepKind.STAGE:
             found = facts.of_stage(step)
         elif step.kind is StepKind.CALL:
@@ -131,21 +133,16 @@ class StepSpan:
         self._span.end(time)
 
 
-def _begin(
-    exchange: Exchange, step: Step, trace_: Trace, upstream: Upstream | None
-) -> tuple[str, facts.Attributes]:
+def _begin(exchange: Exchange, step: Step, trace_: Trace) -> tuple[str, facts.Attributes]:
     """The name of a step's span, and what is known when it begins."""
     if step.kind is StepKind.STAGE:
         return f"guardproxy.guard {step.name}", {facts.KIND: "GUARDRAIL"}
     if step.kind is StepKind.GUARD:
-        return f"{names.APPLY_GUARDRAIL} {step.name}", {facts.KIND: "GUARDRAIL"}
+        return f"{APPLY_GUARDRAIL} {step.name}", {facts.KIND: "GUARDRAIL"}
     if step.kind is StepKind.CALL:
         return _begin_call(exchange)
     trace_.attempts += 1
     first: facts.Attributes = {facts.KIND: "CHAIN", "http.request.method": facts.method(exchange)}
-    if upstream is not None:
-        first["server.address"] = upstream.address
-        first["server.port"] = upstream.port
     if trace_.attempts > 1:
         first["http.request.resend_count"] = trace_.attempts - 1
     return facts.method(exchange), first

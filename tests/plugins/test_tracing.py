@@ -31,10 +31,12 @@ from guardproxy.testing.otlp import OtlpCollector
 from guardproxy.types import Receipt
 from guardproxy_tracing.hooks import _process
 from guardproxy_tracing.ids import expand, key_of, parent_of, uuid_of
+from guardproxy_tracing.names import LATEST, SETTLED
 
 UUID = "0190f5f0-1111-7222-8333-444455556666"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SETTINGS = Settings(upstream="https://up.example:8443/v1")
+URL = "https://up.example:8443/v1/responses"
 INPUT = {"pii": Rule(Action.REDACT), "secrets": Rule(Action.BLOCK)}
 
 
@@ -109,7 +111,7 @@ def run(of: Exchange, statuses: tuple[int, ...] = (200,)) -> Exchange:
         run_stage(of, root, found, INPUT)
         with opened(of, Step(StepKind.CALL, "call", root)) as call:
             for status in statuses:
-                with opened(of, Step(StepKind.ATTEMPT, "attempt", call)) as attempt:
+                with opened(of, Step(StepKind.ATTEMPT, "attempt", call, url=URL)) as attempt:
                     attempt.status = status
             of.response_id, of.response_model = "resp_1", "gpt-4.1-2026"
             of.usage = {"input_tokens": 7, "output_tokens": 11, "total_tokens": 18}
@@ -181,6 +183,8 @@ def test_facts_of_the_exchange() -> None:
         "openinference.span.kind": "CHAIN",
         "http.request.method": "POST",
         "http.route": "/v1/responses",
+        "url.path": "/v1/responses",
+        "url.scheme": "http",
         "http.response.status_code": 200,
         "guardproxy.outcome": "redacted",
         "guardproxy.exchange.id": "req_1",
@@ -210,6 +214,7 @@ def test_facts_of_the_call_and_its_attempt() -> None:
         "openinference.span.kind": "CHAIN",
         "http.request.method": "POST",
         "http.response.status_code": 200,
+        "url.full": URL,
         "server.address": "up.example",
         "server.port": 8443,
     }
@@ -248,6 +253,24 @@ def test_one_event_for_each_category_with_count_and_highest_score() -> None:
         (name, common | {category: "PERSON", count: 1, score: 0.6}),
     ]
     assert spans["apply_guardrail secrets"].events == ()
+
+
+@pytest.mark.parametrize("opt_in", ["", "http/dup", "http, gen_ai_latest_experimental"])
+def test_the_names_that_move_are_chosen_by_the_standard_variable(
+    monkeypatch: pytest.MonkeyPatch, opt_in: str
+) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opt_in)
+    names = LATEST if "latest" in opt_in else SETTLED
+    span = recorded(exchange())["apply_guardrail pii"]
+    assert attributes(span)[names.guard] == "pii"
+    assert attributes(span)[names.target] == names.targets["input"]
+    assert attributes(span)[names.action] == "redact"
+    told = [dict(event.attributes or {}) for event in span.events]
+    assert [event[names.category] for event in told] == ["EMAIL_ADDRESS", "PERSON"]
+    assert [event[names.count] for event in told] == [2, 1]
+    other = SETTLED if names is LATEST else LATEST
+    assert other.guard not in attributes(span)
+    assert all(other.category not in event for event in told)
 
 
 def test_a_block_is_no_error() -> None:
@@ -433,18 +456,113 @@ def test_inbound_context_can_be_distrusted() -> None:
     assert server.links == ()
 
 
-@pytest.mark.parametrize("propagate", [False, True])
-def test_the_upstream_gets_a_traceparent_only_if_told_so(propagate: bool) -> None:
-    of = exchange()
+def sent_on(of: Exchange, **own: Any) -> tuple[dict[str, str], list[ReadableSpan]]:
+    """The headers that the attempt of an exchange adds, and the spans."""
     with tracing.record() as spans:
-        tracing.guardproxy_startup(settings(propagate=propagate))
+        tracing.guardproxy_startup(settings(**own))
         with opened(of, Step(StepKind.EXCHANGE, "exchange")) as root:
             attempt = Step(StepKind.ATTEMPT, "attempt", Step(StepKind.CALL, "call", root))
             with opened(of, attempt):
-                sent = dict(attempt.request_headers)
+                return dict(attempt.request_headers), spans
+    raise AssertionError
+
+
+@pytest.mark.parametrize("words", [(), ("tracecontext",), ("opper",), ("tracecontext", "opper")])
+def test_the_upstream_gets_the_context_in_the_words_of_the_setting(words: tuple[str, ...]) -> None:
+    sent, spans = sent_on(
+        exchange(headers={"traceparent": TRACEPARENT, "tracestate": "a=b"}), propagate=words
+    )
     span = context_of(next(span for span in spans if span.name == "POST"))
-    wanted = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
-    assert sent == ({"traceparent": wanted} if propagate else {})
+    assert f"{span.trace_id:032x}" == TRACEPARENT[3:35]
+    wanted = {
+        "tracecontext": (
+            "traceparent",
+            f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}",
+        ),
+        "opper": ("x-opper-parent-span-id", uuid_of(span.trace_id, span.span_id)),
+    }
+    assert sent == dict(wanted[word] for word in words)
+
+
+def test_the_upstream_learns_of_a_trace_that_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    of = exchange()
+    sent, spans = sent_on(of)
+    assert spans == []
+    assert of.response_headers["traceresponse"] == sent["traceparent"]
+    assert int(sent["traceparent"][-2:], 16) & 1 == 0
+
+
+def test_a_distrusted_trace_state_does_not_pass_beside_our_trace() -> None:
+    given = {"traceparent": TRACEPARENT, "tracestate": "a=b"}
+    sent, _ = sent_on(exchange(headers=given), trust_inbound=False)
+    assert sent["tracestate"] == ""
+    assert TRACEPARENT[3:35] not in sent["traceparent"]
+
+
+# The body's `trace`
+
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+OURS = uuid_of(expand(7), 2 << 62 | 9)
+
+
+@pytest.mark.parametrize(
+    ("ids", "trace_id", "parent"),
+    [
+        ({"trace_id": TRACE_ID, "parent_span_id": "00f067aa0ba902b7"}, int(TRACE_ID, 16), 0x00F067AA0BA902B7),
+        (
+            {"trace_id": UUID, "parent_span_id": "00F067AA0BA902B7"},
+            int(UUID.replace("-", ""), 16),
+            0xF067AA0BA902B7,
+        ),
+        ({"trace_id": TRACE_ID, "parent_span_id": UUID}, int(TRACE_ID, 16), 0x8333444455556666),
+        ({"trace_id": OURS, "parent_span_id": OURS}, expand(7), 2 << 62 | 9),
+        ({"parent_span_id": UUID}, *(parent_of(UUID) or ())),
+        ({"trace_id": TRACE_ID}, int(TRACE_ID, 16), None),
+        ({"trace_id": OURS}, expand(7), None),
+    ],
+)
+def test_the_bodys_trace_names_the_parent(ids: dict[str, str], trace_id: int, parent: int | None) -> None:
+    server = recorded(exchange(trace=ids))["POST /v1/responses"]
+    assert context_of(server).trace_id == trace_id
+    assert (server.parent.span_id if server.parent else None) == parent
+    assert "guardproxy.parent.unusable" not in attributes(server)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"trace_id": ""},
+        {"trace_id": "0" * 32},
+        {"parent_span_id": "00f067aa0ba902b7"},
+        {"parent_span_id": ""},
+        {"trace_id": TRACE_ID, "parent_span_id": "0" * 16},
+        {"trace_id": "1234567890123456", "parent_span_id": UUID},
+    ],
+)
+def test_a_trace_of_the_body_that_is_none_is_noted(ids: dict[str, str]) -> None:
+    server = recorded(exchange(trace=ids))["POST /v1/responses"]
+    assert attributes(server)["guardproxy.parent.unusable"] is True
+
+
+@pytest.mark.parametrize("headers", [{"traceparent": TRACEPARENT}, {"x-opper-parent-span-id": UUID}])
+def test_the_headers_go_before_the_bodys_trace(headers: dict[str, str]) -> None:
+    body = {"trace_id": "1" * 32, "parent_span_id": "2" * 16}
+    with_body, without = (
+        recorded(exchange(headers=headers, trace=trace))["POST /v1/responses"] for trace in (body, {})
+    )
+    assert with_body.parent is not None
+    assert without.parent is not None
+    assert with_body.parent.span_id == without.parent.span_id
+    assert with_body.links == without.links
+
+
+def test_a_new_trace_begins_after_one_that_was_named() -> None:
+    with tracing.record():
+        run(exchange(trace={"trace_id": TRACE_ID}))
+        of = run(exchange())
+    assert of.trace_id != TRACE_ID
 
 
 def test_the_propagator_round_trips() -> None:

@@ -1,6 +1,9 @@
 """The plugin in a whole proxy, with a real exporter: the tree, and that what guards found stays inside."""
 
+import asyncio
+import gzip
 import json
+import time
 from typing import Any
 
 import httpx
@@ -34,7 +37,7 @@ async def test_a_redacted_exchange(collector: OtlpCollector) -> None:
     async with proxy(whole(message(f"again {TAG}")), plugins=[tracing]) as client:
         body = {"model": "m-1", "input": f"see {TAG}", "metadata": {"a": TAG}}
         got = await client.post(body, GUARDS | {"x-opper-guard-action": "redact"})
-        assert "traceparent" not in client.requests[0].headers
+        passed_on = client.requests[0].headers["traceparent"]
     assert TAG not in got.body.decode()
     assert parents(collector.spans) == {
         "POST /v1/responses": "",
@@ -45,6 +48,9 @@ async def test_a_redacted_exchange(collector: OtlpCollector) -> None:
         "guardproxy.guard output": "POST /v1/responses",
     }
     assert len(collector.spans) == 7
+    attempt = collector.named("POST")
+    assert passed_on == f"00-{attempt.trace_id}-{attempt.span_id}-03"
+    assert attempt.attributes["url.full"] == "http://upstream.test/v1/responses"
     server = collector.named("POST /v1/responses")
     assert got.headers["traceresponse"] == f"00-{server.trace_id}-{server.span_id}-03"
     assert got.headers["x-opper-span-id"].replace("-", "")[16:] == server.span_id
@@ -181,3 +187,38 @@ async def test_what_a_failed_guard_has_not_read_of_an_answer_is_not_exported(
         got = await client.post({"model": "m-1", "input": "hi"}, {"x-opper-guard-output": "raises"})
     assert got.status == 500
     assert TAG.encode() not in collector.raw
+
+
+@pytest.mark.parametrize("guards", [{}, GUARDS | {"x-opper-guard-action": "redact"}])
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+async def test_the_bodys_trace_object(
+    collector: OtlpCollector, guards: dict[str, str], encoding: str
+) -> None:
+    trace = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "parent_span_id": "00f067aa0ba902b7"}
+    body = json.dumps({"model": "m-1", "input": "hi", "trace": trace | {"trace_name": f"x {TAG}"}}).encode()
+    headers = guards | ({"content-encoding": "gzip"} if encoding else {})
+    async with proxy(whole(message("ok")), plugins=[tracing]) as client:
+        await client.post(gzip.compress(body) if encoding else body, headers)
+    server = collector.named("POST /v1/responses")
+    assert {"trace_id": server.trace_id, "parent_span_id": server.parent_id} == trace
+    assert TAG.encode() not in collector.raw
+
+
+async def test_the_span_of_an_exchange_begins_before_its_body_is_there(collector: OtlpCollector) -> None:
+    async with proxy(whole(), plugins=[tracing]) as client:
+        began, sent = 0, False
+
+        async def receive() -> Any:
+            nonlocal began, sent
+            if sent:
+                await asyncio.Event().wait()
+            began, sent = time.time_ns(), True
+            return {"type": "http.request", "body": b'{"model":"m-1","input":"hi"}'}
+
+        async def send(message: Any) -> None:
+            pass
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/responses", "raw_path": b"/v1/responses"}
+        scope |= {"headers": [(b"authorization", b"Bearer x")], "query_string": b"", "root_path": ""}
+        await client.app(scope, receive, send)
+    assert collector.named("POST /v1/responses").start <= began
