@@ -114,8 +114,10 @@ class Lifecycle:
             _conclude(exchange)
             step.status, step.error_type = exchange.status, exchange.error_code
             await self._hooks.after_forward(exchange)
-            broken = exchange.error_status is not None and exchange.error_status >= 500
-            (_log.warning if broken else _log.info)("exchange", **line(exchange))
+            if (exchange.error_status or 0) >= 500:
+                _log.warning("exchange", **line(exchange))
+            else:
+                _log.info("exchange", **line(exchange))
 
 
 async def fail(exchange: Exchange, error: GuardProxyError, reply: Reply) -> None:
