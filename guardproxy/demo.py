@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +120,12 @@ async def _demo(console: Console, upstream: str | None, serve: bool) -> int:
         settings = load_settings(None, {}, flags, settings_types(manager))
         logs.configure(settings)
         console.print("Starting guardproxy; its models load in a worker process ...")
-        spans = stack.enter_context(manager.get_plugin("tracing").record())  # type: ignore[union-attr]
+        tracing: Any = manager.get_plugin("tracing")
+        spans = stack.enter_context(tracing.record())
+
+        def traced() -> Iterator[Tree]:
+            yield from tracing.trees(spans)
+
         async with running(create_app(settings, plugins=manager)) as base:
             console.print(f"guardproxy: {base}/v1\n")
             async with httpx.AsyncClient(base_url=base, timeout=600, trust_env=False) as client:
@@ -128,7 +133,7 @@ async def _demo(console: Console, upstream: str | None, serve: bool) -> int:
                     witness.forwarded = None
                     witness.ended.clear()
                     spans.clear()
-                    problem = await _play(console, client, number, scene, witness, spans)
+                    problem = await _play(console, client, number, scene, witness, traced)
                     if problem is not None:
                         console.print(f"The demo stops, for the provider does not answer: {problem}")
                         return 1
@@ -140,7 +145,12 @@ async def _demo(console: Console, upstream: str | None, serve: bool) -> int:
 
 
 async def _play(
-    console: Console, client: httpx.AsyncClient, number: int, scene: Scene, witness: Witness, spans: list[Any]
+    console: Console,
+    client: httpx.AsyncClient,
+    number: int,
+    scene: Scene,
+    witness: Witness,
+    traced: Callable[[], Iterable[Tree]],
 ) -> str | None:
     """Show one exchange; why the provider was not reached, where it was not."""
     body = {"model": MODEL, "input": scene.text, **({"stream": True} if scene.stream else {})}
@@ -163,7 +173,7 @@ async def _play(
     ]
     _show(console, panels)
     await asyncio.wait_for(witness.ended.wait(), 5)  # the client has its last byte a moment earlier
-    for tree in _trees(spans):
+    for tree in traced():
         console.print(tree)
     console.print()
     return problem
@@ -203,32 +213,6 @@ def _got(response: httpx.Response) -> str:
             for found in entry["findings"]
         ]
     return "\n".join(lines)
-
-
-def _trees(spans: Sequence[Any]) -> Iterator[Tree]:
-    """The spans of each trace as a tree with durations."""
-    children: dict[int | None, list[Any]] = {}
-    for span in sorted(spans, key=lambda span: span.start_time):
-        children.setdefault(span.parent.span_id if span.parent else None, []).append(span)
-
-    def grow(tree: Tree, span: Any) -> None:
-        branch = tree.add(_line(span))
-        for child in children.get(span.context.span_id, []):
-            grow(branch, child)
-
-    for root in children.get(None, []):
-        tree = Tree(f"[dim]trace {root.context.trace_id:032x}")
-        grow(tree, root)
-        yield tree
-
-
-def _line(span: Any) -> Text:
-    took = (span.end_time - span.start_time) / 1e6
-    outcome = span.attributes.get("guardproxy.outcome", "")
-    found = sum(event.name == "gen_ai.guardrail.result" for event in span.events)
-    categories = f"{found} {'category' if found == 1 else 'categories'} found" if found else ""
-    facts = [("  " + str(fact), "yellow") for fact in (outcome, categories) if fact]
-    return Text.assemble(span.name, "  ", (f"{took:.1f} ms", "cyan"), *facts)
 
 
 def _advise(console: Console, base: str | None) -> None:

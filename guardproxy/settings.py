@@ -23,6 +23,7 @@ PREFIX = "GUARDPROXY_"
 HIDDEN = "********"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "console")
+TRACE_WORDS = ("otel", "console")
 AUTH_WORDS = ("required", "none")
 UNSCANNABLE_REASONS = (
     "image",
@@ -219,6 +220,10 @@ class Settings(_Masked, frozen=True, kw_only=True):
     log_format: Annotated[
         str, _one_of("How logs look; auto is console on a terminal, else JSON.", LOG_FORMATS)
     ] = "auto"
+    trace: Annotated[
+        str,
+        _one_of("Where traces go: as OTEL_* says, or also, drawn as trees, to standard output.", TRACE_WORDS),
+    ] = "otel"
     auth: Annotated[
         str, _one_of("Whether a request needs a credential; none needs a loopback host.", AUTH_WORDS)
     ] = "required"

@@ -2,7 +2,6 @@
 
 import io
 import socket
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,23 +35,6 @@ def test_a_provider_that_cannot_be_reached_ends_the_demo(
     for shown in ("OPENAI_API_KEY is not set", "(not reached)", "The demo stops, for the provider does not"):
         assert shown in text, shown
     assert "2. redact" not in text
-
-
-@pytest.mark.parametrize(
-    ("outcome", "found", "line"),
-    [
-        ("", 0, "scan  1.5 ms"),
-        ("flagged", 1, "scan  1.5 ms  flagged  1 category found"),
-        ("", 2, "scan  1.5 ms  2 categories found"),
-    ],
-)
-def test_a_line_of_the_trace(outcome: str, found: int, line: str) -> None:
-    events = [SimpleNamespace(name="gen_ai.guardrail.result")] * found
-    attributes = {"guardproxy.outcome": outcome} if outcome else {}
-    span = SimpleNamespace(
-        name="scan", start_time=0, end_time=1_500_000, attributes=attributes, events=events
-    )
-    assert demo._line(span).plain == line
 
 
 @pytest.mark.parametrize(

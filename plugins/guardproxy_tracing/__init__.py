@@ -1,5 +1,6 @@
 """The built-in plugin `tracing`: a span tree of every exchange, for any OpenTelemetry backend."""
 
+from guardproxy_tracing.drawing import trees
 from guardproxy_tracing.hooks import (
     TracingSettings,
     guardproxy_register_settings,
@@ -20,4 +21,5 @@ __all__ = [
     "guardproxy_startup",
     "guardproxy_step",
     "record",
+    "trees",
 ]

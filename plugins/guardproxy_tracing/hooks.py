@@ -1,6 +1,5 @@
 """The plugin's hooks, and the one tracer that they share in a process."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,16 +7,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
+import structlog
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanContext, TraceFlags, Tracer
 
 from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
+from guardproxy_tracing.drawing import TreePrinter
 from guardproxy_tracing.names import SETTLED, Names, chosen
 from guardproxy_tracing.propagator import origin, request_headers
-from guardproxy_tracing.provider import Provider, exporters_from
+from guardproxy_tracing.provider import Provider, destination, exporters_from, service_name
 from guardproxy_tracing.spans import STATE, ExchangeSpan, StepSpan
 
-_log = logging.getLogger("guardproxy.tracing")
+_log = structlog.stdlib.get_logger("guardproxy.tracing")
 
 
 class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +38,7 @@ class _Process:
     settings: TracingSettings = field(default_factory=TracingSettings)
     names: Names = SETTLED
     recorders: tuple["_Recorder", ...] = ()
+    wanted: bool = False  # whether settings or environment ask for traces
 
     def open(self, provider: Provider) -> None:
         self.provider = provider
@@ -45,7 +47,7 @@ class _Process:
     def close(self) -> None:
         provider, self.provider, self.tracer = self.provider, None, None
         if provider is not None and not provider.close(self.settings.shutdown_timeout):
-            _log.warning("tracing: the last spans were given up, the backend is too slow")
+            _log.warning("spans given up", hint="the backend was too slow for the last ones")
 
 
 _process = _Process()
@@ -69,8 +71,22 @@ def guardproxy_startup(settings: Settings) -> None:
     found = settings.plugins.get("tracing")
     _process.settings = found if isinstance(found, TracingSettings) else TracingSettings()
     _process.names = chosen(os.environ)
-    if exporters or _process.recorders:
-        _process.open(Provider(exporters, _process.recorders))
+    printers = (TreePrinter(),) if settings.trace == "console" else ()
+    _process.wanted = bool(exporters or printers)
+    if _process.wanted or _process.recorders:
+        _process.open(Provider(exporters, (*printers, *_process.recorders)))
+    _say_where(bool(exporters), bool(printers))
+
+
+def _say_where(exports: bool, draws: bool) -> None:
+    to = ["standard output"] if draws else []
+    if exports:
+        to.append(destination(os.environ))
+        hint = f"look for the service '{service_name()}' in your backend"
+    else:
+        hint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 sends traces to a backend"
+        hint += "" if draws else "; --trace console draws them here"
+    _log.info("tracing", to=to or ["nowhere"], hint=hint)
 
 
 @hookimpl
@@ -123,7 +139,7 @@ def record() -> Iterator[list[ReadableSpan]]:
     finally:
         recorder.active = False
         _process.recorders = tuple(other for other in _process.recorders if other is not recorder)
-        if _process.provider is not None and not _process.provider.exports and not _process.recorders:
+        if not _process.wanted and not _process.recorders:
             _process.close()
 
 

@@ -111,11 +111,6 @@ class Provider(TracerProvider):
         for processor in processors:
             self.add_span_processor(processor)
 
-    @property
-    def exports(self) -> bool:
-        """Whether spans go anywhere but to processors."""
-        return bool(self._exporters)
-
     def close(self, seconds: float) -> bool:
         """Send what is queued and close the exporters; whether all was done within `seconds`.
 
@@ -149,6 +144,23 @@ class _ClosedOnce(SpanExporter):
         if not self._closed.is_set():
             self._closed.set()
             self._exporter.shutdown()
+
+
+def destination(environ: Mapping[str, str]) -> str:
+    """Where the exporters that the environment asks for send to; of a URL no more than its host is told."""
+    if environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "console":
+        return "standard output, as JSON"
+    protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), "http/protobuf")
+    default = "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318"
+    endpoint = next((environ[name].strip() for name in _ENDPOINTS if environ.get(name, "").strip()), default)
+    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+    place = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    return f"{parts.scheme}://{place} ({protocol})" if parts.scheme else f"{place} ({protocol})"
+
+
+def service_name() -> str:
+    """What backends call this service."""
+    return str(_resource().attributes[SERVICE_NAME])
 
 
 def _resource() -> Resource:

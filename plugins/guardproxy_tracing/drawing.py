@@ -1,0 +1,95 @@
+"""Exchanges as trees on a terminal: for demonstrations, and for whoever has no backend yet."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import StatusCode
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from guardproxy_tracing.names import LATEST, RESULT_EVENT, SETTLED
+
+MOST_WAITING: Final = 10_000  # spans that wait for their exchange's; beyond it the oldest are not drawn
+_STYLES: Final = {"flagged": "yellow", "redacted": "yellow"} | dict.fromkeys(
+    ("blocked", "failed", "error"), "red"
+)
+
+
+def trees(spans: Sequence[ReadableSpan]) -> Iterator[Tree]:
+    """`spans` as trees, one for each that has no parent among them; with durations and what guards found."""
+    ids = {_id(span) for span in spans}
+    children: dict[int, list[ReadableSpan]] = defaultdict(list)
+    roots: list[ReadableSpan] = []
+    for span in sorted(spans, key=lambda span: span.start_time or 0):
+        above = span.parent.span_id if span.parent else None
+        (children[above] if above in ids and above is not None else roots).append(span)
+
+    def grow(tree: Tree, span: ReadableSpan) -> None:
+        branch = tree.add(_line(span))
+        for child in children[_id(span)]:
+            grow(branch, child)
+
+    for root in roots:
+        tree = Tree(Text(f"trace {root.context.trace_id:032x}", "dim"))
+        grow(tree, root)
+        yield tree
+
+
+def _id(span: ReadableSpan) -> int:
+    found: int = span.context.span_id
+    return found
+
+
+def _line(span: ReadableSpan) -> Text:
+    facts = span.attributes or {}
+    took = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
+    line = Text.assemble(span.name, "  ", (f"{took:.1f} ms", "cyan"))
+    outcome = str(facts.get("guardproxy.outcome") or facts.get("guardproxy.verdict.outcome") or "")
+    if outcome:
+        line.append(f"  {outcome}", _STYLES.get(outcome, "green"))
+    for event in span.events:
+        if event.name == RESULT_EVENT:
+            line.append(f"  {_result(event.attributes or {})}", "yellow")
+    if (status := facts.get("http.response.status_code")) is not None:
+        line.append(f"  {status}", "dim")
+    if span.status.status_code is StatusCode.ERROR:
+        line.append(f"  {facts.get('error.type', 'error')}", "red")
+    return line
+
+
+def _result(facts: Mapping[str, object]) -> str:
+    names = SETTLED if SETTLED.category in facts else LATEST
+    return f"{facts.get(names.category)} ×{facts.get(names.count)} ({facts.get(names.action, 'found')})"
+
+
+class TreePrinter(SpanProcessor):
+    """Draws each exchange when it is over, on `console` (default: standard output)."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(soft_wrap=True)
+        self._waiting: dict[int, ReadableSpan] = {}
+        self._lock = threading.Lock()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Keep an inner span for its tree; draw the tree of one that begins here."""
+        with self._lock:
+            self._waiting[_id(span)] = span
+            if span.parent is not None and not span.parent.is_remote:
+                if len(self._waiting) > MOST_WAITING:
+                    del self._waiting[next(iter(self._waiting))]
+                return
+            below = self._below(span)
+        for tree in trees(below):
+            self._console.print(tree)
+
+    def _below(self, root: ReadableSpan) -> list[ReadableSpan]:
+        """The spans of one tree, which wait no longer. Inner ones ended before outer ones."""
+        found = {_id(root)}
+        for span_id, span in reversed(list(self._waiting.items())):
+            if span.parent is not None and span.parent.span_id in found:
+                found.add(span_id)
+        return [self._waiting.pop(span_id) for span_id in list(self._waiting) if span_id in found]

@@ -1,0 +1,98 @@
+"""Trees on a terminal: one for each exchange, whole, with what its guards found."""
+
+import io
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
+from rich.console import Console
+
+import guardproxy_tracing as tracing
+from guardproxy_tracing.drawing import TreePrinter
+from guardproxy_tracing.names import LATEST, SETTLED, Names
+from guardproxy_tracing.provider import Provider
+from tests.harness import message, proxy, whole
+
+MS = 1_000_000
+
+
+class Drawn:
+    """A provider whose exchanges are drawn, and what was drawn."""
+
+    def __init__(self) -> None:
+        self.out = io.StringIO()
+        self.printer = TreePrinter(Console(file=self.out, width=160, color_system=None))
+        self.tracer = Provider((), (self.printer,)).get_tracer("test")
+
+    def span(self, name: str, parent: Any = None, **facts: Any) -> Any:
+        context = trace.set_span_in_context(parent, Context()) if parent else Context()
+        return self.tracer.start_span(name, context=context, start_time=0, attributes=facts)
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("names", [SETTLED, LATEST])
+def test_a_tree(names: Names) -> None:
+    drawn = Drawn()
+    server = drawn.span(
+        "POST /v1/responses", **{"guardproxy.outcome": "redacted", "http.response.status_code": 200}
+    )
+    stage = drawn.span("guardproxy.guard input", server, **{"guardproxy.verdict.outcome": "redacted"})
+    guard = drawn.span("apply_guardrail pii", stage)
+    found = {names.category: "EMAIL_ADDRESS", names.count: 2, names.action: "redact"}
+    guard.add_event("gen_ai.guardrail.result", found)
+    call = drawn.span("chat m", server, **{"error.type": "upstream_error"})
+    call.set_status(Status(StatusCode.ERROR))
+    for span in (guard, stage, call):
+        span.end(2 * MS)
+        assert drawn.lines == []
+    server.end(3 * MS)
+    assert drawn.lines == [
+        f"trace {server.get_span_context().trace_id:032x}",
+        "└── POST /v1/responses  3.0 ms  redacted  200",
+        "    ├── guardproxy.guard input  2.0 ms  redacted",
+        "    │   └── apply_guardrail pii  2.0 ms  EMAIL_ADDRESS ×2 (redact)",
+        "    └── chat m  2.0 ms  upstream_error",
+    ]
+
+
+def test_exchanges_at_once_in_one_trace_are_trees_of_their_own() -> None:
+    drawn = Drawn()
+    parent = NonRecordingSpan(SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+    one, other = drawn.span("one", parent), drawn.span("other", parent)
+    inner, stays = drawn.span("inner", one), drawn.span("stays", other)
+    stays.end(MS)
+    inner.end(MS)
+    one.end(MS)
+    assert len(drawn.lines) == 3
+    other.end(MS)
+    assert [line.split("── ")[-1].split()[0] for line in drawn.lines] == [
+        *("trace", "one", "inner"),
+        *("trace", "other", "stays"),
+    ]
+
+
+def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guardproxy_tracing.drawing.MOST_WAITING", 3)
+    drawn = Drawn()
+    server = drawn.span("server")
+    for number in range(9):
+        drawn.span(f"inner{number}", server).end(MS)
+    server.end(MS)
+    assert [line.split("── ")[-1].split()[0] for line in drawn.lines] == [
+        *("trace", "server"),
+        *("inner6", "inner7", "inner8"),
+    ]
+
+
+async def test_the_setting_draws_each_exchange_without_a_backend(capsys: pytest.CaptureFixture[str]) -> None:
+    async with proxy(whole(message("ok")), plugins=[tracing], trace="console") as client:
+        await client.post({"model": "m-1", "input": "TAG-1234"}, {"x-opper-guard-input": "tags"})
+    tree = capsys.readouterr().out
+    for shown in ("POST /v1/responses", "apply_guardrail tags", "TAG ×1 (flag)", "chat m-1"):
+        assert shown in tree
+    assert "TAG-1234" not in tree
