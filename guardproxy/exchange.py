@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardproxy.types import Outcome, Policy, Stage, Verdict
+from guardproxy.types import Content, Outcome, Policy, Stage, Verdict
 
 
 def new_id() -> str:
@@ -50,6 +50,7 @@ class Exchange:
     outcome: str = "allowed"  # allowed, flagged, redacted, blocked, failed, error, cancelled
     error_code: str | None = None
     error_status: int | None = None  # of the error that stopped it, whatever the client had got by then
+    content: dict[Stage, Content] = field(default_factory=dict)  # with `capture_content`
     guard_seconds: dict[str, float] = field(default_factory=dict)  # of scanning, by `stage.guard`
     state: dict[str, Any] = field(default_factory=dict)
     # The core's own: what has to be brought to its end once the traffic went on.

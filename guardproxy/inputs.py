@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from guardproxy import document
+from guardproxy.capture import Captured
 from guardproxy.document import LARGE, Walked
 from guardproxy.errors import GuardProxyError, InvalidRequest, Uninspectable
 from guardproxy.shapes import REQUEST
 from guardproxy.stage import StageRun
-from guardproxy.types import Path, TextPart, pointer
+from guardproxy.types import Path, Stage, TextPart, pointer
 
 OWN = "opper:"  # the type of items that are ours, never the upstream's
 # The type as it stands, or with an escaped letter, which no serialiser writes of its own accord.
@@ -84,6 +85,8 @@ async def inspect(
     texts: Mapping[Path, str] = {}
     new = read.text
     if run is not None:
+        if run.captures:
+            run.captured = Captured(Stage.INPUT, read.text, parts)
         run.count(parts, read.walked.skipped)
         run.unscannable(read.walked.skipped, unscannable)
         hits = await run.hits(parts, run.enforced, joined=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from guardproxy import document
 from guardproxy.agreement import follow
+from guardproxy.capture import Captured
 from guardproxy.document import LARGE, Edits, Walked, dumps
 from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import Uninspectable, UpstreamError
@@ -14,7 +15,7 @@ from guardproxy.places import delivered
 from guardproxy.report import Reporter
 from guardproxy.shapes import Shape
 from guardproxy.stage import StageRun
-from guardproxy.types import Path, PathMark, TextPart
+from guardproxy.types import Path, PathMark, Stage, TextPart
 
 _JSON_TYPE = re.compile(r"[/+-]json\b", re.IGNORECASE)
 _DATA = re.compile(r"\s*[\[{\"]")
@@ -68,6 +69,8 @@ async def inspect(
     def place(path: Path) -> Path:
         return delivered(path, reporter.reserved)
 
+    if run.captures:
+        run.captured = Captured(Stage.OUTPUT, text, parts, place)
     run.hide(keys, await run.hits(keys, run.enforced), place)
     hits = await run.hits(parts, run.enforced, joined=True)
     run.watch(parts, place, value, keys)

@@ -13,6 +13,7 @@ from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
     GuardProxyError,
     NotImplementedYet,
+    Violation,
 )
 from guardproxy.exchange import Exchange
 from guardproxy.headers import date, lower_headers, request_headers
@@ -344,6 +345,7 @@ class Pipeline:
             parent,
             self._settings.unscannable.get("too_large"),
         )
+        run.captures = bool(rules) and self._settings.capture_content == "redacted"
         problem: str | None = "cancelled"
         try:
             yield run
@@ -364,6 +366,8 @@ class Pipeline:
                         await run.settle()
                 finally:
                     verdict = run.finish(problem)
+                    if problem in (None, Violation.code) and (content := run.content()) is not None:
+                        exchange.content[stage] = content
                     for guard in run.guards:
                         exchange.guard_seconds[f"{stage}.{guard.name}"] = guard.step.seconds
                     if rules:

@@ -16,6 +16,7 @@ from guardproxy.settings import GUARD_NAME, Settings
 from guardproxy.types import CONTEXT, Detector, Guard, Policy, Stage
 
 PROJECT = "guardproxy"
+NEEDED_TO_CAPTURE = ("pii", "secrets")  # the guards that must have seen whatever traces tell
 
 
 def load_plugins(extra: Iterable[tuple[str, object]] = ()) -> pluggy.PluginManager:
@@ -263,8 +264,16 @@ def check_policies(settings: Settings, guards: Mapping[str, Guard]) -> None:
     """`check_policy` of the floor and of every key.
 
     Raises:
-        ConfigError: names the place, and the guards that there are.
+        ConfigError: names the place, and the guards that there are; or the guards without which content
+            must not be captured.
     """
     check_policy(settings.floor, guards, "policy")
+    if settings.capture_content == "redacted":
+        for stage in Stage:
+            if missing := [name for name in NEEDED_TO_CAPTURE if name not in settings.floor.stage(stage)]:
+                raise ConfigError(
+                    f"capture_content = 'redacted' needs {' and '.join(missing)} in [policy.{stage}], be it "
+                    "in shadow: text that they have not seen is not captured."
+                )
     for key in settings.keys:
         check_policy(key.policy, guards, f"keys.{key.name}.policy")

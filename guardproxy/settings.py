@@ -24,6 +24,7 @@ HIDDEN = "********"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "console")
 TRACE_WORDS = ("otel", "console")
+CAPTURE_WORDS = ("off", "redacted")
 AUTH_WORDS = ("required", "none")
 UNSCANNABLE_REASONS = (
     "image",
@@ -224,6 +225,9 @@ class Settings(_Masked, frozen=True, kw_only=True):
         str,
         _one_of("Where traces go: as OTEL_* says, or also, drawn as trees, to standard output.", TRACE_WORDS),
     ] = "otel"
+    capture_content: Annotated[
+        str, _one_of("Whether traces have the texts of an exchange, less all that was found.", CAPTURE_WORDS)
+    ] = "off"
     auth: Annotated[
         str, _one_of("Whether a request needs a credential; none needs a loopback host.", AUTH_WORDS)
     ] = "required"

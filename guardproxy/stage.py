@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from guardproxy import policy
+from guardproxy.capture import Captured
 from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.inspection import Read, find
@@ -19,6 +20,7 @@ from guardproxy.scanning import Meter, Scanner
 from guardproxy.seams import Chain, chains
 from guardproxy.types import (
     Action,
+    Content,
     Finding,
     Match,
     OnError,
@@ -117,6 +119,8 @@ class StageRun:
         self._allowed: set[bytes] = set()  # digests of guard and value
         self._keys: dict[str, Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
+        self.captures = False  # whether content is told, to traces; then whoever reads a document says which
+        self.captured: Captured | None = None
 
     def _enter(self, manager: AbstractContextManager[object]) -> None:
         manager.__enter__()
@@ -433,6 +437,17 @@ class StageRun:
                     hit.guard, self.stage, path, start, end, hit.match.category, hit.match.score
                 )
         return list(found.values())
+
+    def content(self) -> Content | None:
+        """The inspected document less all that was found in it; None unless every guard saw all of it."""
+        unseen = self.failed or self.problem or "too_large" in self.skipped
+        if self.captured is None or unseen or max(self._noted.values(), default=0) >= MOST_FINDINGS:
+            return None
+        return self.captured.content(self._matches_at, self.placeholder)
+
+    def _matches_at(self, path: Path) -> Iterable[Match]:
+        at = pointer(path) + (PathMark.KEY.value if path[-1:] == (PathMark.KEY,) else "")
+        return (hit.match for hit in self._hits.get(at, ()))
 
     def finish(self, error_type: str | None = None) -> Verdict:
         """The last verdict; closes the steps. Later calls return the same verdict."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from guardproxy import document
 from guardproxy.agreement import follow, move_annotation
+from guardproxy.capture import Captured
 from guardproxy.channels import Channel, FlowingText, Watched, WholeText
 from guardproxy.document import Edits, Walked, dumps
 from guardproxy.endings import Ending
@@ -22,7 +23,7 @@ from guardproxy.report import Reporter
 from guardproxy.shapes import EVENT
 from guardproxy.sse import DONE, Frame
 from guardproxy.stage import GuardRun, StageRun
-from guardproxy.types import Path, PathMark, TextPart
+from guardproxy.types import Path, PathMark, Stage, TextPart
 from guardproxy.waiting import Event, Waiting, kind_of, leaves_of
 
 TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed", "response.cancelled"))
@@ -161,6 +162,9 @@ class GuardedStream:
         except Uninspectable as error:
             self._deny(error.message)
         else:
+            if self._run.captures and kind in TERMINAL:
+                whole = [part for part in walked.parts if not part.structural]
+                self._run.captured = Captured(Stage.OUTPUT, text, whole, located.path, ("response",))
             await self._texts(event, walked)
         if isinstance(response := value.get("response"), dict):
             self._observe({k: v for k, v in response.items() if ("response", k) not in event.edits.texts})

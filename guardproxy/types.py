@@ -274,6 +274,14 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What traces may tell of a stage's texts: JSON of the messages, and of the instructions."""
+
+    messages: str
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LocalReply:
     """A response made by the proxy itself; the upstream is never called."""
 

@@ -185,6 +185,18 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
     return _with_error(found, step)
 
 
+def of_content(exchange: Exchange) -> Attributes:
+    """What may be told of the texts (`capture_content`): as JSON."""
+    given, answer = (exchange.content.get(stage) for stage in (Stage.INPUT, Stage.OUTPUT))
+    return _present(
+        {
+            "gen_ai.system_instructions": given.instructions if given else None,
+            "gen_ai.input.messages": given.messages if given else None,
+            "gen_ai.output.messages": answer.messages if answer else None,
+        }
+    )
+
+
 def of_attempt(step: Step) -> Attributes:
     """Where it went, and the status that came back."""
     found: Attributes = {}

@@ -70,6 +70,8 @@ class ExchangeSpan:
             call.end(time)
         if self._span.is_recording():
             self._span.set_attributes(facts.of_exchange(self._exchange, self._step))
+            if inside is not None and not inside.calls:
+                self._span.set_attributes(facts.of_content(self._exchange))
             if facts.is_broken(self._exchange, self._step):
                 self._span.set_status(_ERROR)
         self._span.end()
@@ -124,7 +126,7 @@ class StepSpan:
         elif step.kind is StepKind.STAGE:
             found = facts.of_stage(step)
         elif step.kind is StepKind.CALL:
-            found = facts.of_call(self._exchange, step)
+            found = facts.of_call(self._exchange, step) | facts.of_content(self._exchange)
         else:
             found = facts.of_attempt(step)
         self._span.set_attributes(self._attributes | found)

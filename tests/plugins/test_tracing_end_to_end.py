@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 import guardproxy_tracing as tracing
-from guardproxy import Action, Policy, Rule
+from guardproxy import Action, Guard, Policy, Rule
 from guardproxy.testing.otlp import ExportedSpan, OtlpCollector
 from tests.harness import Client, message, proxy, response, sse, streaming, text_events, whole
+from tests.samples import Names, Tags
 
 TAG = "TAG-" + "1234"
 KEY = "k" + "eyvalue99"
@@ -222,3 +223,20 @@ async def test_the_span_of_an_exchange_begins_before_its_body_is_there(collector
         scope |= {"headers": [(b"authorization", b"Bearer x")], "query_string": b"", "root_path": ""}
         await client.app(scope, receive, send)
     assert collector.named("POST /v1/responses").start <= began
+
+
+@pytest.mark.parametrize("action", [Action.FLAG, Action.REDACT, Action.BLOCK])
+async def test_captured_content_is_redacted(collector: OtlpCollector, action: Action) -> None:
+    rules = {"pii": Rule(action), "secrets": Rule(Action.FLAG, shadow=True)}
+    made = {"pii": Guard("pii", (Tags(),)), "secrets": Guard("secrets", (Names(),))}
+    given: dict[str, Any] = {"floor": Policy(rules, rules), "capture_content": "redacted"}
+    async with proxy(whole(message(f"again {TAG}")), plugins=[tracing], made=made, **given) as client:
+        await client.post({"model": "m-1", "input": f"see {TAG} of Zorp", "instructions": "be kind"})
+    span = collector.named("POST /v1/responses" if action is Action.BLOCK else "chat m-1")
+    assert "see [TAG] of [NAME]" in span.attributes["gen_ai.input.messages"]
+    assert "be kind" in span.attributes["gen_ai.system_instructions"]
+    if action is not Action.BLOCK:
+        assert "again [TAG]" in span.attributes["gen_ai.output.messages"]
+    assert sum("gen_ai.input.messages" in span.attributes for span in collector.spans) == 1
+    assert TAG.encode() not in collector.raw
+    assert b"Zorp" not in collector.raw
