@@ -44,12 +44,19 @@ class Running:
 
 
 @contextmanager
-def running(command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> Iterator[Running]:
+def running(
+    command: Sequence[str | Path], environment: Mapping[str, str], log: Path, folder: Path | None = None
+) -> Iterator[Running]:
     """Run `command` until the block ends, at the latest; it gets no other environment than this one."""
     with ExitStack() as stack:
         out = stack.enter_context(log.open("wb"))
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
         started = Running(process, log)
         try:
