@@ -109,11 +109,15 @@ class Caller:
         self.client = httpx.Client(base_url=chain.url, headers=headers, trust_env=False, timeout=30)
 
     def send(
-        self, tried: str, headers: Mapping[str, str], said: str, script: Script, **more: Any
+        self, tried: str, headers: Mapping[str, str], said: str, script: Script | None, **more: Any
     ) -> httpx.Response:
-        self.chain.upstream.then(script)
+        """Send a request; without a script the provider must not get it."""
+        if script is not None:
+            self.chain.upstream.then(script)
+        before = len(self.chain.upstream.requests)
         body = {"model": "gpt-4.1", "input": said, **more}
         got = self.client.post("/v1/responses", json=body, headers=headers)
+        assert len(self.chain.upstream.requests) - before == (script is not None)
         self.note(tried, got)
         return got
 
@@ -155,8 +159,7 @@ def call(caller: Caller) -> None:
     streamed = caller.send("streamed", redact, asked, leaking, stream=True)
     assert SECRET not in streamed.text
     assert "[DONE]" in streamed.text
-    assert caller.send("blocked at input", block, asked, Script()).status_code == 400
-    caller.chain.upstream._next.clear()  # the provider was not called
+    assert caller.send("blocked at input", block, asked, None).status_code == 400
     late = Script(text="fine words " * 60 + SECRET + " end")
     blocked = caller.send("blocked in mid-stream", block, "Tell me.", late, stream=True)
     assert blocked.status_code == 200
