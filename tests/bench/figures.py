@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -131,9 +131,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def process(*arguments: str, port: int, ready: bytes | None = None) -> Iterator[int]:
+def process(
+    *arguments: str, port: int, ready: bytes | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[int]:
     """A process that serves on `port`; its id."""
-    running = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
+    environment = {**os.environ, **(environment or {})}
+    running = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL, env=environment)
     try:
         for _ in range(600):
             with socket.socket() as probe:
@@ -155,13 +158,14 @@ def _is_ready(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def guardproxy(upstream: int) -> Iterator[tuple[int, int]]:
+def guardproxy(upstream: int, **environment: str) -> Iterator[tuple[int, int]]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "guardproxy.toml")
-        file.write_text(f'upstream = "http://{HOST}:{upstream}/v1"\nlog_level = "error"\n')
+        file.write_text(f'upstream = "http://{HOST}:{upstream}/v1"\n\n')
+        environment = {"GUARDPROXY_LOG_LEVEL": "error", **environment}
         options = ("-m", "guardproxy", "serve", "--port", str(port), "--config", str(file))
-        with process(*options, port=port, ready=b"200") as pid:
+        with process(*options, port=port, ready=b"200", environment=environment) as pid:
             yield port, pid
 
 
@@ -185,13 +189,13 @@ def rss(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def rate(port: int, pid: int, seconds: float) -> tuple[float, float]:
+async def rate(port: int, pid: int, seconds: float, headers: Head | None = None) -> tuple[float, float]:
     """Requests a second, and CPU ms a request, at 32 connections."""
     body = json.dumps({"model": "m", "input": "y" * 990}).encode()
 
     async def one(end: float) -> int:
         count = 0
-        async with Client(port) as client:
+        async with Client(port, headers) as client:
             while time.perf_counter() < end:
                 await client.ask(body)
                 count += 1
