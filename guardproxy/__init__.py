@@ -1,6 +1,7 @@
 """guardproxy: a guardrail and tracing proxy for Responses APIs; these names are its public API."""
 
-from guardproxy.errors import ConfigError
+from guardproxy.auth import Client, identify
+from guardproxy.errors import BodyTooLarge, ConfigError, InvalidRequest, NotFound
 from guardproxy.exchange import Exchange
 from guardproxy.hookspecs import hookimpl
 from guardproxy.settings import Settings
@@ -23,13 +24,17 @@ from guardproxy.types import (
 
 __all__ = [
     "Action",
+    "BodyTooLarge",
+    "Client",
     "ConfigError",
     "Detector",
     "Exchange",
     "Finding",
     "Guard",
+    "InvalidRequest",
     "LocalReply",
     "Match",
+    "NotFound",
     "Outcome",
     "Policy",
     "Rule",
@@ -40,4 +45,5 @@ __all__ = [
     "TextPart",
     "Verdict",
     "hookimpl",
+    "identify",
 ]

@@ -243,15 +243,16 @@ def refused_upgrade(scope: Scope) -> GuardProxyError | None:
     return None
 
 
-def not_found() -> NotFound:
-    """The error of a path that is not served."""
-    return NotFound(f"guardproxy does not serve this path. It serves: {SERVED}.")
+def not_found(more: Collection[str] = ()) -> NotFound:
+    """The error of a path that is not served; `more` is what plugins serve."""
+    return NotFound(f"guardproxy does not serve this path. It serves: {', '.join((SERVED, *more))}.")
 
 
-def of_status(status: int) -> GuardProxyError:
-    """The error of what the framework itself refuses."""
+def of_status(status: int, more: Collection[str] = ()) -> GuardProxyError:
+    """The error of what the framework itself refuses; `more` is what plugins serve."""
     if status == 404:
-        return not_found()
+        return not_found(more)
     if status == 405:
-        return MethodNotAllowed(f"This path does not take that method. guardproxy serves: {SERVED}.")
+        served = ", ".join((SERVED, *more))
+        return MethodNotAllowed(f"This path does not take that method. guardproxy serves: {served}.")
     return InternalError("guardproxy could not handle the request.")

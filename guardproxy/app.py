@@ -1,6 +1,6 @@
 """The composition root: settings in, a Litestar application out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from guardproxy.headers import date
 from guardproxy.hooks import Hooks
 from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
-from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins
+from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins, places
 from guardproxy.profiles import PROFILES
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
@@ -82,10 +82,15 @@ def create_app(
         asgi(path, is_mount=True, copy_scope=True)(_door(endpoint))
         for path, endpoint in ((checks.PATH, api.check), ("/v1/models", api.models))
     ]
+    routes = collect_routes(manager, settings)
     app = Litestar(
-        route_handlers=[*doors, livez, readyz, *collect_routes(manager, settings)],
+        route_handlers=[*doors, livez, readyz, *routes],
         lifespan=[lifespan],
-        exception_handlers={HTTPException: _refused, Exception: _failed},
+        exception_handlers={
+            HTTPException: _refusing(places(routes)),
+            GuardProxyError: _told,
+            Exception: _failed,
+        },
         openapi_config=None,
         logging_config=None,
         debug=False,
@@ -104,8 +109,17 @@ def _door(endpoint: Any) -> Any:
     return door
 
 
-def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    return _envelope(refused_upgrade(dict(request.scope)) or of_status(error.status_code))
+def _refusing(more: Collection[str]) -> Any:
+    """Answers what the framework refuses; `more` is what plugins serve."""
+
+    def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+        return _envelope(refused_upgrade(dict(request.scope)) or of_status(error.status_code, more))
+
+    return refused
+
+
+def _told(_: Request[Any, Any, Any], error: GuardProxyError) -> Response[bytes]:
+    return _envelope(error)  # raised by a plugin's route, to be shown
 
 
 def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

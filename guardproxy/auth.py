@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from guardproxy import document
 from guardproxy.document import Number
 from guardproxy.errors import InvalidRequest, Unauthorized
+from guardproxy.headers import Raw, lower_headers
 from guardproxy.settings import ClientKey, Settings
 
 _CREDENTIALS = ("authorization", "api-key", "x-api-key")
@@ -44,6 +46,33 @@ class Credentials:
                 param="Authorization",
             )
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who sent a request: the name of its key in `[[keys]]`, and an `id` that no other credential has.
+
+    `id` is a digest, no secret and no name: for telling clients apart, not for showing. Where no
+    credential is needed, all that send none are one client.
+    """
+
+    name: str | None
+    id: str
+
+
+def identify(settings: Settings, headers: Raw) -> Client:
+    """Who sent a request with these headers (raw pairs, as ASGI has them), by the rule for exchanges.
+
+    Raises:
+        Unauthorized: a credential is missing, or is none of the deployment's.
+    """
+    found = lower_headers(headers)
+    if key := Credentials(settings).identify(found):
+        return Client(key.name, key.sha256.lower())
+    scheme, _, token = found.get("authorization", "").partition(" ")
+    # The same credential is the same client, however its scheme is spelled and whatever blanks follow.
+    given = (f"{scheme.lower()} {token.strip()}", *(found.get(name, "") for name in _CREDENTIALS[1:]))
+    return Client(None, hashlib.sha256("\n".join(given).encode("utf-8", "replace")).hexdigest())
 
 
 def check_model(key: ClientKey | None, body: bytes) -> None:

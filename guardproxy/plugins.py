@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from guardproxy.types import CONTEXT, Detector, Guard, Policy, Stage
 
 PROJECT = "guardproxy"
 NEEDED_TO_CAPTURE = ("pii", "secrets")  # the guards that must have seen whatever traces tell
+_TYPED = re.compile(r":\w+\}")  # the end of a parameter in a path of Litestar's: {id:str}
 
 
 def load_plugins(extra: Iterable[tuple[str, object]] = ()) -> pluggy.PluginManager:
@@ -212,6 +214,13 @@ def collect_routes(manager: pluggy.PluginManager, settings: Settings) -> list[An
             taken[place] = plugin
         routes.append(route)
     return routes
+
+
+def places(routes: Iterable[Any]) -> list[str]:
+    """What the bare handlers among `routes` serve, as errors name it: `GET /acme/{id}`."""
+    return [
+        f"{method} {_TYPED.sub('}', path)}" for route in routes for method, path in sorted(_places(route))
+    ]
 
 
 def _places(route: Any) -> Iterator[tuple[str, str]]:

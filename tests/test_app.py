@@ -4,9 +4,9 @@ from typing import Any
 
 import pluggy
 import pytest
-from litestar import get
+from litestar import Request, get
 
-from guardproxy import Detector, Guard, Match, hookimpl, hookspecs
+from guardproxy import Detector, Guard, InvalidRequest, Match, hookimpl, hookspecs, identify
 from guardproxy.app import create_app
 from guardproxy.errors import ConfigError
 from guardproxy.plugins import PROJECT
@@ -48,6 +48,42 @@ async def test_routes_of_plugins() -> None:
     async with proxy(whole(), plugins=[Routes()]) as client:
         got = await client.post(b"", path="/hello", method="GET")
     assert (got.status, got.body) == (200, b"hello")
+
+
+class Refusing:
+    @hookimpl
+    def guardproxy_register_routes(self, settings: Settings) -> list[Any]:
+        @get("/acme/{name:str}", sync_to_thread=False)
+        def acme(request: Request[Any, Any, Any]) -> str:
+            client = identify(settings, request.scope["headers"])
+            if request.path_params["name"] != "known":
+                raise InvalidRequest("The name must be 'known'.", param="name")
+            return str(client.name)
+
+        return [acme]
+
+
+async def test_routes_of_plugins_may_raise_errors_that_are_shown() -> None:
+    async with proxy(whole(), plugins=[Refusing()]) as client:
+        got = await client.post(b"", path="/acme/known", method="GET")
+        wrong = await client.post(b"", path="/acme/other", method="GET")
+        nobody = await client.post(b"", {"authorization": ""}, path="/acme/known", method="GET")
+    assert (got.status, got.body) == (200, b"None")
+    error = {"message": "The name must be 'known'.", "type": "invalid_request_error"}
+    assert (wrong.status, wrong.json) == (
+        400,
+        {"error": {**error, "code": "invalid_request", "param": "name"}},
+    )
+    assert (nobody.status, nobody.json["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_a_path_that_is_not_served_is_told_what_plugins_serve() -> None:
+    async with proxy(whole(), plugins=[Refusing()]) as client:
+        missing = await client.post(b"", path="/v3/acme", method="GET")
+        wrong = await client.post(b"", path="/acme/known", method="POST")
+    assert (missing.status, wrong.status) == (404, 405)
+    for got in (missing, wrong):
+        assert got.json["error"]["message"].endswith("GET /v1/models/{id}, GET /acme/{name}.")
 
 
 class Broken(Detector):

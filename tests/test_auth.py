@@ -4,8 +4,9 @@ import hashlib
 
 import pytest
 
-from guardproxy.auth import Credentials, check_model
+from guardproxy.auth import Client, Credentials, check_model, identify
 from guardproxy.errors import InvalidRequest, Unauthorized
+from guardproxy.headers import Raw
 from guardproxy.settings import ClientKey, Settings
 
 TOKEN = "team-token"
@@ -80,3 +81,28 @@ def test_no_key_is_never_a_key(value: str) -> None:
 def test_models_that_a_key_may_not_use(body: bytes, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
         check_model(KEY, body)
+
+
+def bearer(value: str) -> Raw:
+    return [(b"Authorization", value.encode())]
+
+
+def test_a_client_is_told_apart_by_its_credential() -> None:
+    first = identify(Settings(), bearer("Bearer one"))
+    assert first.name is None
+    assert identify(Settings(), bearer("bearer  one ")) == first
+    others = [bearer("Bearer two"), bearer("Basic one"), [(b"api-key", b"one")], [(b"x-api-key", b"one")]]
+    assert len({first.id, *(identify(Settings(), headers).id for headers in others)}) == 5
+
+
+def test_a_client_of_the_deployments_has_its_keys_name() -> None:
+    settings = Settings(keys=(KEY,))
+    assert identify(settings, bearer(f"Bearer {TOKEN}")) == Client("team-a", KEY.sha256)
+    with pytest.raises(Unauthorized, match="not known here"):
+        identify(settings, bearer("Bearer other"))
+
+
+def test_all_that_need_no_credential_and_send_none_are_one_client() -> None:
+    assert identify(Settings(auth="none"), []) == identify(Settings(auth="none"), [(b"accept", b"x")])
+    with pytest.raises(Unauthorized, match="has no credential"):
+        identify(Settings(), [])
