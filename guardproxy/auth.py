@@ -1,13 +1,13 @@
 """Who the client is: its own credential for the upstream, or one of the deployment's `[[keys]]`. Pure."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from guardproxy import document
 from guardproxy.document import Number
 from guardproxy.errors import InvalidRequest, Unauthorized
-from guardproxy.headers import Raw, lower_headers
+from guardproxy.headers import lower_headers
 from guardproxy.settings import ClientKey, Settings
 
 _CREDENTIALS = ("authorization", "api-key", "x-api-key")
@@ -60,13 +60,13 @@ class Client:
     id: str
 
 
-def identify(settings: Settings, headers: Raw) -> Client:
+def identify(settings: Settings, headers: Iterable[tuple[bytes, bytes]]) -> Client:
     """Who sent a request with these headers (raw pairs, as ASGI has them), by the rule for exchanges.
 
     Raises:
         Unauthorized: a credential is missing, or is none of the deployment's.
     """
-    found = lower_headers(headers)
+    found = lower_headers(tuple(headers))
     if key := Credentials(settings).identify(found):
         return Client(key.name, key.sha256.lower())
     scheme, _, token = found.get("authorization", "").partition(" ")

@@ -8,6 +8,7 @@ from guardproxy_tracing.hooks import (
     guardproxy_startup,
     guardproxy_step,
     record,
+    tracer,
 )
 from guardproxy_tracing.ids import OpperIdGenerator
 from guardproxy_tracing.propagator import OpperPropagator
@@ -22,4 +23,5 @@ __all__ = [
     "guardproxy_step",
     "record",
     "trees",
+    "tracer",
 ]

@@ -9,6 +9,8 @@ from typing import Literal
 import msgspec
 import structlog
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, TraceFlags, Tracer
 
 from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
@@ -120,6 +122,19 @@ def _pass_on(exchange: Exchange, step: Step, span: StepSpan | None) -> None:
 def guardproxy_shutdown() -> None:
     """Send the last spans and close the exporters."""
     _process.close()
+
+
+def tracer(scope: str, ids: IdGenerator | None = None) -> Tracer | None:
+    """The tracer of another plugin, whose spans leave with this one's; None while tracing is off.
+
+    `scope` is the instrumentation's name, one for each plugin; `ids` makes the ids of its spans.
+    """
+    if _process.provider is None:
+        return None
+    found = _process.provider.get_tracer(scope)
+    if ids is not None and isinstance(found, SdkTracer):
+        found.id_generator = ids
+    return found
 
 
 @contextmanager
