@@ -1,5 +1,6 @@
 """The plugin's hooks, and the spans that they share in a process."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from guardproxy_spans.keeper import Keeper
 from guardproxy_spans.routes import handlers
 from guardproxy_spans.table import Family, Table
 from guardproxy_tracing import TracingSettings
+from guardproxy_tracing.provider import wanted
 
 
 class SpansSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +56,9 @@ def guardproxy_startup(settings: Settings) -> None:
     guardproxy_shutdown()
     found = settings.plugins.get("spans")
     own = found if isinstance(found, SpansSettings) else SpansSettings()
-    table = Table(own.max_spans, own.time_limit, Family() if settings.workers > 1 else None)
+    # `tracing` starts after this plugin. Without it nothing is kept, and no folder is needed.
+    shared = settings.workers > 1 and bool(wanted(os.environ))
+    table = Table(own.max_spans, own.time_limit, Family() if shared else None)
     _process.keeper = Keeper(table, own.time_limit)
 
 

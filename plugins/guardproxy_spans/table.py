@@ -159,9 +159,10 @@ class Table:
         """Close the table. Returns the spans that are still open, to the last process that does."""
         last = self._family is None or self._family.leave()
         rows = []
-        if last:
-            rows = self._db.execute("SELECT record FROM spans WHERE ended IS NULL").fetchall()
-        self._db.close()
+        with self._lock:
+            if last:
+                rows = self._db.execute("SELECT record FROM spans WHERE ended IS NULL").fetchall()
+            self._db.close()
         if last and self._family is not None:
             self._family.remove()
         return [_decode(row[0]) for row in rows]

@@ -41,16 +41,21 @@ def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
     Raises:
         ConfigError: an exporter, a protocol or a sampler that there is not, or an endpoint that is no URL.
     """
+    exporters = [_exporter(name, environ) for name in wanted(environ)]
+    # The SDK would take another sampler in the place of an unknown one.
+    if exporters and (sampler := environ.get("OTEL_TRACES_SAMPLER", "")):
+        _check_word("OTEL_TRACES_SAMPLER", sampler, _SAMPLERS)
+    return exporters
+
+
+def wanted(environ: Mapping[str, str]) -> list[str]:
+    """The names of the exporters that the environment asks for, unchecked."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return []
     implied = "otlp" if any(environ.get(name, "").strip() for name in _ENDPOINTS) else "none"
     listed = environ.get("OTEL_TRACES_EXPORTER", "").strip() or implied
     names = dict.fromkeys(name.strip().lower() for name in listed.split(",") if name.strip())
-    exporters = [_exporter(name, environ) for name in names if name != "none"]
-    # The SDK would take another sampler in the place of an unknown one.
-    if exporters and (sampler := environ.get("OTEL_TRACES_SAMPLER", "")):
-        _check_word("OTEL_TRACES_SAMPLER", sampler, _SAMPLERS)
-    return exporters
+    return [name for name in names if name != "none"]
 
 
 def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:

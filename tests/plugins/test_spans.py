@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -659,6 +660,24 @@ def test_any_process_of_a_server_ends_a_span_and_only_the_last_ends_the_rest(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_spans_of_a_process_that_died_are_ended_by_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    family = Family()
+    dying, living = Table(100, 60.0, family), Keeper(Table(100, 60.0, Family()), 60.0)
+    with tracing.record() as found:
+        one, two = (record("a", 1e12 + n, f"n{n}") for n in range(2))
+        dying.add(one, 1e12)
+        dying.add(two, 1e12)
+        os.close(family._lock)  # as the system does
+        dying._db.close()
+        assert living.change(one.id, "a", lambda r: r.ended(r.start))
+        living.close()
+    assert [s.name for s in found] == ["n0", "n1"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_processes_that_end_one_span_export_it_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -687,6 +706,7 @@ def test_a_folder_that_is_not_ours_alone_stops_the_startup(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     Family()
     (folder,) = tmp_path.iterdir()
     folder.chmod(0o755)
@@ -695,6 +715,9 @@ def test_a_folder_that_is_not_ours_alone_stops_the_startup(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match="TMPDIR"):
         spans.guardproxy_startup(Settings(workers=2))
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    spans.guardproxy_startup(Settings(workers=2))
+    spans.guardproxy_shutdown()
 
 
 @pytest.mark.parametrize("text", ["time_limit = 0", "max_spans = 0", "max_spans = 1.5", "limit = 1"])
