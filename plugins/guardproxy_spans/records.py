@@ -21,7 +21,7 @@ _LARGE: Final = 10**6  # a number of seven digits could be a card, a phone or an
 _VALUES: Final = 32  # numbers that one span may have
 _LOW: Final = (1 << 62) - 1
 
-_KINDS: Final = {
+KINDS: Final = {
     "AGENT": ("agent", "subagent"),
     "TOOL": ("tool", "function"),
     "LLM": ("llm", "generation", "call", "chat", "completion"),
@@ -32,7 +32,7 @@ _KINDS: Final = {
     "EVALUATOR": ("evaluator", "evaluation", "eval"),
     "PROMPT": ("prompt",),
 }
-_KIND_OF: Final = {word: kind for kind, words in _KINDS.items() for word in words}
+_KIND_OF: Final = {word: kind for kind, words in KINDS.items() for word in words}
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

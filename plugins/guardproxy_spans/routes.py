@@ -41,23 +41,23 @@ def handlers(settings: Settings, keeper: Callable[[], Keeper | None], trust: boo
     async def change_span(request: Asked) -> Answer:
         return await api.serve(request, api.change)
 
-    @get(f"{SPANS}/{{id:str}}")
+    @get(f"{SPANS}/{{id:str}}", **endless)
     async def get_span(request: Asked) -> Answer:
         return await api.serve(request, api.get)
 
-    @delete(f"{SPANS}/{{id:str}}", status_code=200)
+    @delete(f"{SPANS}/{{id:str}}", status_code=200, **endless)
     async def delete_span(request: Asked) -> Answer:
         return await api.serve(request, api.delete)
 
-    @get(TRACES)
+    @get(TRACES, **endless)
     async def list_traces(request: Asked) -> Answer:
         return await api.serve(request, api.list)
 
-    @get(f"{TRACES}/{{id:str}}")
+    @get(f"{TRACES}/{{id:str}}", **endless)
     async def get_trace(request: Asked) -> Answer:
         return await api.serve(request, api.get_trace)
 
-    @delete(f"{TRACES}/{{id:str}}", status_code=200)
+    @delete(f"{TRACES}/{{id:str}}", status_code=200, **endless)
     async def delete_trace(request: Asked) -> Answer:
         return await api.serve(request, api.delete_trace)
 

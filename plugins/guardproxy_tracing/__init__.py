@@ -22,6 +22,6 @@ __all__ = [
     "guardproxy_startup",
     "guardproxy_step",
     "record",
-    "trees",
     "tracer",
+    "trees",
 ]

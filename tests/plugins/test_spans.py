@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import threading
+import tomllib
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
@@ -23,13 +24,14 @@ import guardproxy_tracing as tracing
 from guardproxy import ConfigError, Settings, hookspecs
 from guardproxy.app import create_app
 from guardproxy.config import load_settings
-from guardproxy.plugins import PROJECT
+from guardproxy.plugins import PROJECT, places
 from guardproxy.settings import ClientKey
 from guardproxy.testing.otlp import OtlpCollector
+from guardproxy_spans.bodies import Opening
 from guardproxy_spans.export import new_id
 from guardproxy_spans.hooks import _process
-from guardproxy_spans.keeper import Keeper
-from guardproxy_spans.records import Record, kind_of, name_of, trace_uuid, values_of
+from guardproxy_spans.keeper import DELETED, SHUTDOWN, TABLE_FULL, TIME_LIMIT, Keeper
+from guardproxy_spans.records import KINDS, Record, kind_of, name_of, trace_uuid, values_of
 from guardproxy_spans.table import Family, Table
 from guardproxy_tracing.ids import parent_of, uuid_of
 from tests.harness import Answered, Client, Recorder, message, whole
@@ -726,3 +728,20 @@ def test_settings_that_cannot_work_are_refused(text: str, tmp_path: Path) -> Non
     file.write_text(f"[plugins.spans]\n{text}\n")
     with pytest.raises(ConfigError, match=r"plugins\.spans"):
         load_settings(file, {}, {}, {"spans": spans.guardproxy_register_settings()})
+
+
+def test_the_docs_tell_of_every_route_field_word_and_setting() -> None:
+    page = (Path(__file__).parents[2] / "docs/tracing.md").read_text("utf-8")
+    told = page.split("\n## Spans of your own: /v3/spans\n")[1].split("\n## ")[0]
+    routes = places(spans.guardproxy_register_routes(Settings()))
+    assert len(routes) == 7
+    assert {f"| `{route}` |" for route in routes} <= {
+        f"{row[: row.find(' |', 2)]} |" for row in told.splitlines()
+    }
+    for name in (*Opening.__struct_fields__, *KINDS, TIME_LIMIT, TABLE_FULL, SHUTDOWN, DELETED):
+        assert f"`{name}`" in told, name
+    toml = tomllib.loads(told.split("```toml\n")[1].split("```")[0])["plugins"]["spans"]
+    assert spans.SpansSettings() == spans.SpansSettings(**toml)
+    assert set(toml) == set(spans.SpansSettings.__struct_fields__)
+    for name in ("input_chars", "output_chars", "type", "unfinished", "meta.KEY", "metadata.KEY", "tags.KEY"):
+        assert f"`guardproxy.span.{name}`" in told
