@@ -15,7 +15,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -63,16 +63,18 @@ class Table:
         self._keep = keep
         self._family = family
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(
-            ":memory:" if family is None else family.file,
-            timeout=_PATIENCE,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        if family is not None:
-            self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = OFF")  # nothing here outlives the machine
-        self._db.executescript(_SCHEMA)
+        # One by one: SQLite does not wait for another process that turns the same file to its log.
+        with nullcontext() if family is None else family.alone():
+            self._db = sqlite3.connect(
+                ":memory:" if family is None else family.file,
+                timeout=_PATIENCE,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            if family is not None:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = OFF")  # nothing here outlives the machine
+            self._db.executescript(_SCHEMA)
 
     def add(self, record: Record, now: float) -> Record | None:
         """Keep `record`. Returns the open one that had to leave for it, if any."""
@@ -213,6 +215,16 @@ class Family:
     def file(self) -> Path:
         """The database."""
         return self._folder / "spans.sqlite"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the block runs, no other process is in its own."""
+        turn = os.open(self._folder / "turn", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(turn)
 
     def leave(self) -> bool:
         """Give the lock up; whether nobody else holds it."""

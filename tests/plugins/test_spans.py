@@ -7,6 +7,7 @@ import threading
 import tomllib
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -660,6 +661,21 @@ def test_any_process_of_a_server_ends_a_span_and_only_the_last_ends_the_rest(
         ("n2", "shutdown"),
     ]
     assert not list(tmp_path.iterdir())
+
+
+def test_all_processes_of_a_server_may_start_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for _ in range(20):
+        begin = threading.Barrier(8)
+
+        def start(begin: threading.Barrier = begin) -> Table:
+            begin.wait()
+            return Table(10, 60.0, Family())
+
+        with ThreadPoolExecutor(8) as threads:
+            started = [threads.submit(start) for _ in range(8)]
+        for table in started:
+            table.result().close()
 
 
 def test_the_spans_of_a_process_that_died_are_ended_by_another(
