@@ -1,6 +1,7 @@
 """The routes `/v3/spans` and `/v3/traces`: who asks, for what, and what is answered."""
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +30,7 @@ _LIMIT: Final = 100  # traces in one answer, and the most that may be asked for
 def handlers(settings: Settings, keeper: Callable[[], Keeper | None], trust: bool) -> Sequence[Any]:
     """The route handlers. `keeper` gives the process's, `trust` says whether a client may name any parent."""
     api = Api(settings, keeper, trust)
-    endless: dict[str, Any] = {
-        "request_max_body_size": None
-    }  # bodies are bounded here, with an error of ours
+    endless: dict[str, Any] = {"request_max_body_size": None}  # they are bounded here, with an error of ours
 
     @post(SPANS, **endless)
     async def open_span(request: Asked) -> Answer:
@@ -231,5 +230,6 @@ def _unknown(what: str) -> NotFound:
 
 
 def _json(document: object, status: int = 200) -> Answer:
-    body = b"" if document is None else msgspec.json.encode(document)
+    # Escaped: what a client is told of its own words may hold half a surrogate, which UTF-8 cannot spell.
+    body = b"" if document is None else json.dumps(document).encode("ascii")
     return Response(body, status_code=status, media_type="application/json")

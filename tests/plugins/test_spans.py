@@ -141,6 +141,21 @@ async def test_a_span_that_has_ended_already_is_exported_at_once_and_once() -> N
     assert attributes(span) == {"openinference.span.kind": "CHAIN", "error.type": "_OTHER"}
 
 
+@pytest.mark.parametrize("text", ["\ud800", "\0", "naïve 😀", "x" * 10_000])
+async def test_whatever_a_text_holds_it_is_echoed_and_measured(text: str) -> None:
+    with tracing.record() as found:
+        async with app() as client:
+            data = await opened(client, text, type=text, input=text, output=text, error=text, end_time=END)
+    assert (data["name"], data["type"]) == (text, text)
+    assert found[0].name == "span"
+    assert attributes(found[0]) == {
+        "openinference.span.kind": "CHAIN",
+        "error.type": "_OTHER",
+        "guardproxy.span.input_chars": len(text),
+        "guardproxy.span.output_chars": len(text),
+    }
+
+
 async def test_updates_add_up_and_those_after_the_end_change_nothing() -> None:
     with tracing.record() as found:
         async with app() as client:
