@@ -66,6 +66,11 @@ class Exchange:
         stopped = stage is Stage.INPUT and self.error_code is not None
         return Outcome.FAILED if stopped else Outcome.PENDING
 
+    def final_outcome(self, stage: Stage) -> str:
+        """The word of a stage once the exchange is over: `not_run` where it never came to it."""
+        found = self.stage_outcome(stage)
+        return "not_run" if found is Outcome.PENDING and stage not in self.verdicts else found.value
+
     def may_tell(self, name: str, *stages: Stage) -> bool:
         """Whether the value at `name` (lower case) may be told: nothing was found there, no guard failed."""
         for stage in stages:

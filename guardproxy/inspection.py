@@ -41,6 +41,8 @@ async def find(
     for index, matches in enumerate(found):
         if matches is None:
             missing.setdefault(digests[index], []).append(index)
+        elif meter is not None:
+            meter.cached += 1
     if missing:
         news = [texts[indexes[0]] for indexes in missing.values()]
         results: list[list[Match]] = [[] for _ in news]

@@ -82,7 +82,7 @@ class Lifecycle:
                 await fail(exchange, error, reply)
             except asyncio.CancelledError:
                 if reply.gone:
-                    exchange.outcome, exchange.error_code = "error", "client_disconnected"
+                    exchange.outcome, exchange.error_code = "cancelled", "client_disconnected"
                     raise
                 await fail(exchange, drain_over(), reply)
             except Exception as error:
@@ -142,8 +142,10 @@ def _ids(exchange: Exchange) -> dict[str, str]:
 
 
 def _conclude(exchange: Exchange) -> None:
-    """The outcome of an exchange that nothing stopped is the strictest of its stages'."""
-    if exchange.error_code is None:
+    """The outcome of an exchange that nothing stopped: its answer's error, or the strictest of its stages."""
+    if exchange.error_code is None and (exchange.status or 0) >= 500:
+        exchange.outcome = "error"
+    elif exchange.error_code is None:
         words = {verdict.outcome for verdict in exchange.verdicts.values()}
         exchange.outcome = next((word.value for word in _RANK if word in words), "allowed")
 
@@ -164,7 +166,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
     }
     for stage in Stage:
         if exchange.policy.stage(stage):
-            found[stage.value] = exchange.stage_outcome(stage).value
+            found[stage.value] = exchange.final_outcome(stage)
         if (verdict := exchange.verdicts.get(stage)) is not None:
             found[f"{stage}_findings"] = _counts(verdict.findings)
             found[f"{stage}_shadowed"] = _counts(verdict.shadowed)

@@ -13,6 +13,8 @@ from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
     GuardProxyError,
     NotImplementedYet,
+    UpstreamError,
+    UpstreamTimeout,
     Violation,
 )
 from guardproxy.exchange import Exchange
@@ -46,6 +48,7 @@ from guardproxy.upstream import Answer, Upstream
 _STREAM = "text/event-stream"
 _PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
 _ENCODED = {b"content-encoding"}
+_BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
 
 
@@ -218,12 +221,17 @@ class Pipeline:
         with self._hooks.step(exchange, call):
             attempt = Step(StepKind.ATTEMPT, incoming.method, call, url=self._upstream.shown(incoming.shown))
             with self._hooks.step(exchange, attempt):
-                answer = await self._forward(exchange, incoming, attempt, forwarded)
+                answer = await self._forward(exchange, incoming, call, attempt, forwarded)
                 try:
                     if exchange.policy.enforced():
                         check_redirect(answer.status, answer.headers)
                     await self._output(exchange, step, answer, expected, reporter, reply)
+                except (UpstreamError, UpstreamTimeout) as error:
+                    call.error_type = attempt.error_type = error.error_code
+                    raise
                 finally:
+                    if exchange.error_code in _BROKE_OFF:  # a stream has told of it
+                        call.error_type = attempt.error_type = exchange.error_code
                     await answer.aclose()
 
     async def _input(
@@ -275,6 +283,7 @@ class Pipeline:
         self,
         exchange: Exchange,
         incoming: Incoming,
+        call: Step,
         attempt: Step,
         forwarded: inputs.Forwarded,
     ) -> Answer:
@@ -292,9 +301,9 @@ class Pipeline:
                 incoming.method, incoming.target, incoming.query, headers, body
             )
         except GuardProxyError as error:
-            attempt.error_type = error.error_code
+            call.error_type = attempt.error_type = error.error_code
             raise
-        attempt.status = answer.status
+        call.status = attempt.status = answer.status
         return answer
 
     def _request_headers(self, incoming: Incoming, extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

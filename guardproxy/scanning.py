@@ -48,9 +48,14 @@ class DetectorRef:
 
 @dataclass(slots=True)
 class Meter:
-    """Sums the seconds of compute of scans, without their time in the queue."""
+    """Sums the seconds of compute of scans, without their time in the queue, and what was looked at.
+
+    `scanned` counts the texts, or pieces of them, that a detector got, `cached` those that were known.
+    """
 
     seconds: float = 0.0
+    scanned: int = 0
+    cached: int = 0
 
 
 Outcome: TypeAlias = Results | Failed | Busy
@@ -175,6 +180,8 @@ class Scanner:
             None if digest is None else self.cache.get(slot, digest) for digest in digests
         ]
         missing = [index for index, matches in enumerate(found) if matches is None]
+        meter.cached += len(found) - len(missing)
+        meter.scanned += len(missing)
         if missing:
 
             def keep(batch: Sequence[int], results: Results) -> None:

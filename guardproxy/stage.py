@@ -456,6 +456,7 @@ class StageRun:
             verdict = self.verdict(error_type)
             for guard in self.guards:
                 guard.step.seconds = guard.meter.seconds
+                guard.step.scanned, guard.step.cached = guard.meter.scanned, guard.meter.cached
             steps = {guard.name: guard.step for guard in self.guards}
             for finding in (*verdict.findings, *verdict.shadowed):
                 step = steps[finding.guard]

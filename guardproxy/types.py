@@ -305,9 +305,10 @@ class Step:
     """One timed piece of an exchange, as `guardproxy_step` sees it.
 
     Facts are filled in while the step runs and can be read when it is left: `verdict` (stage),
-    `findings` by category, `score` the highest, and `seconds` of scanning (guard), `status`
-    (attempt, exchange), `error_type` (a short code, never a message). `url` is where an attempt goes, with
-    `{id}` for an id. `request_headers` (attempt) may be added to before the request is sent.
+    `findings` by category, `score` the highest, `seconds` of scanning, and how many texts or pieces of
+    texts were `scanned`, or `cached` from an earlier scan (guard), `status` (attempt, call, exchange),
+    `error_type` (a short code, never a message). `url` is where an attempt goes, with `{id}` for an id.
+    `request_headers` (attempt) may be added to before the request is sent.
     """
 
     kind: StepKind
@@ -321,5 +322,7 @@ class Step:
     findings: dict[str, int] = field(default_factory=dict)
     score: float | None = None
     seconds: float = 0.0
+    scanned: int = 0
+    cached: int = 0
     status: int | None = None
     error_type: str | None = None

@@ -204,7 +204,7 @@ CASES = (
         outward(BOTH),
         status=500,
         verdict="input=off, output=redacted",
-        outcome="redacted",
+        outcome="error",
         error_type="500",
         script=Script(status=500, error={"error": {"message": SAID, "code": AWS, "type": MAIL}}),
     ),
@@ -212,6 +212,7 @@ CASES = (
         "upstream 500, off",
         {},
         status=500,
+        outcome="error",
         error_type="500",
         script=Script(status=500, error={"error": {"message": SAID, "code": AWS, "type": MAIL}}),
         shown=True,
@@ -250,7 +251,7 @@ CASES = (
         "client leaves in mid-stream",
         outward(BOTH),
         verdict="input=off, output=pending",
-        outcome="error",
+        outcome="cancelled",
         error_type="client_disconnected",
         stream=True,
         leaves=True,
@@ -459,6 +460,16 @@ def test_every_end_is_told_apart(run: Run, case: Case) -> None:
     assert span.attributes.get("error.type") == case.error_type
     if case.code is not None or case.status == 200:
         assert got.code == case.code
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in EVERY if case.error_type in ("500", "upstream_error", "upstream_timeout")]
+)
+def test_the_call_names_what_was_wrong_with_the_upstream(run: Run, case: Case) -> None:
+    server = run.span_of(case.name)
+    calls = [span for span in run.spans if span.parent_id == server.span_id and span.kind == "CLIENT"]
+    assert [call.attributes["error.type"] for call in calls] == [case.error_type]
+    assert [call.status for call in calls] == ["ERROR"]
 
 
 @pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)

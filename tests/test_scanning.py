@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardproxy.errors import ConfigError, GuardFailed, GuardProxyError, Overloaded
-from guardproxy.inspection import PIECE
+from guardproxy.inspection import PIECE, find
 from guardproxy.scanning import BATCH, LOCAL_CACHED, TEXT, UNLIMITED, DetectorRef, Meter, Scanner, batches
 from guardproxy.settings import Settings
 from guardproxy.types import Detector, Guard, Match
+from tests.samples import guards
 from tests.test_pool import HIT, LONG, Actor, LoadsNot, note, read, until
 
 CANARY = "canary-" + "4711"
@@ -450,3 +451,17 @@ async def test_a_guard_that_cannot_start_is_named(tmp_path: Path) -> None:
         assert message in str(caught.value)
         assert_silent(caught.value)
     assert set(multiprocessing.active_children()) == before
+
+
+async def test_a_meter_tells_what_was_scanned_from_what_was_known() -> None:
+    scanner = Scanner(guards(), Settings())
+    (ref,) = scanner.refs("names")
+    meter = Meter()
+    await scanner.scan(ref, ["one Zorp", "two"], meter)
+    assert (meter.scanned, meter.cached) == (2, 0)
+    await scanner.scan(ref, ["two", "three"], meter)
+    assert (meter.scanned, meter.cached) == (3, 1)
+    texts = ["one Zorp", "new"]
+    for _ in range(2):
+        await find(scanner, "names", texts, [scanner.digest(text) for text in texts], meter)
+    assert (meter.scanned, meter.cached) == (4, 4)

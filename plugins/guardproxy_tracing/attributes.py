@@ -70,8 +70,8 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
             "guardproxy.exchange.id": label(exchange.id),
             "guardproxy.client": label(exchange.client),
             "guardproxy.stream": exchange.stream,
-            "guardproxy.verdict.input": exchange.stage_outcome(Stage.INPUT).value,
-            "guardproxy.verdict.output": exchange.stage_outcome(Stage.OUTPUT).value,
+            "guardproxy.verdict.input": exchange.final_outcome(Stage.INPUT),
+            "guardproxy.verdict.output": exchange.final_outcome(Stage.OUTPUT),
         }
     )
     if exchange.name is not None and exchange.may_tell("x-opper-name", Stage.INPUT):
@@ -125,6 +125,8 @@ def of_guard(step: Step, names: Names) -> Attributes:
         names.guard: step.name,
         "gen_ai.operation.name": APPLY_GUARDRAIL,
         "guardproxy.guard.seconds": step.seconds,
+        "guardproxy.guard.scanned": step.scanned,
+        "guardproxy.guard.cached": step.cached,
         "guardproxy.guard.findings": sum(step.findings.values()),
     }
     if step.stage is not None:
@@ -176,9 +178,12 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
         {
             "gen_ai.response.id": label(exchange.response_id) if id_shown else None,
             "gen_ai.response.model": label(exchange.response_model) if model_shown else None,
-            "gen_ai.response.time_to_first_chunk": exchange.first_event_seconds,
         }
     )
+    if exchange.stream and exchange.first_event_seconds is not None:
+        found["gen_ai.response.time_to_first_chunk"] = exchange.first_event_seconds
+    if step.status is not None and step.status >= 400:
+        found[ERROR_TYPE] = str(step.status)
     for name, count in exchange.usage.items():
         if name in _USAGE:
             found[_USAGE[name]] = count

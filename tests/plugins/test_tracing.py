@@ -83,7 +83,7 @@ def run_stage(of: Exchange, parent: Step, found: Verdict, rules: dict[str, Rule]
         for name, rule in rules.items():
             guard = Step(StepKind.GUARD, name, stage, found.stage, rule)
             steps.enter_context(opened(of, guard))
-            guard.seconds = 0.25
+            guard.seconds, guard.scanned, guard.cached = 0.25, 2, 5
             for finding in found.findings:
                 if finding.guard == name:
                     guard.findings[finding.category] = guard.findings.get(finding.category, 0) + 1
@@ -238,6 +238,8 @@ def test_facts_of_stage_and_guard() -> None:
         "gen_ai.guardrail.action": "redact",
         "guardproxy.guard.shadow": False,
         "guardproxy.guard.seconds": 0.25,
+        "guardproxy.guard.scanned": 2,
+        "guardproxy.guard.cached": 5,
         "guardproxy.guard.findings": 3,
     }
 
