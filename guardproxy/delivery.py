@@ -158,6 +158,7 @@ class Delivery:
                 await reply.start(answer.status, response_head(exchange, answer.headers, _OF_BODY))
             # The server waits for a slow client before it takes a piece: one that is cancelled is not sent.
             await reply.write(b"".join(pieces))
+            exchange.events_delivered += sum(not piece.startswith(b":") for piece in pieces)
             pieces.clear()
 
         try:

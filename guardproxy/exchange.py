@@ -45,7 +45,8 @@ class Exchange:
     response_id: str | None = None
     response_model: str | None = None
     usage: dict[str, int] = field(default_factory=dict)  # gen_ai.usage.* by short name: input_tokens, ...
-    events: int = 0
+    events: int = 0  # of a stream under guards: that came, and that the client got
+    events_delivered: int = 0
     first_event_seconds: float | None = None
     outcome: str = "allowed"  # allowed, flagged, redacted, blocked, failed, error, cancelled
     error_code: str | None = None

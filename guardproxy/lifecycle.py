@@ -163,6 +163,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "model": exchange.model if exchange.may_tell("model", Stage.INPUT) else None,
         "stream": exchange.stream or None,
         "events": exchange.events or None,
+        "events_delivered": exchange.events_delivered or None,
     }
     for stage in Stage:
         if exchange.policy.stage(stage):

@@ -78,6 +78,7 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
         found |= _present({"guardproxy.name": label(exchange.name)})
     if exchange.events:
         found["guardproxy.events"] = exchange.events
+        found["guardproxy.events_delivered"] = exchange.events_delivered
     if exchange.outcome == "blocked":
         found[ERROR_TYPE] = GUARDRAIL_BLOCKED
     elif is_broken(exchange, step):

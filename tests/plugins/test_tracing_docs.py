@@ -1,0 +1,120 @@
+"""docs/tracing.md names every span, attribute and event that is exported, and none that is not."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+
+import guardproxy_tracing as tracing
+from guardproxy import Action, Guard, Policy, Rule, Settings, Step, StepKind
+from guardproxy.allow import AllowList
+from guardproxy.settings import ClientKey
+from guardproxy.types import OnError
+from guardproxy_tracing.names import LATEST, SETTLED
+from tests.harness import Chunks, message, proxy, sse, streaming, text_events, whole
+from tests.plugins.test_tracing import exchange, opened
+from tests.samples import Raises, Tags
+
+PAGE = (Path(__file__).parents[2] / "docs/tracing.md").read_text("utf-8")
+ATTRIBUTES = PAGE.split("\n## Attributes\n")[1].split("\n## ")[0]
+NAME = re.compile(r"`([a-z_]+(?:\.[a-zA-Z_]+)+)`")
+MADE = {"pii": Guard("pii", (Tags(),)), "secrets": Guard("secrets", (Raises(),))}
+KEY = ClientKey(name="team-a", sha256=hashlib.sha256(b"test").hexdigest())
+TAG = "TAG-" + "1234"
+
+
+def documented() -> set[str]:
+    """The attributes of the first table, and of the results below it."""
+    table = [line.split("|")[2] for line in ATTRIBUTES.split("\n\n")[0].splitlines() if line.startswith("|")]
+    results = ATTRIBUTES.split("is one event")[1].split("\n\n")[0]
+    found = {name for text in (*table, results) for name in NAME.findall(text)}
+    return found - {"gen_ai.guardrail.result"}
+
+
+def _words(names: Any) -> set[str]:
+    found = {names.guard, names.target, names.action, names.category, names.score, names.count}
+    return found | set(names.of_action)
+
+
+async def everything() -> list[ReadableSpan]:
+    """The spans of exchanges that show every fact there is."""
+    guarded = {"pii": Rule(Action.REDACT), "secrets": Rule(on_error=OnError.FLAG)}
+    floor = Policy(guarded, guarded)
+    usage = {"input_tokens": 1, "output_tokens": 2, "input_tokens_details": {"cached_tokens": 1}}
+    usage["output_tokens_details"] = {"reasoning_tokens": 1}
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    body = {
+        "model": "m-1",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": TAG}, image]}],
+    }
+    headers = {"authorization": "Bearer test", "x-opper-name": "checkout", "x-opper-parent-span-id": "none"}
+    allow = {"pii": AllowList(["TAG-" + "9999"])}
+    given: dict[str, Any] = {"floor": floor, "capture_content": "redacted", "keys": (KEY,), "allow": allow}
+    with tracing.record() as spans:
+        async with proxy(whole(message(TAG), usage=usage), plugins=[tracing], made=MADE, **given) as client:
+            await client.post(body | {"instructions": "boom"}, headers)
+            await client.post(body | {"instructions": "TAG-" + "9999"}, headers)
+            await client.post(b"", headers, path="/v1/responses/resp_1", method="GET")
+        async with proxy(
+            streaming(sse(text_events(f"a {TAG}"))), plugins=[tracing], made=MADE, **given
+        ) as client:
+            await client.post(body | {"stream": True}, headers)
+        async with proxy(lambda _: httpx.Response(500, stream=Chunks([b"no"])), plugins=[tracing]) as client:
+            await client.post(body)
+        tracing.guardproxy_startup(Settings())
+        again = exchange()  # what a second attempt says, which the pipeline does not make yet
+        root = Step(StepKind.EXCHANGE, "exchange")
+        call = Step(StepKind.CALL, "call", root)
+        with opened(again, root), opened(again, call):
+            for _ in range(2):
+                with opened(again, Step(StepKind.ATTEMPT, "attempt", call)):
+                    pass
+    return spans
+
+
+@pytest.fixture
+async def spans(monkeypatch: pytest.MonkeyPatch) -> list[ReadableSpan]:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    return await everything()
+
+
+def _exported(spans: list[ReadableSpan]) -> set[str]:
+    found = {name for span in spans for name in span.attributes or {}}
+    found |= {name for span in spans for event in span.events for name in event.attributes or {}}
+    return {re.sub(r"(guardproxy\.receipt\.skipped)\..*", r"\1.REASON", name) for name in found}
+
+
+async def test_every_attribute_is_documented_and_every_documented_one_exported(
+    spans: list[ReadableSpan],
+) -> None:
+    assert _exported(spans) == documented()
+
+
+async def test_every_span_and_event_is_documented(spans: list[ReadableSpan]) -> None:
+    tree = PAGE.split("\n## The tree\n")[1].split("\n## ")[0]
+    for name in {span.name for span in spans}:
+        shown = name.replace("m-1", "gpt-4.1").replace("apply_guardrail secrets", "apply_guardrail pii")
+        assert re.search(rf"(?:^|[ `]){re.escape(shown)}(?:$|[ `,])", tree, re.MULTILINE), name
+    assert {event.name for span in spans for event in span.events} == {"gen_ai.guardrail.result"}
+
+
+async def test_the_names_under_review_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "gen_ai_latest_experimental")
+    for name in _words(LATEST) | _words(SETTLED):
+        assert f"`{name}`" in ATTRIBUTES, name
+    for value in LATEST.of_action.values():
+        assert f"`{value}`" in ATTRIBUTES
+    new = _exported(await everything()) - documented()
+    assert new == _words(LATEST) - _words(SETTLED)
+
+
+@pytest.mark.parametrize("names", [SETTLED, LATEST])
+def test_the_targets_are_documented(names: Any) -> None:
+    assert json.dumps(sorted(names.targets)) == '["input", "output"]'
+    for target in names.targets.values():
+        assert f"`{target}`" in ATTRIBUTES
