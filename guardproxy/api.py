@@ -15,7 +15,7 @@ from guardproxy.errors import (
     NotFound,
     NotImplementedYet,
 )
-from guardproxy.exchange import new_id
+from guardproxy.exchange import clock, new_id
 from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
@@ -46,6 +46,7 @@ class AsgiReply:
         self._send = send
         self.started = False
         self.gone = False
+        self.ended: float | None = None
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""
@@ -59,6 +60,7 @@ class AsgiReply:
     async def end(self, data: bytes = b"") -> None:
         """Send the last piece."""
         await self._send({"type": "http.response.body", "body": data})
+        self.ended = clock()
 
     async def error(self, error: GuardProxyError) -> None:
         """Answer with the envelope of `error`."""

@@ -1,7 +1,6 @@
 """Deliver an answer to the client: as it came, whole and guarded, or as a guarded stream."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -93,6 +92,8 @@ class Delivery:
         events, body = sse.Decoder(), bytearray()
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
         async for chunk in answer.chunks():
+            if exchange.first_event_seconds is None:
+                exchange.first_event_seconds = exchange.elapsed()
             await reply.write(chunk)
             if decoder is None or run.problem is not None:
                 continue
@@ -126,7 +127,7 @@ class Delivery:
         keeps = True
         async for chunk in answer.chunks():
             if exchange.first_event_seconds is None:
-                exchange.first_event_seconds = _elapsed(exchange)
+                exchange.first_event_seconds = exchange.elapsed()
             await reply.write(chunk)
             keeps = keeps and len(tail) + len(chunk) <= facts.MOST_READ
             if keeps:
@@ -154,7 +155,7 @@ class Delivery:
             if not pieces:
                 return
             if not reply.started:
-                exchange.first_event_seconds = _elapsed(exchange)
+                exchange.first_event_seconds = exchange.elapsed()
                 await reply.start(answer.status, response_head(exchange, answer.headers, _OF_BODY))
             # The server waits for a slow client before it takes a piece: one that is cancelled is not sent.
             await reply.write(b"".join(pieces))
@@ -178,6 +179,8 @@ class Delivery:
             note_error(exchange, told)
             pieces += stream.fail(told)
             await write()
+        finally:
+            exchange.held_seconds = stream.held
         await reply.end()
         await stream.settle_shadow()
 
@@ -270,7 +273,3 @@ def note_error(exchange: Exchange, error: GuardProxyError) -> None:
         exchange.outcome = "blocked"
     else:
         exchange.outcome = "failed" if isinstance(error, GuardFailed | Overloaded) else "error"
-
-
-def _elapsed(exchange: Exchange) -> float:
-    return time.perf_counter() - exchange.started

@@ -135,6 +135,10 @@ class GuardFailed(GuardProxyError):
     code = "guardrail_failed"
     final = True
 
+    def __init__(self, message: str, *, late: bool = False) -> None:
+        super().__init__(message)
+        self.kind = "timeout" if late else "raised"  # for metrics, which tell no names of exceptions
+
 
 class InternalError(GuardProxyError):
     """A fault of guardproxy's own; details go to the log, by type and place only."""
@@ -162,6 +166,7 @@ class Overloaded(GuardProxyError):
 
     status = 503
     code = "overloaded"
+    kind = "overloaded"
 
     def __init__(self, message: str) -> None:
         super().__init__(message, headers={"retry-after": "1"})

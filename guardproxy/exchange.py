@@ -9,6 +9,25 @@ from typing import Any
 from guardproxy.types import Content, Outcome, Policy, Stage, Verdict
 
 
+def clock() -> float:
+    """The time by which exchanges are measured: seconds, from no particular moment."""
+    return time.perf_counter()
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Sums the seconds of the blocks that it surrounds, however they are left."""
+
+    seconds: float = 0.0
+    _began: float = 0.0
+
+    def __enter__(self) -> None:
+        self._began = clock()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += clock() - self._began
+
+
 def new_id() -> str:
     """An id for `X-Request-Id`."""
     return f"req_{uuid.uuid4().hex}"
@@ -29,7 +48,7 @@ class Exchange:
     path: str
     headers: Mapping[str, str]
     id: str = field(default_factory=new_id)
-    started: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=clock)
     trace: Mapping[str, str] = field(default_factory=dict)  # the body's; "" for what is no id
     trace_id: str | None = None  # of the exchange's span, where it has one: 32 hexadecimal digits
     span_id: str | None = None  # 16 hexadecimal digits
@@ -47,15 +66,29 @@ class Exchange:
     usage: dict[str, int] = field(default_factory=dict)  # gen_ai.usage.* by short name: input_tokens, ...
     events: int = 0  # of a stream under guards: that came, and that the client got
     events_delivered: int = 0
-    first_event_seconds: float | None = None
+    first_event_seconds: float | None = None  # until the first piece of the answer's body could leave
+    # The longest that an event of a stream under guards that are no shadows was here before it could leave.
+    held_seconds: float | None = None
+    # From the request's head to the last piece of the answer, or to the failure; shadows may take longer.
+    seconds: float | None = None
     outcome: str = "allowed"  # allowed, flagged, redacted, blocked, failed, error, cancelled
     error_code: str | None = None
     error_status: int | None = None  # of the error that stopped it, whatever the client had got by then
     content: dict[Stage, Content] = field(default_factory=dict)  # with `capture_content`
     guard_seconds: dict[str, float] = field(default_factory=dict)  # of scanning, by `stage.guard`
     state: dict[str, Any] = field(default_factory=dict)
-    # The core's own: what has to be brought to its end once the traffic went on.
+    # The core's own: what has to be brought to its end once the traffic went on, and the upstream's time.
     deferred: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    upstream_watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def upstream_seconds(self) -> float:
+        """How long the exchange waited for the upstream so far: to connect, for the head, for its bytes."""
+        return self.upstream_watch.seconds
+
+    def elapsed(self) -> float:
+        """Seconds since the request's head was there."""
+        return clock() - self.started
 
     def stage_outcome(self, stage: Stage) -> Outcome:
         """The word of `X-Guardproxy-Verdict` for `stage`, as far as it is known."""

@@ -1,7 +1,6 @@
 """The life of an exchange around its work: its arrival, its step, what goes wrong, its end, its log line."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from guardproxy.auth import Credentials
 from guardproxy.delivery import drain_over, note_error, response_head
 from guardproxy.document import dumps
 from guardproxy.errors import GuardProxyError, InternalError, UnsupportedMedia
-from guardproxy.exchange import Exchange
+from guardproxy.exchange import Exchange, clock
 from guardproxy.headers import date, lower_headers
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure
@@ -90,6 +89,7 @@ class Lifecycle:
                 mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
                 await fail(exchange, mine, reply)
             finally:
+                exchange.seconds = (clock() if reply.ended is None else reply.ended) - exchange.started
                 await self._end(exchange, step)
 
     async def _arrive(self, exchange: Exchange, incoming: Incoming) -> Arrival:
@@ -174,7 +174,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
             found[f"{stage}_failed"] = list(verdict.failed) or None
             found[f"{stage}_parts"] = verdict.receipt.parts
     found |= {name: count for name, count in exchange.usage.items() if name != "total_tokens"}
-    found["seconds"] = round(time.perf_counter() - exchange.started, 6)
+    found["seconds"] = round(exchange.elapsed() if exchange.seconds is None else exchange.seconds, 6)
     if exchange.first_event_seconds is not None:
         found["first_event_seconds"] = round(exchange.first_event_seconds, 6)
     found["guard_seconds"] = {name: round(took, 6) for name, took in exchange.guard_seconds.items()} or None

@@ -62,6 +62,7 @@ class Reply(Protocol):
 
     started: bool
     gone: bool  # the client left; whatever else cancels an exchange is the end of the server's time
+    ended: float | None  # the time of `clock` at which the last piece was taken
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""

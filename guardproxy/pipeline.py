@@ -298,7 +298,7 @@ class Pipeline:
             # A GET that came without a body must not leave with a Content-Length.
             body = forwarded.body if forwarded.body or incoming.method == "POST" else None
             answer = await self._upstream.send(
-                incoming.method, incoming.target, incoming.query, headers, body
+                incoming.method, incoming.target, incoming.query, headers, body, exchange.upstream_watch
             )
         except GuardProxyError as error:
             call.error_type = attempt.error_type = error.error_code

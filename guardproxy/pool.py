@@ -50,6 +50,7 @@ class Failed:
     """What a detector did wrong, in words that hold nothing of the text: "raised ValueError"."""
 
     reason: str
+    late: bool = False  # it was over its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +342,7 @@ class Pool:
         except TimeoutError:  # an OSError, as is pebble's ProcessExpired
             self._say_replaced(index, "timed out")
             self._spawn(self._revive(worker))
-            return Failed(f"ran for more than {self._timeout:g} seconds"), self._timeout
+            return Failed(f"ran for more than {self._timeout:g} seconds", late=True), self._timeout
         except (OSError, RuntimeError) as error:
             killed = isinstance(error, ProcessExpired) and (error.exitcode or 0) < 0
             self._say_replaced(index, "killed" if killed else "died")

@@ -171,7 +171,8 @@ class Scanner:
         if isinstance(outcome, Busy):
             seconds = self._settings.queue_timeout
             return Overloaded(f"The guard '{ref.guard}' had no free worker for {seconds:g} seconds.")
-        return GuardFailed(f"The guard '{ref.guard}' failed: its detector '{ref.name}' {outcome.reason}.")
+        message = f"The guard '{ref.guard}' failed: its detector '{ref.name}' {outcome.reason}."
+        return GuardFailed(message, late=outcome.late)
 
     async def _scan(self, ref: DetectorRef, texts: Sequence[str], meter: Meter) -> Outcome:
         slot = ~ref.index  # what inspection.py remembers of whole texts is something else
@@ -302,7 +303,8 @@ async def _attempt_remotely(
         raise
     except BaseException as error:
         late = deadline.expired()
-        outcome = Failed(f"ran for more than {limit:g} seconds" if late else f"raised {type(error).__name__}")
+        reason = f"ran for more than {limit:g} seconds" if late else f"raised {type(error).__name__}"
+        outcome = Failed(reason, late)
     return outcome, time.perf_counter() - began
 
 

@@ -281,6 +281,7 @@ class StageRun:
     def fail(self, guard: GuardRun, error: GuardFailed | Overloaded) -> None:
         """Note that a guard failed; raise unless its rule tolerates that."""
         guard.step.error_type = error.error_code
+        guard.step.failure = error.kind
         if not guard.tolerant:
             raise error
         self.failed[guard.name] = error.error_code

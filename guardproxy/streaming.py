@@ -18,6 +18,7 @@ from guardproxy.channels import Channel, FlowingText, Watched, WholeText
 from guardproxy.document import Edits, Walked, dumps
 from guardproxy.endings import Ending
 from guardproxy.errors import GuardProxyError, Uninspectable, UpstreamError
+from guardproxy.exchange import clock
 from guardproxy.places import Places
 from guardproxy.report import Reporter
 from guardproxy.shapes import EVENT
@@ -75,6 +76,7 @@ class GuardedStream:
         self._finished = False  # the upstream's [DONE] or terminal event came
         self._done = False
         self._erred = False
+        self.held: float | None = None  # the most seconds between an event's arrival and its release
 
     async def feed(self, frame: Frame) -> list[bytes]:
         """What may leave, now that `frame` came.
@@ -88,12 +90,13 @@ class GuardedStream:
         if frame.done:
             self._done = True
             return []
+        arrived = clock()
         if not frame.data:
             return [b":\n\n"]  # a comment keeps the connection alive; its text is nobody's
         event = await self._inspect(frame)
         if event is None:
             return [frame.raw]
-        waiting = Waiting.of(event)
+        waiting = Waiting.of(event, arrived)
         self._queue.append(waiting)
         self._queued += waiting.size
         out = self._release()
@@ -372,6 +375,7 @@ class GuardedStream:
         while self._queue and self._queue[0].safe:
             waiting = self._queue.popleft()
             self._queued -= waiting.size
+            self.held = max(self.held or 0.0, clock() - waiting.arrived)
             out += self._deliver(waiting)
         return out
 

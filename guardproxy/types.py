@@ -307,7 +307,8 @@ class Step:
     Facts are filled in while the step runs and can be read when it is left: `verdict` (stage),
     `findings` by category, `score` the highest, `seconds` of scanning, and how many texts or pieces of
     texts were `scanned`, or `cached` from an earlier scan (guard), `status` (attempt, call, exchange),
-    `error_type` (a short code, never a message). `url` is where an attempt goes, with `{id}` for an id.
+    `error_type` (a short code, never a message), `failure` (guard) says how it failed: `timeout`,
+    `overloaded`, or `raised` for all that is wrong with what it did. `url` is where an attempt goes, with `{id}` for an id.
     `request_headers` (attempt) may be added to before the request is sent.
     """
 
@@ -326,3 +327,4 @@ class Step:
     cached: int = 0
     status: int | None = None
     error_type: str | None = None
+    failure: str | None = None

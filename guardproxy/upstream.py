@@ -14,6 +14,7 @@ from urllib.parse import quote_from_bytes
 import httpx
 
 from guardproxy.errors import ConfigError, InternalError, UpstreamError, UpstreamTimeout
+from guardproxy.exchange import Stopwatch
 from guardproxy.settings import Settings
 from guardproxy.transport import Transport
 
@@ -23,10 +24,11 @@ _EVENT_STREAM = re.compile(rb"\s*text/event-stream\b", re.IGNORECASE)
 class Answer:
     """The upstream's answer: the head as received, the body when it is asked for. Close it in any case."""
 
-    def __init__(self, response: httpx.Response, origin: str, settings: Settings) -> None:
+    def __init__(self, response: httpx.Response, origin: str, settings: Settings, watch: Stopwatch) -> None:
         self.status = response.status_code
         self.headers: list[tuple[bytes, bytes]] = response.headers.raw
         self._response = response
+        self._watch = watch
         self._origin = origin
         if any(n.lower() == b"content-type" and _EVENT_STREAM.match(v) for n, v in self.headers):
             self._patience, self._setting = settings.stream_idle_timeout, "stream_idle_timeout"
@@ -47,8 +49,9 @@ class Answer:
         chunks = aiter(stream)
         while True:
             try:
-                async with asyncio.timeout(self._patience):
-                    chunk = await anext(chunks)
+                with self._watch:
+                    async with asyncio.timeout(self._patience):
+                        chunk = await anext(chunks)
             except StopAsyncIteration:
                 return
             except (TimeoutError, httpx.TimeoutException):
@@ -113,12 +116,19 @@ class Upstream:
         return f"{self.origin}{self._base_path}{path}"
 
     async def send(
-        self, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes | None
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes | None,
+        watch: Stopwatch | None = None,
     ) -> Answer:
         """Send one request, as it is, with Host and Content-Length; return when the answer's head is there.
 
         `path` follows the path of `upstream` (`/responses`), escaped as it came, `query` has no `?`.
-        `headers` come from `request_headers`. Cancelling closes the connection.
+        `headers` come from `request_headers`. `watch` measures all waiting for the upstream, that for the
+        answer's body included. Cancelling closes the connection.
 
         Raises:
             UpstreamError: no connection, or it broke before the answer.
@@ -132,6 +142,7 @@ class Upstream:
         if body is not None:
             fixed.append((b"content-length", b"%d" % len(body)))
         settings = self._settings
+        watch = Stopwatch() if watch is None else watch
         try:
             request = httpx.Request(
                 method,
@@ -140,8 +151,9 @@ class Upstream:
                 stream=httpx.ByteStream(body or b""),
                 extensions={"timeout": self._extensions, "target": target.encode("ascii")},
             )
-            async with asyncio.timeout(settings.upstream_timeout):
-                response = await self._transport.handle_async_request(request)
+            with watch:
+                async with asyncio.timeout(settings.upstream_timeout):
+                    response = await self._transport.handle_async_request(request)
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
             raise UpstreamTimeout(
                 f"The upstream {self.origin} could not be reached within {settings.connect_timeout:g} s"
@@ -160,7 +172,7 @@ class Upstream:
             raise UpstreamError(
                 f"The upstream {self.origin} gave no answer: {error}. It may have processed the request."
             ) from None
-        return Answer(response, self.origin, settings)
+        return Answer(response, self.origin, settings, watch)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -51,10 +51,11 @@ class Waiting:
     leaves: tuple[Leaf, ...]
     edits: Edits | None
     whole: Event | None
+    arrived: float
 
     @classmethod
-    def of(cls, event: Event) -> "Waiting":
-        """What must be kept of `event`."""
+    def of(cls, event: Event, arrived: float) -> "Waiting":
+        """What must be kept of `event`, which arrived at that time of `clock`."""
         frame, kind = event.frame, _shared(event.kind)
         plain = frame.plain(kind)
         # The name is a copy of the type: where that was redacted, the event has none.
@@ -74,6 +75,7 @@ class Waiting:
             event.leaves,
             event.edits or None,
             None if event.leaves else event,
+            arrived,
         )
 
     @property

@@ -367,6 +367,8 @@ async def test_failures_of_remote_detectors_show_nothing_of_the_text(word: str, 
     async with scanner_of(Remote(), limit=0.2 if word == "hang" else LONG) as scanner:
         error = await failure(scanner, word)
         assert (type(error), str(error)) == (GuardFailed, message)
+        assert isinstance(error, GuardFailed)
+        assert error.kind == ("timeout" if word == "hang" else "raised")
         assert_silent(error)
 
 
@@ -381,6 +383,8 @@ async def test_failures_in_a_worker_show_nothing_of_the_text(
         ):
             error = await failure(scanner, word)
             assert (type(error), str(error)) == (GuardFailed, message)
+            assert isinstance(error, GuardFailed)
+            assert error.kind == ("timeout" if word == "loop" else "raised")
             assert_silent(error)
         assert await scanner.scan(first(scanner), ["a"]) == [[HIT]]
     assert CANARY not in (out := capfd.readouterr()).out + out.err + caplog.text

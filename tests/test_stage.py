@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from guardproxy.allow import AllowList
-from guardproxy.errors import GuardFailed, Uninspectable
+from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.stage import MOST_FINDINGS, Hit, StageRun
@@ -137,6 +137,18 @@ async def test_a_failure_that_is_tolerated_is_told_of() -> None:
     verdict = run.finish()
     assert (verdict.failed, verdict.outcome) == (("raises",), Outcome.FLAGGED)
     assert {step.name: step.error_type for step in steps}["raises"] == "guardrail_failed"
+    assert {step.name: step.failure for step in steps} == {"input": None, "raises": "raised", "tags": None}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(GuardFailed("x", late=True), "timeout"), (GuardFailed("x"), "raised"), (Overloaded("x"), "overloaded")],
+)
+async def test_a_step_says_how_its_guard_failed(error: GuardFailed | Overloaded, kind: str) -> None:
+    run, _ = stage(tags=Rule())
+    with pytest.raises(type(error)):
+        run.fail(run.guards[0], error)
+    assert run.guards[0].step.failure == kind
 
 
 @pytest.mark.parametrize("shadow", [False, True])

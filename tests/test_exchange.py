@@ -1,0 +1,269 @@
+"""What an exchange knows of its time, by a clock that only the script moves."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from guardproxy import Action, Detector, Guard, LocalReply, Match, Policy, Rule, hookimpl
+from guardproxy.exchange import Exchange, Stopwatch
+from tests.harness import Upstreaming, message, proxy, response, sse, text_events
+from tests.samples import Tags
+
+CONNECT, PIECE, SCAN, PATIENCE = 2.0, 3.0, 0.25, 4.0  # halves and quarters: their sums are exact
+SHADOW = Policy(
+    input={"slow": Rule(Action.FLAG, shadow=True)}, output={"slow": Rule(Action.FLAG, shadow=True)}
+)
+
+
+class Clock:
+    """Stands still unless somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "perf_counter", made)
+    return made
+
+
+class Slow(Detector):
+    """Takes SCAN seconds for all texts together, and finds tags."""
+
+    name = "slow"
+    reach = 16
+    inline_below = 1 << 30
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        self.clock.wait(SCAN)
+        return Tags().scan(texts)
+
+
+class Late(Detector):
+    """Begins when the client has its answer, and takes a hundred seconds."""
+
+    name = "late"
+    reach = 16
+
+    def __init__(self, clock: Clock, delivered: asyncio.Event) -> None:
+        self.clock, self.delivered = clock, delivered
+
+    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        await self.delivered.wait()
+        self.clock.wait(100)
+        return [[] for _ in texts]
+
+
+class Body(httpx.AsyncByteStream):
+    """Each piece takes PIECE seconds; `ends` is an error, or None, or `hangs` until it is given up."""
+
+    def __init__(self, clock: Clock, pieces: Sequence[bytes], ends: "Exception | str | None") -> None:
+        self.clock, self.pieces, self.ends = clock, pieces, ends
+        self.sent = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            self.clock.wait(PIECE)
+            yield piece
+        self.sent.set()
+        if isinstance(self.ends, Exception):
+            self.clock.wait(PATIENCE)
+            raise self.ends
+        if self.ends == "hangs":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.clock.wait(PATIENCE)
+
+
+def answering(
+    clock: Clock, pieces: Sequence[bytes], kind: str = "text/event-stream", ends: Any = None
+) -> tuple[Upstreaming, Body]:
+    body = Body(clock, pieces, ends)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        clock.wait(CONNECT)
+        return httpx.Response(200, headers={"content-type": kind}, stream=body)
+
+    return answer, body
+
+
+EVENTS = [sse([event], done=False) for event in text_events("fine words ")] + [b"data: [DONE]\n\n"]
+WHOLE = [httpx.Response(200, json=response(message("fine words"))).content]
+NONE: dict[str, str] = {}
+REDACT = {"x-opper-guard-output": "slow", "x-opper-guard-action": "redact"}
+FLAG = {"x-opper-guard-output": "slow"}
+
+
+async def exchange_of(
+    clock: Clock, upstream: Upstreaming, headers: dict[str, str], stream: bool = True, **given: Any
+) -> Exchange:
+    made = {"slow": Guard("slow", (Slow(clock),)), **given.pop("made", {})}
+    left: asyncio.Event | None = given.pop("left", None)
+    async with proxy(upstream, made=made, **given) as client:
+        body = {"model": "m", "input": "hi", "stream": stream}
+        await client.post(body, headers, disconnect=left, delivered=given.pop("delivered", None))
+    exchange: Exchange = client.recorder.exchanges[0]
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("headers", "pieces", "kind", "given"),
+    [
+        pytest.param(NONE, EVENTS, "text/event-stream", {}, id="raw stream"),
+        pytest.param(NONE, WHOLE, "application/json", {}, id="raw whole"),
+        pytest.param(REDACT, EVENTS, "text/event-stream", {}, id="guarded stream"),
+        pytest.param(REDACT, WHOLE, "application/json", {}, id="guarded whole"),
+        pytest.param(FLAG, EVENTS, "text/event-stream", {}, id="flagged stream"),
+        pytest.param(NONE, EVENTS, "text/event-stream", {"floor": SHADOW}, id="shadowed stream"),
+    ],
+)
+async def test_waiting_for_the_upstream_is_all_that_counts(
+    clock: Clock, headers: dict[str, str], pieces: list[bytes], kind: str, given: dict[str, Any]
+) -> None:
+    upstream, _ = answering(clock, pieces, kind)
+    exchange = await exchange_of(clock, upstream, headers, kind != "application/json", **given)
+    if "floor" not in given:  # the shadows' clock runs on while the upstream is waited for
+        assert exchange.upstream_seconds == CONNECT + PIECE * len(pieces)
+    assert exchange.seconds is not None
+    assert exchange.seconds >= exchange.upstream_seconds >= CONNECT + PIECE * len(pieces)
+    scans = (exchange.seconds - exchange.upstream_seconds) / SCAN
+    assert scans == int(scans)
+    assert (scans > 0) is bool(headers)
+
+
+async def test_the_first_piece(clock: Clock) -> None:
+    for floor in (Policy(), SHADOW):
+        upstream, _ = answering(clock, EVENTS)
+        exchange = await exchange_of(clock, upstream, NONE, floor=floor)
+        assert exchange.first_event_seconds is not None
+        assert CONNECT + PIECE <= exchange.first_event_seconds < CONNECT + 2 * PIECE
+
+
+@pytest.mark.parametrize("headers", [NONE, REDACT])
+async def test_an_answer_that_breaks_off(clock: Clock, headers: dict[str, str]) -> None:
+    upstream, _ = answering(clock, EVENTS[:4], ends=httpx.ReadError("broken"))
+    exchange = await exchange_of(clock, upstream, headers)
+    assert exchange.error_code == "upstream_error"
+    assert exchange.upstream_seconds == CONNECT + 4 * PIECE + PATIENCE
+
+
+@pytest.mark.parametrize("headers", [NONE, REDACT])
+async def test_a_client_that_leaves(clock: Clock, headers: dict[str, str]) -> None:
+    upstream, body = answering(clock, EVENTS[:4], ends="hangs")
+    exchange = await exchange_of(clock, upstream, headers, left=body.sent)
+    assert exchange.error_code == "client_disconnected"
+    assert exchange.upstream_seconds == CONNECT + 4 * PIECE + PATIENCE
+    assert exchange.seconds is not None
+    assert exchange.seconds >= exchange.upstream_seconds
+
+
+async def test_an_upstream_that_cannot_be_reached(clock: Clock) -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        clock.wait(CONNECT)
+        raise httpx.ConnectError("refused")
+
+    exchange = await exchange_of(clock, refuse, REDACT)
+    assert (exchange.error_code, exchange.upstream_seconds) == ("upstream_error", CONNECT)
+    assert exchange.seconds == CONNECT
+
+
+@pytest.mark.parametrize("stops", ["a guard", "a plugin"])
+async def test_without_the_upstream_nobody_waits_for_it(clock: Clock, stops: str) -> None:
+    class Local:
+        @hookimpl
+        def guardproxy_before_forward(self) -> LocalReply:
+            clock.wait(PATIENCE)
+            return LocalReply(200, response(message("local")))
+
+    upstream, _ = answering(clock, WHOLE)
+    made = {"tags": Guard("tags", (Tags(),))}
+    block = {"x-opper-guard-input": "slow=block"}
+    async with proxy(
+        upstream, made=made | {"slow": Guard("slow", (Slow(clock),))}, plugins=[Local()]
+    ) as client:
+        await client.post({"model": "m", "input": "TAG-" + "1234"}, block if stops == "a guard" else REDACT)
+        (exchange,) = client.recorder.exchanges
+    assert not client.requests
+    assert exchange.upstream_seconds == 0
+    assert exchange.seconds >= (SCAN if stops == "a guard" else PATIENCE)
+
+
+async def test_guards_in_shadow_are_not_waited_for(clock: Clock) -> None:
+    delivered = asyncio.Event()
+    made = {"late": Guard("late", (Late(clock, delivered),))}
+    rule = {"late": Rule(Action.FLAG, shadow=True)}
+    upstream, _ = answering(clock, WHOLE, "application/json")
+    async with proxy(upstream, made=made, floor=Policy(input=rule, output=rule)) as client:
+        await client.post({"model": "m", "input": "hi"}, delivered=delivered)
+    (exchange,) = client.recorder.exchanges
+    assert clock.now >= 1100
+    assert exchange.seconds == exchange.upstream_seconds == CONNECT + PIECE
+
+
+def held_by(times: Sequence[tuple[float, bytes]], began: float) -> float:
+    """The longest that an event was under way, as the client sees it: one goes out for each that came in."""
+    left = [now for now, piece in times for _ in range(piece.count(b"data: {"))]
+    came = [began + CONNECT + PIECE * (number + 1) for number in range(len(left))]
+    return max(b - a for a, b in zip(came, left, strict=True))
+
+
+@pytest.mark.parametrize("action", ["flag", "redact", "block"])
+@pytest.mark.parametrize("text", ["fine words " * 4, "x" * 40 + " TAG-" + "1234 and more words"])
+async def test_how_long_a_stream_was_held(clock: Clock, action: str, text: str) -> None:
+    times: list[tuple[float, bytes]] = []
+    upstream, _ = answering(clock, [sse([event], done=False) for event in text_events(text)])
+    headers = {"x-opper-guard-output": f"tags={action}"}
+    async with proxy(upstream, made={"tags": Guard("tags", (Tags(),))}) as client:
+        inner = client.app
+
+        async def timed(scope: Any, receive: Any, send: Any) -> None:
+            async def note(message: Any) -> None:
+                times.append((clock.now, message.get("body", b"")))
+                await send(message)
+
+            await inner(scope, receive, note)
+
+        client.app = timed
+        began = clock.now
+        await client.post({"model": "m", "input": "hi", "stream": True}, headers)
+    (exchange,) = client.recorder.exchanges
+    if exchange.outcome == "blocked":  # what was held then never left: the last piece is ours
+        times.pop(-2)
+    assert exchange.held_seconds == held_by(times, began)
+    assert (exchange.held_seconds > 10 * PIECE) is (action != "flag")
+
+
+@pytest.mark.parametrize("floor", [Policy(), Policy(output={"tags": Rule(Action.REDACT, shadow=True)})])
+async def test_what_nobody_holds_was_not_held(clock: Clock, floor: Policy) -> None:
+    upstream, _ = answering(clock, EVENTS)
+    exchange = await exchange_of(clock, upstream, NONE, made={"tags": Guard("tags", (Tags(),))}, floor=floor)
+    assert exchange.held_seconds is None
+
+
+def test_a_stopwatch_goes_on_from_where_it_stopped(clock: Clock) -> None:
+    watch = Stopwatch()
+    with watch:
+        clock.wait(1)
+    clock.wait(10)
+    try:
+        with watch:
+            clock.wait(2)
+            raise ValueError
+    except ValueError:
+        assert watch.seconds == 3
