@@ -1,13 +1,11 @@
 """The tracer provider: what the standard OTEL_* environment asks for, spans in batches, a bounded end."""
 
-import importlib.metadata
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.resources import SERVICE_NAME
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
@@ -19,7 +17,8 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
-from guardproxy import ConfigError
+from guardproxy_tracing import environment
+from guardproxy_tracing.counts import SPANS
 from guardproxy_tracing.ids import OpperIdGenerator
 from guardproxy_tracing.propagator import undecided
 
@@ -41,35 +40,23 @@ def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
     Raises:
         ConfigError: an exporter, a protocol or a sampler that there is not, or an endpoint that is no URL.
     """
-    exporters = [_exporter(name, environ) for name in wanted(environ)]
+    made = [_exporter(name) for name in environment.exporters(environ, "TRACES")]
     # The SDK would take another sampler in the place of an unknown one.
-    if exporters and (sampler := environ.get("OTEL_TRACES_SAMPLER", "")):
-        _check_word("OTEL_TRACES_SAMPLER", sampler, _SAMPLERS)
-    return exporters
+    if made and (sampler := environ.get("OTEL_TRACES_SAMPLER", "")):
+        environment.check_word("OTEL_TRACES_SAMPLER", sampler, _SAMPLERS)
+    return made
 
 
 def wanted(environ: Mapping[str, str]) -> list[str]:
     """The names of the exporters that the environment asks for, unchecked."""
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return []
-    implied = "otlp" if any(environ.get(name, "").strip() for name in _ENDPOINTS) else "none"
-    listed = environ.get("OTEL_TRACES_EXPORTER", "").strip() or implied
-    names = dict.fromkeys(name.strip().lower() for name in listed.split(",") if name.strip())
-    return [name for name in names if name != "none"]
+    return environment.wanted(environ, "TRACES")
 
 
-def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
-    _check_word("OTEL_TRACES_EXPORTER", name, ("otlp", "console", "none"))
+def _exporter(name: str) -> SpanExporter:
     if name == "console":
         return ConsoleSpanExporter()
-    variable = next((name for name in _PROTOCOLS if environ.get(name)), _PROTOCOLS[0])
-    protocol = environ.get(variable) or "http/protobuf"
-    _check_word(variable, protocol, ("http/protobuf", "grpc"))
-    for endpoint in _ENDPOINTS:
-        if value := environ.get(endpoint, "").strip():
-            _check_endpoint(endpoint, value, protocol)
     # Imported when needed: gRPC alone takes as long to import as the rest of the plugin.
-    if protocol == "grpc":
+    if name == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 
         return Grpc()
@@ -78,41 +65,22 @@ def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
     return Http()
 
 
-def _check_word(variable: str, value: str, allowed: Sequence[str]) -> None:
-    if value.lower() not in allowed:
-        raise ConfigError(f"{variable}{_shown(value)} must be one of {', '.join(allowed)}.")
-
-
-def _check_endpoint(variable: str, value: str, protocol: str) -> None:
-    if protocol == "grpc" and "://" not in value:
-        return  # gRPC has names of its own, such as host:port
-    try:
-        parts = urlsplit(value)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise ConfigError(f"{variable}{_shown(value)} must be an http:// or https:// URL.")
-
-
-def _shown(value: str) -> str:
-    """A variable's value where it is a plain word: what else it holds may be a credential."""
-    return f" = {value!r}" if re.fullmatch(r"[A-Za-z0-9/_.-]{1,40}", value) else ""
-
-
 class Provider(TracerProvider):
     """A tracer provider, never the global one, that can be closed within a bounded time.
 
     `exporters` get batches of spans from a bounded queue (OTEL_BSP_MAX_QUEUE_SIZE; full, it drops the
-    oldest), `processors` each span at once. OTEL_TRACES_SAMPLER says which traces are kept.
+    oldest; `SPANS` counts these), `processors` each span at once. OTEL_TRACES_SAMPLER says which traces are
+    kept.
     """
 
     def __init__(self, exporters: Sequence[SpanExporter], processors: Sequence[SpanProcessor] = ()) -> None:
-        super().__init__(resource=_resource(), id_generator=OpperIdGenerator(), shutdown_on_exit=False)
+        super().__init__(
+            resource=environment.resource(), id_generator=OpperIdGenerator(), shutdown_on_exit=False
+        )
         self.sampler = DerivedSampler(self.sampler)
         self._exporters = [_ClosedOnce(exporter) for exporter in exporters]
         for exporter in self._exporters:
-            self.add_span_processor(BatchSpanProcessor(exporter))
+            self.add_span_processor(_Batches(exporter))
         for processor in processors:
             self.add_span_processor(processor)
 
@@ -133,17 +101,29 @@ class Provider(TracerProvider):
         return False
 
 
+class _Batches(BatchSpanProcessor):
+    """The SDK's, whose drops are counted, whether or not its own experimental metrics are on."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        super().__init__(exporter)
+        self._batch_processor._metrics = SPANS
+
+
 class _ClosedOnce(SpanExporter):
-    """An exporter that may be closed twice: to give up, and by its processor."""
+    """An exporter that counts what became of spans, and may be closed twice: to give up, and as usual."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._closed = threading.Event()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self._closed.is_set():
-            return SpanExportResult.FAILURE
-        return self._exporter.export(spans)
+        result = SpanExportResult.FAILURE
+        try:
+            if not self._closed.is_set():
+                result = self._exporter.export(spans)
+        finally:
+            SPANS.add("exported" if result is SpanExportResult.SUCCESS else "failed", len(spans))
+        return result
 
     def shutdown(self) -> None:
         if not self._closed.is_set():
@@ -165,14 +145,7 @@ def destination(environ: Mapping[str, str]) -> str:
 
 def service_name() -> str:
     """What backends call this service."""
-    return str(_resource().attributes[SERVICE_NAME])
-
-
-def _resource() -> Resource:
-    found = Resource.create({SERVICE_VERSION: importlib.metadata.version("guardproxy")})
-    if str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
-        found = found.merge(Resource({SERVICE_NAME: "guardproxy"}))
-    return found
+    return str(environment.resource().attributes[SERVICE_NAME])
 
 
 class DerivedSampler(Sampler):

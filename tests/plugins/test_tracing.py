@@ -29,6 +29,7 @@ from guardproxy import (
 )
 from guardproxy.testing.otlp import OtlpCollector
 from guardproxy.types import Receipt
+from guardproxy_tracing.counts import SPANS
 from guardproxy_tracing.hooks import _process
 from guardproxy_tracing.ids import expand, key_of, parent_of, uuid_of
 from guardproxy_tracing.names import LATEST, SETTLED
@@ -854,3 +855,32 @@ def test_trace_of_a_traceparent_keeps_its_key() -> None:
     found = parent_of(of.response_headers["X-Opper-Span-Id"])
     assert found is not None
     assert key_of(found[0]) == key_of(trace_id)
+
+
+def test_what_becomes_of_spans_is_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
+    before = SPANS.sums()
+    with OtlpCollector(hang=True) as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http_endpoint)
+        tracing.guardproxy_startup(SETTINGS)
+        run_alone(4)
+        collector.wait_for_export()  # a batch of four is under way, and hangs
+        run_alone(9)  # four wait, five had to make room
+        assert SPANS.sums() == {**before, "dropped": before["dropped"] + 5}
+        collector.status = 400
+        collector.release()
+        tracing.guardproxy_shutdown()
+    assert SPANS.sums() == {
+        "exported": before["exported"],
+        "failed": before["failed"] + 8,
+        "dropped": before["dropped"] + 5,
+    }
+
+
+def run_alone(spans: int) -> None:
+    for _ in range(spans):
+        with opened(exchange(), Step(StepKind.EXCHANGE, "exchange")):
+            pass
