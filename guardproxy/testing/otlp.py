@@ -1,63 +1,37 @@
-"""A loopback OTLP backend for tests: takes spans over HTTP and gRPC, and keeps them and every byte."""
+"""A loopback OTLP backend for tests: takes spans and metrics over HTTP and gRPC, keeps every byte."""
 
 import gzip
+import hashlib
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
 
 import grpc  # type: ignore[import-untyped]
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1 import trace_pb2
 
-_PATH = "/v1/traces"
-_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+from guardproxy.testing.exported import ExportedEvent, ExportedPoint, ExportedSpan, decode, decode_points
 
+__all__ = ["ExportedEvent", "ExportedPoint", "ExportedSpan", "OtlpCollector"]
 
-@dataclass(frozen=True, slots=True)
-class ExportedEvent:
-    """An event of an exported span."""
-
-    name: str
-    attributes: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedSpan:
-    """A span as the backend got it. Ids are lower-case hex, times nanoseconds since 1970.
-
-    `parent_id` is empty for a root; `kind` and `status` are the words of the OTLP enums (`SERVER`,
-    `UNSET`, `ERROR`); `links` are (trace id, span id).
-    """
-
-    name: str
-    trace_id: str
-    span_id: str
-    parent_id: str
-    kind: str
-    status: str
-    start: int
-    end: int
-    attributes: Mapping[str, Any]
-    events: tuple[ExportedEvent, ...] = ()
-    links: tuple[tuple[str, str], ...] = ()
-    resource: Mapping[str, Any] = field(default_factory=dict)
-    trace_state: str = ""
-    status_message: str = ""
+_TRACES, _METRICS = "traces", "metrics"
+_SERVICES = {
+    _TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
+    _METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
+}
+_PATHS = {"/v1/traces": _TRACES, "/v1/metrics": _METRICS}
+_CONFIRMED = b""  # a response without fields is an empty message
 
 
 class OtlpCollector:
     """A context manager that serves OTLP on two free ports of 127.0.0.1.
 
     `status` other than 200 refuses HTTP exports with it (gRPC: UNAVAILABLE); `hang` keeps every export
-    waiting until `release` or the end of the block.
+    waiting until `release` or the end of the block. What is refused is in `raw` only.
+
+    An exporter repeats an export that was not confirmed in time, in the same bytes. So an export whose bytes
+    are those of one that hung is a retry, and its spans and points are kept once.
 
     >>> with OtlpCollector() as collector:
     ...     collector.http_endpoint.startswith("http://127.0.0.1:")
@@ -67,8 +41,11 @@ class OtlpCollector:
     def __init__(self, status: int = 200, hang: bool = False) -> None:
         self.status = status
         self.spans: list[ExportedSpan] = []
-        self.exports = 0  # how many arrived, refused ones included
+        self.points: list[ExportedPoint] = []  # of every export: cumulative ones come again each time
+        self.exports = 0  # how many of spans arrived, refused ones included
+        self.metric_exports = 0  # how many of metrics
         self._raw: list[bytes] = []
+        self._hung: set[bytes] = set()  # digests of exports that were not confirmed at once
         self._changed = threading.Condition()
         self._released = threading.Event()
         if not hang:
@@ -81,10 +58,11 @@ class OtlpCollector:
         self._thread.start()
         self._pool = ThreadPoolExecutor(max_workers=2)
         self._grpc = grpc.server(self._pool)
-        export = grpc.unary_unary_rpc_method_handler(self._on_grpc, _same, _same)
-        self._grpc.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(_SERVICE, {"Export": export}),)
-        )
+        for signal, service in _SERVICES.items():
+            export = grpc.unary_unary_rpc_method_handler(self._on_grpc(signal), _same, _same)
+            self._grpc.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(service, {"Export": export}),)
+            )
         self._grpc_port = self._grpc.add_insecure_port("127.0.0.1:0")
         self._grpc.start()
         return self
@@ -142,8 +120,47 @@ class OtlpCollector:
                 raise TimeoutError(f"{len(self.spans)} spans arrived, not {spans}")
             return list(self.spans)
 
+    def orphans(self) -> list[ExportedSpan]:
+        """The spans whose parent is of the same program, and did not arrive.
+
+        One that is still open arrives later than its children: ask when all is over.
+        """
+        with self._changed:
+            known = {(span.trace_id, span.span_id) for span in self.spans}
+            return [
+                span
+                for span in self.spans
+                if span.parent_id and not span.parent_remote and (span.trace_id, span.parent_id) not in known
+            ]
+
+    def duplicates(self) -> list[ExportedSpan]:
+        """The spans whose ids arrived more than once, all of them; retries are none (see the class)."""
+        with self._changed:
+            seen = Counter((span.trace_id, span.span_id) for span in self.spans)
+            return [span for span in self.spans if seen[span.trace_id, span.span_id] > 1]
+
+    def metric(self, name: str) -> list[ExportedPoint]:
+        """The newest point of each set of attributes and resource that the metric of that name has."""
+        with self._changed:
+            newest = {
+                repr((sorted(point.resource.items()), sorted(point.attributes.items()))): point
+                for point in self.points
+                if point.name == name
+            }
+        return list(newest.values())
+
+    def wait_for_metrics(self, seconds: float = 10.0) -> None:
+        """Return once an export of metrics arrived, refused or not.
+
+        Raises:
+            TimeoutError: none did within `seconds`.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.metric_exports > 0, seconds):
+                raise TimeoutError("no export of metrics arrived")
+
     def wait_for_export(self, seconds: float = 10.0) -> None:
-        """Return once an export arrived, refused or not.
+        """Return once an export of spans arrived, refused or not.
 
         Raises:
             TimeoutError: none did within `seconds`.
@@ -152,23 +169,34 @@ class OtlpCollector:
             if not self._changed.wait_for(lambda: self.exports > 0, seconds):
                 raise TimeoutError("no export arrived")
 
-    def _take(self, head: bytes, body: bytes) -> bool:
+    def _take(self, signal: str, head: bytes, body: bytes) -> bool:
         """Keep an export; whether it is to be confirmed."""
         with self._changed:
-            self.exports += 1
+            if signal == _TRACES:
+                self.exports += 1
+            else:
+                self.metric_exports += 1
             self._raw += [head, body]
-            if self.status == 200:
-                self.spans += decode(body)
+            digest = hashlib.sha256(body).digest()
+            if self.status == 200 and digest not in self._hung:
+                if signal == _TRACES:
+                    self.spans += decode(body)
+                else:
+                    self.points += decode_points(body)
+            if not self._released.is_set():
+                self._hung.add(digest)
             self._changed.notify_all()
         self._released.wait()
         return self.status == 200
 
-    def _on_grpc(self, body: bytes, context: grpc.ServicerContext) -> bytes:
-        metadata = "\n".join(f"{key}: {value!r}" for key, value in context.invocation_metadata())
-        if not self._take(metadata.encode(), body):
-            context.abort(grpc.StatusCode.UNAVAILABLE, "refused")
-        answer: bytes = ExportTraceServiceResponse().SerializeToString()
-        return answer
+    def _on_grpc(self, signal: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+        def export(body: bytes, context: grpc.ServicerContext) -> bytes:
+            metadata = "\n".join(f"{key}: {value!r}" for key, value in context.invocation_metadata())
+            if not self._take(signal, metadata.encode(), body):
+                context.abort(grpc.StatusCode.UNAVAILABLE, "refused")
+            return _CONFIRMED
+
+        return export
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -179,11 +207,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        if self.path != _PATH:
+        signal = _PATHS.get(self.path)
+        if signal is None:
             self._answer(404)
             return
         head = f"{self.requestline}\n{self.headers}".encode()
-        confirmed = self.collector._take(head, body)
+        confirmed = self.collector._take(signal, head, body)
         self._answer(200 if confirmed else self.collector.status)
 
     def _answer(self, status: int) -> None:
@@ -197,57 +226,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
         """Nothing is written to the console."""
-
-
-def decode(body: bytes) -> list[ExportedSpan]:
-    """The spans of an OTLP export request.
-
-    Raises:
-        google.protobuf.message.DecodeError: `body` is no such request.
-    """
-    request = ExportTraceServiceRequest.FromString(body)
-    return [
-        _span(span, _attributes(of_resource.resource.attributes))
-        for of_resource in request.resource_spans
-        for of_scope in of_resource.scope_spans
-        for span in of_scope.spans
-    ]
-
-
-def _span(span: trace_pb2.Span, resource: Mapping[str, Any]) -> ExportedSpan:
-    return ExportedSpan(
-        name=span.name,
-        trace_id=span.trace_id.hex(),
-        span_id=span.span_id.hex(),
-        parent_id=span.parent_span_id.hex(),
-        kind=trace_pb2.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
-        status=trace_pb2.Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_"),
-        start=span.start_time_unix_nano,
-        end=span.end_time_unix_nano,
-        attributes=_attributes(span.attributes),
-        events=tuple(ExportedEvent(event.name, _attributes(event.attributes)) for event in span.events),
-        links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
-        resource=resource,
-        trace_state=span.trace_state,
-        status_message=span.status.message,
-    )
-
-
-def _attributes(pairs: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    pair: KeyValue
-    for pair in pairs:
-        found[pair.key] = _value(pair.value)
-    return found
-
-
-def _value(value: AnyValue) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return _attributes(value.kvlist_value.values)
-    return getattr(value, kind) if kind else None
 
 
 def _same(body: bytes) -> bytes:
