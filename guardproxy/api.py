@@ -15,7 +15,7 @@ from guardproxy.errors import (
     NotFound,
     NotImplementedYet,
 )
-from guardproxy.exchange import clock, new_id
+from guardproxy.exchange import Stopwatch, clock, new_id
 from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
@@ -47,6 +47,7 @@ class AsgiReply:
         self.started = False
         self.gone = False
         self.ended: float | None = None
+        self.watch = Stopwatch()
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""
@@ -55,11 +56,13 @@ class AsgiReply:
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client does not read."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        with self.watch:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last piece."""
-        await self._send({"type": "http.response.body", "body": data})
+        with self.watch:
+            await self._send({"type": "http.response.body", "body": data})
         self.ended = clock()
 
     async def error(self, error: GuardProxyError) -> None:
@@ -189,7 +192,8 @@ class Body:
         pieces: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
+            with self._reply.watch:
+                message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._reply.gone = True
                 raise asyncio.CancelledError

@@ -77,14 +77,26 @@ class Exchange:
     content: dict[Stage, Content] = field(default_factory=dict)  # with `capture_content`
     guard_seconds: dict[str, float] = field(default_factory=dict)  # of scanning, by `stage.guard`
     state: dict[str, Any] = field(default_factory=dict)
-    # The core's own: what has to be brought to its end once the traffic went on, and the upstream's time.
+    # The core's own: what has to be brought to its end once the traffic went on, and others' time.
     deferred: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     upstream_watch: Stopwatch = field(default_factory=Stopwatch)
+    client_watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def upstream_seconds(self) -> float:
         """How long the exchange waited for the upstream so far: to connect, for the head, for its bytes."""
         return self.upstream_watch.seconds
+
+    @property
+    def client_seconds(self) -> float:
+        """How long the exchange waited for the client so far: to send its body, and to read the answer."""
+        return self.client_watch.seconds
+
+    @property
+    def overhead_seconds(self) -> float:
+        """What the exchange took, up to its last piece or to now, beyond its waiting for others."""
+        total = self.elapsed() if self.seconds is None else self.seconds
+        return max(0.0, total - self.upstream_seconds - self.client_seconds)
 
     def elapsed(self) -> float:
         """Seconds since the request's head was there."""

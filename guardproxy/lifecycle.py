@@ -68,7 +68,9 @@ class Lifecycle:
 
     async def live(self, incoming: Incoming, reply: Reply, work: Work) -> None:
         """One exchange; plugins see its end exactly once."""
-        exchange = Exchange(incoming.method, incoming.path, lower_headers(incoming.headers))
+        exchange = Exchange(
+            incoming.method, incoming.path, lower_headers(incoming.headers), client_watch=reply.watch
+        )
         step = Step(StepKind.EXCHANGE, f"{incoming.method} {incoming.path}")
         # Before the step, which knows by the body to which trace it belongs.
         arrival = await self._arrive(exchange, incoming)

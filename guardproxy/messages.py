@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from guardproxy.document import dumps
 from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import InvalidRequest, UnsupportedMedia, UpstreamError
-from guardproxy.exchange import Exchange
+from guardproxy.exchange import Exchange, Stopwatch
 from guardproxy.headers import Raw, lower_headers
 from guardproxy.policy import REPORT_HEADER
 from guardproxy.profiles import Profile
@@ -63,6 +63,7 @@ class Reply(Protocol):
     started: bool
     gone: bool  # the client left; whatever else cancels an exchange is the end of the server's time
     ended: float | None  # the time of `clock` at which the last piece was taken
+    watch: Stopwatch  # measures the waiting for the client, to send and to read
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""

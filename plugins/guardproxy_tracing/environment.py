@@ -13,12 +13,17 @@ from guardproxy import ConfigError
 Signal = Literal["TRACES", "METRICS"]
 
 
+def disabled(environ: Mapping[str, str]) -> bool:
+    """Whether OTEL_SDK_DISABLED switches all of OpenTelemetry off."""
+    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 def wanted(environ: Mapping[str, str], signal: Signal) -> list[str]:
     """The names of the exporters that the environment asks for, unchecked.
 
     None unless an endpoint or OTEL_<signal>_EXPORTER is set, or where OTEL_SDK_DISABLED is `true`.
     """
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if disabled(environ):
         return []
     implied = "otlp" if any(environ.get(name, "").strip() for name in _endpoints(signal)) else "none"
     listed = environ.get(f"OTEL_{signal}_EXPORTER", "").strip() or implied

@@ -1,0 +1,138 @@
+"""The plugin's hooks, and the one meter that they share in a process."""
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+from prometheus_client import CollectorRegistry
+
+from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
+from guardproxy_metrics import exposition
+from guardproxy_metrics.exposition import Page
+from guardproxy_metrics.instruments import STATE, Instruments
+from guardproxy_metrics.provider import Provider, exporters_from
+from guardproxy_tracing import environment
+
+_log = logging.getLogger("guardproxy.metrics")
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[plugins.metrics]`. Where metrics are exported to is said by the standard OTEL_* environment."""
+
+    prometheus: bool = True  # serve GET /metrics
+    shutdown_timeout: float = 5.0  # seconds that the last metrics have to leave
+
+
+@dataclass(slots=True)
+class _Process:
+    """What the hooks of one serving process share. Without instruments nothing is measured."""
+
+    settings: MetricsSettings = field(default_factory=MetricsSettings)
+    provider: Provider | None = None
+    instruments: Instruments | None = None
+    page: Page | None = None
+
+    def open(self, provider: Provider, registry: CollectorRegistry | None) -> None:
+        self.provider = provider
+        self.instruments = Instruments(provider.get_meter("guardproxy"))
+        self.page = Page(registry) if registry is not None else None
+
+    def close(self) -> None:
+        provider, self.provider, self.instruments, self.page = self.provider, None, None, None
+        if provider is not None and not provider.close(self.settings.shutdown_timeout):
+            _log.warning("metrics: the last ones were given up, the backend is too slow")
+
+
+_process = _Process()
+
+
+def _own(settings: Settings) -> MetricsSettings:
+    found = settings.plugins.get("metrics")
+    return found if isinstance(found, MetricsSettings) else MetricsSettings()
+
+
+@hookimpl
+def guardproxy_register_settings() -> type[msgspec.Struct]:
+    """The plugin's settings."""
+    return MetricsSettings
+
+
+@hookimpl
+def guardproxy_register_routes(settings: Settings) -> Iterable[HTTPRouteHandler]:
+    """`GET /metrics`, unless the settings say otherwise."""
+    if not _own(settings).prometheus:
+        return []
+    if settings.workers > 1:
+        return [exposition.refusal(settings.workers)]
+    return [exposition.route(lambda: _process.page)]
+
+
+@hookimpl
+def guardproxy_startup(settings: Settings) -> None:
+    """Open the readers that the environment and the settings ask for.
+
+    Raises:
+        ConfigError: the environment asks for what there is not.
+    """
+    exporters = exporters_from(os.environ)
+    _process.close()
+    _process.settings = _own(settings)
+    scraped = _process.settings.prometheus and not environment.disabled(os.environ)
+    if scraped and settings.workers > 1:
+        scraped = False
+        if _first_worker():
+            _log.warning("metrics: %s", exposition.REFUSED.format(workers=settings.workers))
+    registry = CollectorRegistry() if scraped else None
+    if exporters or registry is not None:
+        _process.open(Provider(exporters, registry), registry)
+
+
+def _first_worker() -> bool:
+    """Whether this process speaks for all: the first of the workers, whose names are numbered."""
+    number = multiprocessing.current_process().name.rpartition("-")[2]
+    return not number.isdecimal() or number == "1"
+
+
+@hookimpl
+def guardproxy_step(exchange: Exchange, step: Step) -> AbstractContextManager[object] | None:
+    """What is to be measured at the end of `step`."""
+    instruments = _process.instruments
+    if instruments is None:
+        return None
+    if step.kind is StepKind.GUARD:
+        return _Guard(instruments, step)
+    if step.kind is StepKind.EXCHANGE:
+        return _Whole(instruments, exchange)
+    if step.kind is StepKind.ATTEMPT:
+        exchange.state[STATE] = step
+    return None
+
+
+class _Guard(AbstractContextManager[None]):
+    def __init__(self, instruments: Instruments, step: Step) -> None:
+        self._instruments, self._step = instruments, step
+
+    def __exit__(self, *_: object) -> None:
+        self._instruments.guard(self._step)
+
+
+class _Whole(AbstractContextManager[None]):
+    def __init__(self, instruments: Instruments, exchange: Exchange) -> None:
+        self._instruments, self._exchange = instruments, exchange
+
+    def __enter__(self) -> None:
+        self._instruments.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._instruments.end(self._exchange)
+
+
+@hookimpl
+def guardproxy_shutdown() -> None:
+    """Export the last metrics and close the exporters."""
+    _process.close()

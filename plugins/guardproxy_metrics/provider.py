@@ -1,0 +1,89 @@
+"""The meter provider: readers for OTLP as the OTEL_* environment asks, one for Prometheus, a bounded end."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    ConsoleMetricExporter,
+    MetricExporter,
+    MetricReader,
+    PeriodicExportingMetricReader,
+)
+from prometheus_client import CollectorRegistry
+
+from guardproxy import ConfigError
+from guardproxy_tracing import environment
+
+_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
+
+
+def exporters_from(environ: Mapping[str, str]) -> list[MetricExporter]:
+    """The exporters that the environment asks for: none unless an endpoint or OTEL_METRICS_EXPORTER is set.
+
+    Raises:
+        ConfigError: an exporter or a protocol that there is not, an endpoint that is no URL, or an interval
+            that is none.
+    """
+    names = environment.exporters(environ, "METRICS")
+    if names and (interval := environ.get(_INTERVAL, "").strip()):
+        _check_interval(interval)
+    return [_exporter(name) for name in names]
+
+
+def _check_interval(interval: str) -> None:
+    try:
+        right = 0 < float(interval) < float("inf")
+    except ValueError:
+        right = False
+    if not right:  # the SDK would take its default in the place of a word
+        raise ConfigError(f"{_INTERVAL}{environment.shown(interval)} must be milliseconds, more than 0.")
+
+
+def _exporter(name: str) -> MetricExporter:
+    if name == "console":
+        return ConsoleMetricExporter()
+    # Imported when needed: gRPC alone takes as long to import as the rest of the plugin.
+    if name == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc
+
+        return Grpc()
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as Http
+
+    return Http()
+
+
+class Provider(MeterProvider):
+    """A meter provider, never the global one, that can be closed within a bounded time.
+
+    `exporters` get all metrics every OTEL_METRIC_EXPORT_INTERVAL milliseconds (60,000), in threads of their
+    own; `registry` reads them when it is scraped. There are no exemplars: the SDK takes their trace from the
+    current span, and no span of ours is ever current.
+    """
+
+    def __init__(
+        self, exporters: Sequence[MetricExporter], registry: CollectorRegistry | None = None
+    ) -> None:
+        readers: list[MetricReader] = [PeriodicExportingMetricReader(exporter) for exporter in exporters]
+        if registry is not None:
+            readers.append(PrometheusMetricReader(registry=registry, scope_info_enabled=False))
+        super().__init__(
+            readers,
+            environment.resource(),
+            exemplar_filter=AlwaysOffExemplarFilter(),
+            shutdown_on_exit=False,
+        )
+
+    def close(self, seconds: float) -> bool:
+        """Export what there is and close the exporters; whether all was done within `seconds`.
+
+        An export that hangs in the network is left behind in a daemon thread, and ends with the exporter's
+        own time-out or with the process.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            self.shutdown(timeout_millis=seconds * 1000)
+        except Exception:  # the SDK's word for readers whose turn did not come in time
+            return False
+        return time.monotonic() < deadline
