@@ -189,9 +189,10 @@ async def proxy(
     *,
     made: Mapping[str, Guard] | None = None,
     plugins: Iterable[object] = (),
+    own: Mapping[str, Any] | None = None,
     **given: Any,
 ) -> AsyncIterator[Client]:
-    """A running proxy in front of `upstream`."""
+    """A running proxy in front of `upstream`; `own` are the plugins' settings."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     recorder = Recorder()
@@ -206,7 +207,7 @@ async def proxy(
         requests.append(request)
         return upstream(request)
 
-    settings = Settings(**{"upstream": "http://upstream.test/v1", **given})
+    settings = Settings(**{"upstream": "http://upstream.test/v1", "plugins": dict(own or {}), **given})
     app = create_app(settings, plugins=manager, transport=httpx.MockTransport(answer))
     async with app.lifespan():
         yield Client(app, requests, recorder)

@@ -8,10 +8,10 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, gzip_accepted
 
 REFUSED = (
-    "GET /metrics reaches one of {workers} worker processes, and would tell of that one only. Have metrics "
+    "With workers above 1 GET /metrics would tell of the one process that it happens to reach. Have metrics "
     "exported over OTLP (OTEL_EXPORTER_OTLP_ENDPOINT), where each process is an instance of its own, or "
     "serve with workers = 1. [plugins.metrics] prometheus = false takes the route away."
 )
@@ -29,10 +29,10 @@ class Page:
         encode, content_type = choose_encoder(accept)
         with self._lock:
             body = encode(self._registry)
-        headers = {"vary": "accept, accept-encoding"}
+        headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
         if gzip_accepted(encodings):
             body, headers["content-encoding"] = gzip.compress(body), "gzip"
-        return Response(body, media_type=content_type, headers=headers)
+        return Response(body, headers=headers)
 
 
 def route(page: Callable[[], Page | None]) -> HTTPRouteHandler:
@@ -42,16 +42,16 @@ def route(page: Callable[[], Page | None]) -> HTTPRouteHandler:
     def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         found = page()
         if found is None:
-            return Response(b"", media_type="text/plain; version=0.0.4; charset=utf-8")
+            return Response(b"", headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
         return found.answer(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
 
     return metrics
 
 
-def refusal(workers: int) -> HTTPRouteHandler:
+def refusal() -> HTTPRouteHandler:
     """The route where one process cannot tell of all: an error in the project's envelope."""
     error = {"type": "invalid_request_error", "code": "not_implemented", "param": None}
-    body = {"error": {"message": REFUSED.format(workers=workers), **error}}
+    body = {"error": {"message": REFUSED, **error}}
 
     @get("/metrics", sync_to_thread=False, status_code=501)
     def metrics() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The plugin's hooks, and the one meter that they share in a process."""
 
-import logging
 import multiprocessing
 import os
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import msgspec
+import structlog
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
 
@@ -18,7 +18,7 @@ from guardproxy_metrics.instruments import STATE, Instruments
 from guardproxy_metrics.provider import Provider, exporters_from
 from guardproxy_tracing import environment
 
-_log = logging.getLogger("guardproxy.metrics")
+_log = structlog.stdlib.get_logger("guardproxy.metrics")
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +45,7 @@ class _Process:
     def close(self) -> None:
         provider, self.provider, self.instruments, self.page = self.provider, None, None, None
         if provider is not None and not provider.close(self.settings.shutdown_timeout):
-            _log.warning("metrics: the last ones were given up, the backend is too slow")
+            _log.warning("metrics_given_up", seconds=self.settings.shutdown_timeout)
 
 
 _process = _Process()
@@ -68,7 +68,7 @@ def guardproxy_register_routes(settings: Settings) -> Iterable[HTTPRouteHandler]
     if not _own(settings).prometheus:
         return []
     if settings.workers > 1:
-        return [exposition.refusal(settings.workers)]
+        return [exposition.refusal()]
     return [exposition.route(lambda: _process.page)]
 
 
@@ -86,7 +86,7 @@ def guardproxy_startup(settings: Settings) -> None:
     if scraped and settings.workers > 1:
         scraped = False
         if _first_worker():
-            _log.warning("metrics: %s", exposition.REFUSED.format(workers=settings.workers))
+            _log.warning("metrics_page_refused", reason=exposition.REFUSED)
     registry = CollectorRegistry() if scraped else None
     if exporters or registry is not None:
         _process.open(Provider(exporters, registry), registry)
