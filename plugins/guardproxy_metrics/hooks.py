@@ -16,6 +16,7 @@ from guardproxy_metrics import exposition
 from guardproxy_metrics.exposition import Page
 from guardproxy_metrics.instruments import STATE, Instruments
 from guardproxy_metrics.provider import Provider, exporters_from
+from guardproxy_metrics.store import METER
 from guardproxy_tracing import environment
 
 _log = structlog.stdlib.get_logger("guardproxy.metrics")
@@ -39,7 +40,7 @@ class _Process:
 
     def open(self, provider: Provider, registry: CollectorRegistry | None) -> None:
         self.provider = provider
-        self.instruments = Instruments(provider.get_meter("guardproxy"))
+        self.instruments = Instruments(provider.get_meter(METER), provider.stores)
         self.page = Page(registry) if registry is not None else None
 
     def close(self) -> None:

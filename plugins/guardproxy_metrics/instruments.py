@@ -1,62 +1,33 @@
 """Record what a finished step or exchange says, in one go."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from guardproxy import Exchange, Step
 from guardproxy_metrics import table
 from guardproxy_metrics.labels import Labels, status_class
+from guardproxy_metrics.store import Store, Sums, Value
 from guardproxy_metrics.table import Instrument, Kind
 from guardproxy_tracing import attributes as facts
 from guardproxy_tracing.counts import SPANS
 
 STATE = "metrics"  # the key of exchange.state: the step of the last attempt
 _SCHEME = "http"  # TLS ends before guardproxy
-_OPERATION = {table.OPERATION: "chat", table.PROVIDER: "openai"}  # as on spans: the dialect that is spoken
+_OPERATION = ("chat", "openai")  # name and provider, as on spans: the dialect that is spoken
 _TOKENS = (("input_tokens", "input"), ("output_tokens", "output"))
-
-Value = str | bool | None
-
-
-class Sums:
-    """Sums by the values of an instrument's attributes, which are read when they are collected.
-
-    That costs a tenth of counting with the SDK. Only the event loop adds.
-    """
-
-    def __init__(self, instrument: Instrument) -> None:
-        self._names = instrument.attributes
-        self._sums: dict[tuple[Value, ...], int] = {}
-
-    def add(self, number: int, *values: Value) -> None:
-        """Add for these values, in the order of the attributes; None leaves one out."""
-        self._sums[values] = self._sums.get(values, 0) + number
-
-    def observe(self, _: CallbackOptions) -> list[Observation]:
-        """What the SDK collects; in any thread."""
-        return [
-            Observation(number, {n: v for n, v in zip(self._names, values, strict=True) if v is not None})
-            for values, number in list(self._sums.items())
-        ]
 
 
 class Instruments:
-    """The instruments of one meter."""
+    """All instruments: the sums are the meter's, each of `stores` keeps the histograms for a reader."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, stores: Sequence[Store]) -> None:
+        self._stores = tuple(stores)
         self._labels = Labels()
         self._exchanges = _sums(meter, table.EXCHANGES)
         self._active = _sums(meter, table.ACTIVE)
         self._findings = _sums(meter, table.FINDINGS)
         self._guard_errors = _sums(meter, table.GUARD_ERRORS)
-        self._guard_duration = _histogram(meter, table.GUARD_DURATION)
-        self._overhead = _histogram(meter, table.OVERHEAD)
-        self._hold = _histogram(meter, table.HOLD)
-        self._first_event = _histogram(meter, table.FIRST_EVENT)
-        self._request_duration = _histogram(meter, table.REQUEST_DURATION)
-        self._operation_duration = _histogram(meter, table.OPERATION_DURATION)
-        self._token_usage = _histogram(meter, table.TOKEN_USAGE)
         _observed(meter, table.SPANS, _spans)
 
     def begin(self) -> None:
@@ -66,7 +37,7 @@ class Instruments:
     def guard(self, step: Step) -> None:
         """A guard is through with its stage."""
         stage = step.stage.value if step.stage is not None else None
-        self._guard_duration.record(step.seconds, {table.GUARD: step.name, table.STAGE: stage})
+        self._record(table.GUARD_DURATION, step.seconds, step.name, stage)
         rule = step.rule
         action, shadow = (rule.action.word, rule.shadow) if rule is not None else (None, False)
         for category, number in step.findings.items():
@@ -79,23 +50,15 @@ class Instruments:
         """An exchange is over."""
         self._active.add(-1)
         attempt: Step | None = exchange.state.get(STATE)
-        labels = self._labels
-        method, route, error = facts.method(exchange), labels.route(exchange), labels.error(exchange)
-        self._exchanges.add(
-            1,
-            facts.label(exchange.outcome),
-            method,
-            route,
-            exchange.stream,
-            status_class(exchange.status),
-            error,
-        )
-        request: dict[str, str | int] = {table.METHOD: method, table.SCHEME: _SCHEME, table.ROUTE: route}
-        optional = {table.STATUS: exchange.status, table.ERROR: error}
-        self._request_duration.record(exchange.seconds or 0.0, request | _present(optional))
-        self._overhead.record(exchange.overhead_seconds, {table.ROUTE: route, table.STREAM: exchange.stream})
+        method, stream, status = facts.method(exchange), exchange.stream, exchange.status
+        route, error = self._labels.route(exchange), self._labels.error(exchange)
+        outcome = facts.label(exchange.outcome)
+        self._exchanges.add(1, outcome, method, route, stream, status_class(status), error)
+        seconds = exchange.seconds or 0.0
+        self._record(table.REQUEST_DURATION, seconds, method, _SCHEME, route, status, error)
+        self._record(table.OVERHEAD, exchange.overhead_seconds, route, stream)
         if exchange.held_seconds is not None:
-            self._hold.record(exchange.held_seconds, {table.ROUTE: route})
+            self._record(table.HOLD, exchange.held_seconds, route)
         if attempt is not None and facts.is_chat(exchange):
             self._call(exchange, attempt, route)
 
@@ -103,24 +66,16 @@ class Instruments:
         """The upstream was called for a response."""
         model = self._labels.model(exchange, attempt.status)
         error = self._labels.upstream_error(exchange, attempt.status, attempt.error_type)
-        operation: dict[str, str | int] = {**_OPERATION, table.MODEL: model}
-        self._operation_duration.record(exchange.upstream_seconds, operation | _present({table.ERROR: error}))
+        self._record(table.OPERATION_DURATION, exchange.upstream_seconds, *_OPERATION, model, error)
         for name, kind in _TOKENS:
             if (number := exchange.usage.get(name)) is not None:
-                self._token_usage.record(number, operation | {table.TOKENS: kind})
+                self._record(table.TOKEN_USAGE, number, *_OPERATION, model, kind)
         if exchange.stream and exchange.first_event_seconds is not None:
-            attributes = {table.ROUTE: route, table.MODEL: model}
-            self._first_event.record(exchange.first_event_seconds, attributes)
+            self._record(table.FIRST_EVENT, exchange.first_event_seconds, route, model)
 
-
-def _present(values: Mapping[str, str | int | None]) -> dict[str, str | int]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _histogram(meter: Meter, of: Instrument) -> Histogram:
-    return meter.create_histogram(
-        of.name, of.unit, of.description, explicit_bucket_boundaries_advisory=of.bounds
-    )
+    def _record(self, of: Instrument, number: float, *values: Value) -> None:
+        for store in self._stores:
+            store.record(of, number, values)
 
 
 def _sums(meter: Meter, of: Instrument) -> Sums:

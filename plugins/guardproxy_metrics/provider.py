@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
     ConsoleMetricExporter,
     MetricExporter,
-    MetricReader,
+    MetricsData,
     PeriodicExportingMetricReader,
 )
 from prometheus_client import CollectorRegistry
 
 from guardproxy import ConfigError
+from guardproxy_metrics.store import Store
 from guardproxy_tracing import environment
 
 _INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
@@ -54,20 +57,48 @@ def _exporter(name: str) -> MetricExporter:
     return Http()
 
 
+class _Exported(PeriodicExportingMetricReader):
+    """Reads for an exporter, every now and then and at the end."""
+
+    def __init__(self, exporter: MetricExporter) -> None:
+        preferred = exporter._preferred_temporality or {}
+        self.store = Store(delta=preferred.get(Histogram) is AggregationTemporality.DELTA)
+        super().__init__(exporter)
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> None:
+        super()._receive_metrics(self.store.join(metrics_data), timeout_millis, **kwargs)
+
+
+class _Scraped(PrometheusMetricReader):
+    """Reads whenever its registry is."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.store = Store()
+        super().__init__(registry=registry, scope_info_enabled=False)
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> None:
+        super()._receive_metrics(self.store.join(metrics_data), timeout_millis, **kwargs)
+
+
 class Provider(MeterProvider):
     """A meter provider, never the global one, that can be closed within a bounded time.
 
     `exporters` get all metrics every OTEL_METRIC_EXPORT_INTERVAL milliseconds (60,000), in threads of their
-    own; `registry` reads them when it is scraped. There are no exemplars: the SDK takes their trace from the
-    current span, and no span of ours is ever current.
+    own; `registry` reads them when it is scraped. `stores` want what is recorded in histograms. There are no
+    exemplars: the SDK takes their trace from the current span, and no span of ours is ever current.
     """
 
     def __init__(
         self, exporters: Sequence[MetricExporter], registry: CollectorRegistry | None = None
     ) -> None:
-        readers: list[MetricReader] = [PeriodicExportingMetricReader(exporter) for exporter in exporters]
+        readers: list[_Exported | _Scraped] = [_Exported(exporter) for exporter in exporters]
         if registry is not None:
-            readers.append(PrometheusMetricReader(registry=registry, scope_info_enabled=False))
+            readers.append(_Scraped(registry))
+        self.stores = [reader.store for reader in readers]
         super().__init__(
             readers,
             environment.resource(),

@@ -35,7 +35,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One metric. Sums are kept here and read when they are collected; histograms are recorded."""
+    """One metric; `bounds` are those of a histogram's buckets."""
 
     kind: Kind
     name: str
