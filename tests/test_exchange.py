@@ -147,6 +147,39 @@ async def test_waiting_for_the_upstream_is_all_that_counts(
     assert (scans > 0) is bool(headers)
 
 
+@pytest.mark.parametrize("pieces", [EVENTS, WHOLE])
+async def test_a_slow_client_is_no_overhead(clock: Clock, pieces: list[bytes]) -> None:
+    upload, read = 7.0, 0.5
+    upstream, _ = answering(clock, pieces, "text/event-stream" if pieces is EVENTS else "application/json")
+    async with proxy(upstream, made={"slow": Guard("slow", (Slow(clock),))}) as client:
+        inner = client.app
+
+        async def slowly(scope: Any, receive: Any, send: Any) -> None:
+            async def take() -> Any:
+                message = await receive()
+                if message["type"] == "http.request":
+                    clock.wait(upload)
+                return message
+
+            async def give(message: Any) -> None:
+                if message["type"] == "http.response.body":
+                    clock.wait(read)
+                await send(message)
+
+            await inner(scope, take, give)
+
+        client.app = slowly
+        got = await client.post({"model": "m", "input": "hi"}, REDACT)
+    (exchange,) = client.recorder.exchanges
+    written = len(got.pieces) + (pieces is EVENTS)  # the end of a stream is a piece without a byte
+    assert exchange.client_seconds == upload + read * written
+    scans = exchange.overhead_seconds / SCAN
+    assert scans == int(scans) > 0
+    assert exchange.seconds == (
+        exchange.overhead_seconds + exchange.upstream_seconds + exchange.client_seconds
+    )
+
+
 async def test_the_first_piece(clock: Clock) -> None:
     for floor in (Policy(), SHADOW):
         upstream, _ = answering(clock, EVENTS)

@@ -494,6 +494,7 @@ def test_no_log_line_gives_anything_away(run: Run) -> None:
 def test_no_span_gives_anything_away(run: Run) -> None:
     assert len(run.spans) > len(EVERY)
     assert leaks(run.exported, (*FOUND, *SECRET)) == []
+    assert b"guardproxy.overhead" in run.exported  # metrics, too, were exported
 
 
 def test_the_search_finds_what_is_hidden() -> None:

@@ -99,7 +99,7 @@ def test_plugins_are_sorted_by_name(no_installed_plugins: list[Any]) -> None:
 def test_the_built_in_plugins_are_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     names = {name for name, _ in plugins.by_name(plugins.load_plugins())}
-    assert {"pii", "prompt_injection", "secrets", "toxicity", "tracing"} <= names
+    assert {"metrics", "pii", "prompt_injection", "secrets", "toxicity", "tracing"} <= names
 
 
 def test_a_plugin_that_does_not_import_stops_the_startup(no_installed_plugins: list[Any]) -> None:

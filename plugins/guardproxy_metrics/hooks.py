@@ -26,7 +26,8 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[plugins.metrics]`. Where metrics are exported to is said by the standard OTEL_* environment."""
 
     prometheus: bool = True  # serve GET /metrics
-    shutdown_timeout: float = 5.0  # seconds that the last metrics have to leave
+    # Seconds that the last metrics have to leave: one request, and a worker's end has to wait for spans, too.
+    shutdown_timeout: float = 2.0
 
 
 @dataclass(slots=True)
