@@ -308,8 +308,8 @@ class Step:
     `findings` by category, `score` the highest, `seconds` of scanning, and how many texts or pieces of
     texts were `scanned`, or `cached` from an earlier scan (guard), `status` (attempt, call, exchange),
     `error_type` (a short code, never a message), `failure` (guard) says how it failed: `timeout`,
-    `overloaded`, or `raised` for all that is wrong with what it did. `url` is where an attempt goes, with `{id}` for an id.
-    `request_headers` (attempt) may be added to before the request is sent.
+    `overloaded`, or `raised` for all that is wrong with what it did. `url` is where an attempt
+    goes, with `{id}` for an id. `request_headers` (attempt) may be added to before the request is sent.
     """
 
     kind: StepKind

@@ -27,6 +27,7 @@ class Instruments:
         self._exchanges = _sums(meter, table.EXCHANGES)
         self._active = _sums(meter, table.ACTIVE)
         self._findings = _sums(meter, table.FINDINGS)
+        self._guard_texts = _sums(meter, table.GUARD_TEXTS)
         self._guard_errors = _sums(meter, table.GUARD_ERRORS)
         _observed(meter, table.SPANS, _spans)
 
@@ -38,6 +39,9 @@ class Instruments:
         """A guard is through with its stage."""
         stage = step.stage.value if step.stage is not None else None
         self._record(table.GUARD_DURATION, step.seconds, step.name, stage)
+        for result, number in (("scanned", step.scanned), ("cached", step.cached)):
+            if number:
+                self._guard_texts.add(number, step.name, stage, result)
         rule = step.rule
         action, shadow = (rule.action.word, rule.shadow) if rule is not None else (None, False)
         for category, number in step.findings.items():

@@ -80,6 +80,13 @@ FINDINGS: Final = Instrument(
     "What guards found, by category and by what their rule does about it.",
     (GUARD, STAGE, CATEGORY, ACTION, SHADOW),
 )
+GUARD_TEXTS: Final = Instrument(
+    Kind.COUNTER,
+    "guardproxy.guard.texts",
+    "{text}",
+    "Texts, or pieces of texts, that a guard scanned, and those that it knew from an earlier scan.",
+    (GUARD, STAGE, RESULT),
+)
 GUARD_ERRORS: Final = Instrument(
     Kind.COUNTER,
     "guardproxy.guard.errors",
@@ -148,6 +155,7 @@ INSTRUMENTS: Final = (
     ACTIVE,
     FINDINGS,
     GUARD_DURATION,
+    GUARD_TEXTS,
     GUARD_ERRORS,
     OVERHEAD,
     HOLD,

@@ -247,7 +247,7 @@ EXCHANGES: dict[str, tuple[dict[str, Any], dict[str, str], dict[str, str], dict[
         labels("error", "5xx", error_type="upstream_error"),
         {"operation": 1},
     ),
-    "upstream is busy": ({"model": "busy"}, {}, labels("allowed", "5xx", error_type="503"), {"operation": 1}),
+    "upstream is busy": ({"model": "busy"}, {}, labels("error", "5xx", error_type="503"), {"operation": 1}),
     "upstream breaks off": (
         {"model": "breaks", **STREAM},
         {OUT: "tags"},
@@ -257,7 +257,7 @@ EXCHANGES: dict[str, tuple[dict[str, Any], dict[str, str], dict[str, str], dict[
     "client left": (
         {"model": "hangs", **STREAM},
         {OUT: "tags"},
-        labels("error", stream=True, error_type="client_disconnected"),
+        labels("cancelled", stream=True, error_type="client_disconnected"),
         {"operation": 1, "first": 1, "guards": 1},
     ),
     "shadow": (
@@ -376,11 +376,26 @@ async def test_findings_and_failures_have_their_labels() -> None:
             "guardproxy_shadow": "true",
         },
     }
+    texts = "guardproxy_guard_texts_total"
+    assert total(found, texts, guardproxy_guard="tags", guardproxy_result="scanned") > 0
     failures = [
         (labels["guardproxy_guard"], labels["guardproxy_failure"])
         for labels, _ in found["guardproxy_guard_errors_total"]
     ]
     assert failures == [("raises", "raised"), ("hangs", "timeout")]
+
+
+async def test_texts_that_are_known_are_told_from_those_that_are_scanned() -> None:
+    async with metered() as client:
+        counts = []
+        for _ in range(2):
+            await client.post({"model": "fine", "input": "the same again"}, {IN: "tags"})
+            found = await scrape(client)
+            name = "guardproxy_guard_texts_total"
+            counts.append([total(found, name, guardproxy_result=word) for word in ("scanned", "cached")])
+    (scanned, cached), then = counts
+    assert scanned > cached == 0
+    assert then == [scanned, scanned]
 
 
 async def test_the_upstreams_errors_and_tokens() -> None:
