@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from guardproxy import Policy
-from tests.plugins.test_metrics import EXCHANGES, ROOT, SHADOW, _off_and_clean, exchange, metered
+from tests.plugins.metering import EXCHANGES, ROOT, SHADOW, exchange, metered
 
-__all__ = ["_off_and_clean"]  # the fixture
-
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.usefixtures("metrics_off")]
 
 
 @pytest.fixture
