@@ -16,16 +16,18 @@ def clock() -> float:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Sums the seconds of the blocks that it surrounds, however they are left."""
+    """Sums the seconds of the blocks that it surrounds, however they are left; `last`: when, by `clock`."""
 
     seconds: float = 0.0
+    last: float | None = None
     _began: float = 0.0
 
     def __enter__(self) -> None:
         self._began = clock()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += clock() - self._began
+        self.last = clock()
+        self.seconds += self.last - self._began
 
 
 def new_id() -> str:
@@ -67,6 +69,9 @@ class Exchange:
     events: int = 0  # of a stream under guards: that came, and that the client got
     events_delivered: int = 0
     first_event_seconds: float | None = None  # until the first piece of the answer's body could leave
+    first_chunk_seconds: float | None = (
+        None  # from the upstream's call to the first bytes of its answer's body
+    )
     # The longest that an event of a stream under guards that are no shadows was here before it could leave.
     held_seconds: float | None = None
     # From the request's head to the last piece of the answer, or to the failure; shadows may take longer.

@@ -1,6 +1,7 @@
 """One exchange, top to bottom. The only caller of the hooks; the order of things is written down here."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
@@ -17,7 +18,7 @@ from guardproxy.errors import (
     UpstreamTimeout,
     Violation,
 )
-from guardproxy.exchange import Exchange
+from guardproxy.exchange import Exchange, clock
 from guardproxy.headers import date, lower_headers, request_headers
 from guardproxy.hooks import Hooks
 from guardproxy.lifecycle import Arrival, Lifecycle, fail
@@ -221,6 +222,7 @@ class Pipeline:
         with self._hooks.step(exchange, call):
             attempt = Step(StepKind.ATTEMPT, incoming.method, call, url=self._upstream.shown(incoming.shown))
             with self._hooks.step(exchange, attempt):
+                began = clock()
                 answer = await self._forward(exchange, incoming, call, attempt, forwarded)
                 try:
                     if exchange.policy.enforced():
@@ -233,6 +235,9 @@ class Pipeline:
                     if exchange.error_code in _BROKE_OFF:  # a stream has told of it
                         call.error_type = attempt.error_type = exchange.error_code
                     await answer.aclose()
+                    if answer.first is not None:
+                        exchange.first_chunk_seconds = answer.first - began
+                    call.ended = attempt.ended = _moment(exchange.upstream_watch.last)
 
     async def _input(
         self,
@@ -403,6 +408,11 @@ def _check_background(whole: Policy, document: Mapping[str, Any]) -> None:
 def _unseen(_: Step) -> AbstractContextManager[object]:
     """A stage without guards is no step of the exchange."""
     return nullcontext()
+
+
+def _moment(instant: float | None) -> int | None:
+    """A time of `clock` in nanoseconds since 1970."""
+    return None if instant is None else time.time_ns() - int((clock() - instant) * 1e9)
 
 
 def _label(exchange: Exchange) -> str | None:

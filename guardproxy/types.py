@@ -308,8 +308,10 @@ class Step:
     `findings` by category, `score` the highest, `seconds` of scanning, and how many texts or pieces of
     texts were `scanned`, or `cached` from an earlier scan (guard), `status` (attempt, call, exchange),
     `error_type` (a short code, never a message), `failure` (guard) says how it failed: `timeout`,
-    `overloaded`, or `raised` for all that is wrong with what it did. `url` is where an attempt
-    goes, with `{id}` for an id. `request_headers` (attempt) may be added to before the request is sent.
+    `overloaded`, or `raised` for all that is wrong with what it did. `ended` (attempt, call) is when the
+    last byte came, in nanoseconds since 1970: they are left when the guards are through with it. `url` is
+    where an attempt goes, with `{id}` for an id. `request_headers` (attempt) may be added to before the
+    request is sent.
     """
 
     kind: StepKind
@@ -318,6 +320,7 @@ class Step:
     stage: Stage | None = None
     rule: Rule | None = None
     url: str | None = None
+    ended: int | None = None
     request_headers: dict[str, str] = field(default_factory=dict)
     verdict: Verdict | None = None
     findings: dict[str, int] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from urllib.parse import quote_from_bytes
 import httpx
 
 from guardproxy.errors import ConfigError, InternalError, UpstreamError, UpstreamTimeout
-from guardproxy.exchange import Stopwatch
+from guardproxy.exchange import Stopwatch, clock
 from guardproxy.settings import Settings
 from guardproxy.transport import Transport
 
@@ -29,6 +29,7 @@ class Answer:
         self.headers: list[tuple[bytes, bytes]] = response.headers.raw
         self._response = response
         self._watch = watch
+        self.first: float | None = None  # when the first bytes of the body were there, by `clock`
         self._origin = origin
         if any(n.lower() == b"content-type" and _EVENT_STREAM.match(v) for n, v in self.headers):
             self._patience, self._setting = settings.stream_idle_timeout, "stream_idle_timeout"
@@ -64,6 +65,8 @@ class Answer:
                 await self.aclose()
                 raise UpstreamError(f"The upstream {self._origin} broke off its answer: {error}.") from None
             if chunk:
+                if self.first is None:
+                    self.first = clock()
                 yield chunk
                 chunk = b""
 

@@ -329,6 +329,7 @@ class Run:
     got: dict[str, Got] = field(default_factory=dict)
     exported: bytes = b""
     spans: list[ExportedSpan] = field(default_factory=list)
+    strays: list[ExportedSpan] = field(default_factory=list)  # without their parent, or told twice
     logged: bytes = b""
 
     def span_of(self, name: str) -> ExportedSpan:
@@ -447,6 +448,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         with logging_to(file, done.format):
             asyncio.run(play(done, upstream))
         done.exported, done.spans = collector.raw, list(collector.spans)
+        done.strays = [*collector.orphans(), *collector.duplicates()]
     done.logged = path.read_bytes()
     return done
 
@@ -460,6 +462,17 @@ def test_every_end_is_told_apart(run: Run, case: Case) -> None:
     assert span.attributes.get("error.type") == case.error_type
     if case.code is not None or case.status == 200:
         assert got.code == case.code
+
+
+def test_every_span_has_its_parent_and_comes_once(run: Run) -> None:
+    assert run.strays == []
+    for case in EVERY:
+        server = run.span_of(case.name)
+        assert server.kind == "SERVER"
+        of_trace = [span for span in run.spans if span.trace_id == server.trace_id]
+        assert sum(span.kind == "SERVER" for span in of_trace) == 1
+        # Live: nothing below begins before it, or ends after it but the guards that nobody waits for.
+        assert all(server.start <= span.start <= span.end <= server.end for span in of_trace)
 
 
 @pytest.mark.parametrize(

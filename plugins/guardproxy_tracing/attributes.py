@@ -181,8 +181,8 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
             "gen_ai.response.model": label(exchange.response_model) if model_shown else None,
         }
     )
-    if exchange.stream and exchange.first_event_seconds is not None:
-        found["gen_ai.response.time_to_first_chunk"] = exchange.first_event_seconds
+    if exchange.stream and exchange.first_chunk_seconds is not None:
+        found["gen_ai.response.time_to_first_chunk"] = exchange.first_chunk_seconds
     if step.status is not None and step.status >= 400:
         found[ERROR_TYPE] = str(step.status)
     for name, count in exchange.usage.items():

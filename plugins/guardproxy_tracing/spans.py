@@ -112,9 +112,9 @@ class StepSpan:
         self._trace.contexts.pop(self._step, None)
         if self._step.kind is StepKind.CALL:
             # Whether the answer's names may be shown is known when the output guards are through.
-            self._trace.calls.append((self, time_ns()))
+            self._trace.calls.append((self, self._step.ended or time_ns()))
         else:
-            self.end()
+            self.end(self._step.ended)
 
     def end(self, time: int | None = None) -> None:
         """End the span with its facts, at `time` (nanoseconds since 1970) or now."""

@@ -199,7 +199,7 @@ def test_the_tree(told: Told, tried: str, expected: str) -> None:
     [
         ("whole", ("redacted", "redacted", "redacted"), ("UNSET", 200), None),
         ("streamed", ("redacted", "redacted", "redacted"), ("UNSET", 200), None),
-        ("blocked at input", ("blocked", "blocked", "pending"), ("UNSET", 400), "guardrail_blocked"),
+        ("blocked at input", ("blocked", "blocked", "not_run"), ("UNSET", 400), "guardrail_blocked"),
         ("blocked in mid-stream", ("blocked", "clean", "blocked"), ("UNSET", 200), "guardrail_blocked"),
     ],
 )

@@ -116,7 +116,7 @@ def run(of: Exchange, statuses: tuple[int, ...] = (200,)) -> Exchange:
                     attempt.status = status
             of.response_id, of.response_model = "resp_1", "gpt-4.1-2026"
             of.usage = {"input_tokens": 7, "output_tokens": 11, "total_tokens": 18}
-            of.first_event_seconds = 0.5
+            of.first_event_seconds, of.first_chunk_seconds = 0.9, 0.5
         run_stage(of, root, verdict(Stage.OUTPUT, Outcome.CLEAN), {"toxicity": Rule()})
         of.status, of.outcome = 200, "redacted"
     return of

@@ -4,13 +4,14 @@ import asyncio
 import gzip
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
 import guardproxy_tracing as tracing
-from guardproxy import Action, Guard, Policy, Rule
+from guardproxy import Action, Detector, Guard, Match, Policy, Rule
 from guardproxy.testing.otlp import ExportedSpan, OtlpCollector
 from tests.harness import Client, message, proxy, response, sse, streaming, text_events, whole
 from tests.samples import Names, Tags
@@ -240,3 +241,40 @@ async def test_captured_content_is_redacted(collector: OtlpCollector, action: Ac
     assert sum("gen_ai.input.messages" in span.attributes for span in collector.spans) == 1
     assert TAG.encode() not in collector.raw
     assert b"Zorp" not in collector.raw
+
+
+class Late(Detector):
+    """Notes when it was asked; remote, so that it runs in this process."""
+
+    name = "late"
+    reach = 4
+    asked = 0
+
+    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        self.asked = time.time_ns()
+        await asyncio.sleep(0)
+        return [[] for _ in texts]
+
+
+async def test_the_call_ends_with_the_last_byte_and_not_with_the_guards(collector: OtlpCollector) -> None:
+    late = Late()
+    made = {"late": Guard("late", (late,))}
+    async with proxy(whole(message("ok")), plugins=[tracing], made=made) as client:
+        await client.post({"model": "m-1", "input": "hi"}, {"x-opper-guard-output": "late"})
+    call, attempt = collector.named("chat m-1"), collector.named("POST")
+    assert call.start <= attempt.start < attempt.end == call.end <= late.asked
+    assert late.asked <= collector.named("guardproxy.guard output").end
+
+
+async def test_a_stream_of_many_deltas_makes_no_more_spans_than_one_of_few(collector: OtlpCollector) -> None:
+    counts = []
+    for length in (10, 1000):
+        collector.spans.clear()
+        upstream = streaming(sse(text_events("word " * (length // 5), size=1)))
+        async with proxy(upstream, plugins=[tracing]) as client:
+            got = await client.post({"model": "m-1", "input": "hi", "stream": True}, GUARDS)
+        assert len([event for event in got.events if event != "[DONE]" and "delta" in event]) == length
+        counts.append(len(collector.spans))
+        assert collector.orphans() == []
+        assert collector.duplicates() == []
+    assert counts == [7, 7]

@@ -58,6 +58,27 @@ def test_a_chain_of_any_depth_stays_in_the_trace_of_its_first_parent(value: int,
     assert third == (first[0], span_id ^ 1)
 
 
+def test_a_chain_of_a_thousand_is_one_trace() -> None:
+    of = OpperIdGenerator()
+    trace_id = of.generate_trace_id()
+    sent = uuid_of(trace_id, of.generate_span_id())
+    seen = set()
+    for _ in range(1000):
+        found = parent_of(sent)
+        assert found is not None
+        assert found[0] == trace_id
+        seen.add(found[1])
+        sent = uuid_of(found[0], of.generate_span_id())
+    assert len(seen) == 1000
+
+
+@given(st.lists(st.integers(0, 2**74 - 1), min_size=2, max_size=50, unique=True), st.integers(0, 2**48 - 1))
+def test_clumped_uuids_of_version_7_do_not_collide(rest: list[int], clock: int) -> None:
+    made = [clock << 80 | 7 << 76 | low >> 62 << 64 | 2 << 62 | low & (1 << 62) - 1 for low in rest]
+    assert len({parent_of(spelled(value)) for value in made}) == len(rest)
+    assert len({found[0] for value in made if (found := parent_of(spelled(value)))}) == len(rest)
+
+
 @given(st.integers(1, 2**128 - 1), SPAN_IDS)
 def test_children_of_a_trace_begun_elsewhere_stay_together(trace_id: int, span_id: int) -> None:
     one, other = parent_of(uuid_of(trace_id, span_id)), parent_of(uuid_of(trace_id, span_id ^ 1))
