@@ -91,3 +91,29 @@ def resource() -> Resource:
     if str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         found = found.merge(Resource({SERVICE_NAME: "guardproxy"}))
     return found
+
+
+def service_name() -> str:
+    """What backends call this service."""
+    return str(resource().attributes[SERVICE_NAME])
+
+
+def destinations(environ: Mapping[str, str], signal: Signal) -> list[str]:
+    """Where the `exporters` send to, in words; of a URL no more than its host is told.
+
+    Raises:
+        ConfigError: as `exporters`.
+    """
+    return [_destination(environ, signal, name) for name in exporters(environ, signal)]
+
+
+def _destination(environ: Mapping[str, str], signal: Signal, exporter: str) -> str:
+    if exporter == "console":
+        return "standard output, as JSON"
+    default = "http://localhost:4317" if exporter == "grpc" else "http://localhost:4318"
+    given = (environ.get(name, "").strip() for name in _endpoints(signal))
+    endpoint = next(filter(None, given), default)
+    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+    scheme = f"{parts.scheme}://" if parts.scheme else ""
+    port = f":{parts.port}" if parts.port is not None else ""
+    return f"{scheme}{parts.hostname}{port} ({exporter})"

@@ -14,10 +14,11 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, TraceFlags, Tracer
 
 from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
+from guardproxy_tracing import environment
 from guardproxy_tracing.drawing import TreePrinter
 from guardproxy_tracing.names import SETTLED, Names, chosen
 from guardproxy_tracing.propagator import origin, request_headers
-from guardproxy_tracing.provider import Provider, destination, exporters_from, service_name
+from guardproxy_tracing.provider import Provider, exporters_from
 from guardproxy_tracing.spans import STATE, ExchangeSpan, StepSpan
 
 _log = structlog.stdlib.get_logger("guardproxy.tracing")
@@ -81,10 +82,10 @@ def guardproxy_startup(settings: Settings) -> None:
 
 
 def _say_where(exports: bool, draws: bool) -> None:
-    to = ["standard output"] if draws else []
+    to = ["standard output, as trees"] if draws else []
     if exports:
-        to.append(destination(os.environ))
-        hint = f"look for the service '{service_name()}' in your backend"
+        to += environment.destinations(os.environ, "TRACES")
+        hint = f"look for the service '{environment.service_name()}' in your backend"
     else:
         hint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 sends traces to a backend"
         hint += "" if draws else "; --trace console draws them here"

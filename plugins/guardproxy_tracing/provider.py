@@ -2,10 +2,8 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import SERVICE_NAME
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
@@ -30,8 +28,6 @@ _SAMPLERS = (
     "parentbased_always_off",
     "parentbased_traceidratio",
 )
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
@@ -129,23 +125,6 @@ class _ClosedOnce(SpanExporter):
         if not self._closed.is_set():
             self._closed.set()
             self._exporter.shutdown()
-
-
-def destination(environ: Mapping[str, str]) -> str:
-    """Where the exporters that the environment asks for send to; of a URL no more than its host is told."""
-    if environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "console":
-        return "standard output, as JSON"
-    protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), "http/protobuf")
-    default = "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318"
-    endpoint = next((environ[name].strip() for name in _ENDPOINTS if environ.get(name, "").strip()), default)
-    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-    place = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
-    return f"{parts.scheme}://{place} ({protocol})" if parts.scheme else f"{place} ({protocol})"
-
-
-def service_name() -> str:
-    """What backends call this service."""
-    return str(environment.resource().attributes[SERVICE_NAME])
 
 
 class DerivedSampler(Sampler):

@@ -11,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode
+from structlog.testing import capture_logs
 
 import guardproxy_tracing as tracing
 from guardproxy import (
@@ -884,3 +885,38 @@ def run_alone(spans: int) -> None:
     for _ in range(spans):
         with opened(exchange(), Step(StepKind.EXCHANGE, "exchange")):
             pass
+
+
+@pytest.mark.parametrize(
+    ("environment", "trace", "to"),
+    [
+        ({}, "otel", ["nowhere"]),
+        ({}, "console", ["standard output, as trees"]),
+        (
+            {"EXPORTER_OTLP_ENDPOINT": "http://me:pw@127.0.0.1:1/x?k=v"},
+            "otel",
+            ["http://127.0.0.1:1 (http/protobuf)"],
+        ),
+        ({"TRACES_EXPORTER": "otlp"}, "otel", ["http://localhost:4318 (http/protobuf)"]),
+        (
+            {"TRACES_EXPORTER": "console"},
+            "console",
+            ["standard output, as trees", "standard output, as JSON"],
+        ),
+        (
+            {"EXPORTER_OTLP_TRACES_ENDPOINT": "127.0.0.1:1", "EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "otel",
+            ["127.0.0.1:1 (grpc)"],
+        ),
+    ],
+)
+def test_the_log_says_where_traces_go_and_no_credential(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], trace: str, to: list[str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"OTEL_{name}", value)
+    with capture_logs() as logged:
+        tracing.guardproxy_startup(Settings(trace=trace))
+    (line,) = logged
+    assert (line["event"], line["to"]) == ("tracing", to)
+    assert ("service 'guardproxy'" in line["hint"]) is bool(environment)
