@@ -123,11 +123,11 @@ class Exchange:
         return "not_run" if found is Outcome.PENDING and stage not in self.verdicts else found.value
 
     def may_tell(self, name: str, *stages: Stage) -> bool:
-        """Whether the value at `name` (lower case) may be told: nothing was found there, no guard failed."""
+        """Whether the value at `name` (lower case) may be told: nothing was found there, by any guard."""
         for stage in stages:
             if (verdict := self.verdicts.get(stage)) is None:
                 continue
-            if verdict.failed or verdict.outcome is Outcome.FAILED:
+            if verdict.failed or verdict.outcome in (Outcome.FAILED, Outcome.PENDING):
                 return False
             found = (*verdict.findings, *verdict.shadowed)
             if any(finding.path.rpartition("/")[2].lower() == name for finding in found):

@@ -41,7 +41,7 @@ from guardproxy.routes import Route
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.shapes import GRAMMAR
-from guardproxy.stage import StageRun
+from guardproxy.stage import CANCELLED, StageRun
 from guardproxy.streaming import GuardedStream
 from guardproxy.types import Guard, Outcome, Policy, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
@@ -360,7 +360,7 @@ class Pipeline:
             self._settings.unscannable.get("too_large"),
         )
         run.captures = bool(rules) and self._settings.capture_content == "redacted"
-        problem: str | None = "cancelled"
+        problem: str | None = CANCELLED
         try:
             yield run
             problem = None
@@ -375,12 +375,15 @@ class Pipeline:
             async def end() -> None:
                 if exchange.error_code == "client_disconnected":
                     run.cancel()
+                ended: str | None = problem or CANCELLED
                 try:
                     with aside(exchange, run):
                         await run.settle()
+                    ended = problem
                 finally:
-                    verdict = run.finish(problem)
-                    if problem in (None, Violation.code) and (content := run.content()) is not None:
+                    # A client that has all may leave while guards in shadow are still at work.
+                    verdict = run.finish(ended)
+                    if ended in (None, Violation.code) and (content := run.content()) is not None:
                         exchange.content[stage] = content
                     for guard in run.guards:
                         exchange.guard_seconds[f"{stage}.{guard.name}"] = guard.step.seconds

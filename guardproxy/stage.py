@@ -40,6 +40,7 @@ from guardproxy.types import (
 MOST_NEW = 1024 * 1024  # characters of text not seen before, for a blockwise detector
 MOST_FINDINGS = 10_000  # kept of each guard for the verdict of one stage; all of them are acted on
 LONGEST_ALLOWED = 4096  # characters of a match that an allow-list may have
+CANCELLED = "cancelled"  # the error type of a stage that was given up before it had a verdict
 _EDGE = re.compile(r"(?=[/#])|\Z")  # where a step of a pointer may end
 
 StepOpener = Callable[[Step], AbstractContextManager[object]]
@@ -420,7 +421,7 @@ class StageRun:
         if self.blocked:
             return replace(verdict, outcome=Outcome.BLOCKED)
         if error_type is not None:
-            return replace(verdict, outcome=Outcome.FAILED)
+            return replace(verdict, outcome=Outcome.PENDING if error_type == CANCELLED else Outcome.FAILED)
         if self.flagged and verdict.outcome is Outcome.CLEAN:
             return replace(verdict, outcome=Outcome.FLAGGED)
         return verdict

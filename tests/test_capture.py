@@ -1,6 +1,8 @@
 """Content for traces: the messages of either side, and nothing that any guard found, whatever its action."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -9,7 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy import Action, ConfigError, Exchange, Guard, Policy, Rule, hookspecs, inputs, outputs
+from guardproxy import (
+    Action,
+    ConfigError,
+    Detector,
+    Exchange,
+    Guard,
+    Match,
+    Policy,
+    Rule,
+    hookspecs,
+    inputs,
+    outputs,
+)
 from guardproxy.app import create_app
 from guardproxy.capture import LONGEST, MOST
 from guardproxy.errors import Violation
@@ -141,6 +155,36 @@ async def test_nothing_is_told_of_a_stage_in_which_a_guard_failed() -> None:
     headers = {"x-opper-guard-input": "raises"}
     given, _, got = await captured({"input": "boom"}, whole(), policy, **headers)
     assert (got.status, given) == (500, None)
+
+
+class Waits(Detector):
+    """Remote; is never done."""
+
+    name = "waits"
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_nothing_is_told_of_what_a_guard_in_shadow_had_no_time_to_look_at() -> None:
+    waits, left = Waits(), asyncio.Event()
+    made = {"pii": Guard("pii", (waits,)), "secrets": GUARDS["secrets"]}
+    policy = Policy(floor(shadow=True).input, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("guardproxy.plugins.NEEDED_TO_CAPTURE", ())
+        async with proxy(whole(message("ok")), made=made, floor=policy, capture_content="redacted") as client:
+            running = asyncio.create_task(client.post({"input": TAG}, disconnect=left))
+            await waits.asked.wait()
+            left.set()  # with the whole answer: who has it leaves
+            await running
+            (exchange,) = client.recorder.exchanges
+    assert exchange.content == {}
+    assert exchange.final_outcome(Stage.INPUT) == "pending"
 
 
 async def test_nothing_is_told_of_a_document_with_something_in_a_key() -> None:

@@ -116,4 +116,5 @@ def _destination(environ: Mapping[str, str], signal: Signal, exporter: str) -> s
     parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
     scheme = f"{parts.scheme}://" if parts.scheme else ""
     port = f":{parts.port}" if parts.port is not None else ""
-    return f"{scheme}{parts.hostname}{port} ({exporter})"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{scheme}{host}{port} ({exporter})"
