@@ -212,8 +212,10 @@ class Body:
     async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._reply.gone = True
-        self._task.cancel()
+        # Who has the whole answer may leave: guards in shadow, which nobody waits for, go on.
+        if self._reply.ended is None:
+            self._reply.gone = True
+            self._task.cancel()
 
     def close(self) -> None:
         """The exchange is over: whether the client leaves is no matter any more."""

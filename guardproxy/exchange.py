@@ -83,7 +83,7 @@ class Exchange:
     guard_seconds: dict[str, float] = field(default_factory=dict)  # of scanning, by `stage.guard`
     state: dict[str, Any] = field(default_factory=dict)
     # The core's own: what has to be brought to its end once the traffic went on, and others' time.
-    deferred: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    deferred: list[Callable[[bool], Awaitable[None]]] = field(default_factory=list)  # True: at once
     upstream_watch: Stopwatch = field(default_factory=Stopwatch)
     client_watch: Stopwatch = field(default_factory=Stopwatch)
 

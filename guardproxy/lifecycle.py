@@ -109,9 +109,15 @@ class Lifecycle:
         return arrival
 
     async def _end(self, exchange: Exchange, step: Step) -> None:
+        cancelled: asyncio.CancelledError | None = None
         try:
             for end in exchange.deferred:
-                await end()
+                try:
+                    await end(cancelled is not None)
+                except asyncio.CancelledError as error:  # the time to drain is over; the others must end, too
+                    cancelled = error
+            if cancelled is not None:
+                raise cancelled
         finally:
             _conclude(exchange)
             step.status, step.error_type = exchange.status, exchange.error_code

@@ -372,16 +372,18 @@ class Pipeline:
             raise
         finally:
 
-            async def end() -> None:
-                if exchange.error_code == "client_disconnected":
+            async def end(at_once: bool) -> None:
+                given_up = run.watching and (at_once or exchange.error_code == "client_disconnected")
+                if given_up:
                     run.cancel()
                 ended: str | None = problem or CANCELLED
                 try:
                     with aside(exchange, run):
                         await run.settle()
-                    ended = problem
+                    if not given_up:
+                        ended = problem
                 finally:
-                    # A client that has all may leave while guards in shadow are still at work.
+                    # A server that ends does not wait for guards in shadow.
                     verdict = run.finish(ended)
                     if ended in (None, Violation.code) and (content := run.content()) is not None:
                         exchange.content[stage] = content
@@ -395,7 +397,7 @@ class Pipeline:
                 exchange.verdicts[stage] = run.verdict(problem)
                 exchange.deferred.append(end)
             else:
-                await end()
+                await end(False)
 
 
 def _check_background(whole: Policy, document: Mapping[str, Any]) -> None:

@@ -158,33 +158,50 @@ async def test_nothing_is_told_of_a_stage_in_which_a_guard_failed() -> None:
 
 
 class Waits(Detector):
-    """Remote; is never done."""
+    """Remote; goes on when it is let."""
 
     name = "waits"
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
 
     async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
         self.asked.set()
-        await asyncio.Event().wait()
-        raise AssertionError
+        await self.go.wait()
+        return [[Match(0, len(text), "ALL")] for text in texts]
 
 
-async def test_nothing_is_told_of_what_a_guard_in_shadow_had_no_time_to_look_at() -> None:
-    waits, left = Waits(), asyncio.Event()
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_what_guards_in_shadow_find_after_the_answer_is_out_or_nothing_is_told(leaves: bool) -> None:
+    waits, left, delivered = Waits(), asyncio.Event(), asyncio.Event()
     made = {"pii": Guard("pii", (waits,)), "secrets": GUARDS["secrets"]}
-    policy = Policy(floor(shadow=True).input, {})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("guardproxy.plugins.NEEDED_TO_CAPTURE", ())
-        async with proxy(whole(message("ok")), made=made, floor=policy, capture_content="redacted") as client:
-            running = asyncio.create_task(client.post({"input": TAG}, disconnect=left))
-            await waits.asked.wait()
-            left.set()  # with the whole answer: who has it leaves
+    policy = floor(shadow=True)
+    async with proxy(whole(message("ok")), made=made, floor=policy, capture_content="redacted") as client:
+        asked = client.post({"input": "hello"}, disconnect=left, delivered=delivered)
+        running = asyncio.create_task(asked)
+        await waits.asked.wait()
+        await delivered.wait()
+        if leaves:  # who has the answer may go: the guards go on
+            left.set()
+            await asyncio.sleep(0)
+            waits.go.set()
+        else:  # the server ends
+            running.cancel()
+        with suppress(asyncio.CancelledError):
             await running
-            (exchange,) = client.recorder.exchanges
-    assert exchange.content == {}
-    assert exchange.final_outcome(Stage.INPUT) == "pending"
+        (exchange,) = client.recorder.exchanges
+    assert set(exchange.verdicts) == set(Stage)
+    if leaves:
+        assert {exchange.final_outcome(stage) for stage in Stage} == {"clean"}
+        assert {content.messages for content in exchange.content.values()} == {
+            json.dumps([text("user", "[ALL]")], separators=(",", ":")),
+            json.dumps([text("assistant", "[ALL]")], separators=(",", ":")),
+        }
+    else:
+        assert {exchange.final_outcome(stage) for stage in Stage} == {"pending"}
+        assert exchange.content == {}
+    steps = client.recorder.steps
+    assert sum(step[0] == "+" for step in steps) == sum(step[0] == "-" for step in steps)
 
 
 async def test_nothing_is_told_of_a_document_with_something_in_a_key() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,20 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from guardproxy import Exchange, Step, StepKind, hookimpl, logs
+from guardproxy import (
+    Detector,
+    Exchange,
+    Guard,
+    Match,
+    Policy,
+    Rule,
+    Stage,
+    Step,
+    StepKind,
+    hookimpl,
+    logs,
+    serve,
+)
 from guardproxy.settings import Settings
 from tests.harness import message, proxy, whole
 
@@ -128,3 +141,57 @@ async def test_every_line_has_the_ids_of_its_exchange(output: io.StringIO) -> No
         assert [line["event"] for line in own] == ["library_log", *failed, "exchange"]
     assert "trace_id" not in lines[-1]
     assert "TAG-1234" not in output.getvalue()
+
+
+class Waits(Detector):
+    """Remote; goes on when it is let, and finds all."""
+
+    name = "waits"
+
+    def __init__(self) -> None:
+        self.go, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        await self.go.wait()
+        return [[Match(0, len(text), "ALL")] for text in texts]
+
+    @hookimpl
+    async def guardproxy_after_forward(self) -> None:
+        self.ended.set()
+
+
+async def test_a_guard_in_shadow_goes_on_when_a_real_connection_has_its_answer() -> None:
+    waits = Waits()
+    rules = {"waits": Rule(shadow=True)}
+    given = {"made": {"waits": Guard("waits", (waits,))}, "floor": Policy(rules, rules)}
+    async with (
+        proxy(whole(message("ok")), plugins=[waits], **given) as inside,  # type: ignore[arg-type]
+        serve.running(_Started(inside.app)) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+    ):
+        headers = {"authorization": "Bearer x", "connection": "close"}
+        got = await client.post("/v1/responses", json={"input": "hi"}, headers=headers)
+        assert got.status_code == 200
+        await client.get("/livez")  # the server has done what it does behind an answer
+        waits.go.set()
+        await waits.ended.wait()
+        (exchange,) = inside.recorder.exchanges
+    assert {stage: verdict.outcome.value for stage, verdict in exchange.verdicts.items()} == dict.fromkeys(
+        Stage, "clean"
+    )
+    assert [len(verdict.shadowed) for verdict in exchange.verdicts.values()] == [1, 1]
+
+
+class _Started:
+    """An application whose lifespan is somebody else's."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        for event in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{event}.complete"})
