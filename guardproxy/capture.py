@@ -44,7 +44,7 @@ class Captured:
                 edits.texts[part.path] = splice(part.text, ranges, placeholder)
         value = document.parse(edits.apply(self.text))
         for step in self.within:
-            value = value[step]
+            value = value.get(step) if isinstance(value, dict) else None
         if not isinstance(value, dict):
             return None
         if self.stage is Stage.OUTPUT:
@@ -76,7 +76,9 @@ def _messages(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     kind = kind if isinstance(kind, str) else "message"
     if kind == "message":
         role = item.get("role")
-        yield _message(role if role in _ROLES else "user", *_texts(item.get("content")))
+        if not isinstance(role, str) or role not in _ROLES:
+            role = "user"
+        yield _message(role, *_texts(item.get("content")))
     elif kind == "reasoning":
         texts = [*_texts(item.get("summary")), *_texts(item.get("content"))]
         yield _message("assistant", *({**text, "type": "reasoning"} for text in texts))

@@ -126,6 +126,8 @@ class Exchange:
         """Whether the value at `name` (lower case) may be told: nothing was found there, by any guard."""
         for stage in stages:
             if (verdict := self.verdicts.get(stage)) is None:
+                if self.policy.stage(stage):
+                    return False
                 continue
             if verdict.failed or verdict.outcome in (Outcome.FAILED, Outcome.PENDING):
                 return False

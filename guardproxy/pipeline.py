@@ -14,6 +14,7 @@ from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
     GuardProxyError,
     NotImplementedYet,
+    ShuttingDown,
     UpstreamError,
     UpstreamTimeout,
     Violation,
@@ -49,6 +50,7 @@ from guardproxy.upstream import Answer, Upstream
 _STREAM = "text/event-stream"
 _PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
 _ENCODED = {b"content-encoding"}
+_GIVEN_UP = ("client_disconnected", ShuttingDown.code)  # then nobody waits for guards in shadow
 _BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
 
@@ -147,6 +149,7 @@ class Pipeline:
         finally:
             if watching is not None:
                 watching.cancel()
+                await asyncio.wait((watching,))  # its steps end within the exchange
 
     async def _check(self, exchange: Exchange, step: Step, arrival: Arrival, reply: Reply) -> None:
         report_form(exchange.headers)  # there is one form here, but no wrong word passes
@@ -373,7 +376,7 @@ class Pipeline:
         finally:
 
             async def end(at_once: bool) -> None:
-                given_up = run.watching and (at_once or exchange.error_code == "client_disconnected")
+                given_up = run.watching and (at_once or exchange.error_code in _GIVEN_UP)
                 if given_up:
                     run.cancel()
                 ended: str | None = problem or CANCELLED

@@ -166,8 +166,7 @@ class GuardedStream:
             self._deny(error.message)
         else:
             if self._run.captures and kind in TERMINAL:
-                whole = [part for part in walked.parts if not part.structural]
-                self._run.captured = Captured(Stage.OUTPUT, text, whole, located.path, ("response",))
+                self._run.captured = Captured(Stage.OUTPUT, text, walked.parts, located.path, ("response",))
             await self._texts(event, walked)
         if isinstance(response := value.get("response"), dict):
             self._observe({k: v for k, v in response.items() if ("response", k) not in event.edits.texts})
@@ -284,7 +283,9 @@ class GuardedStream:
 
     def _known(self, part: TextPart, place: Path) -> bool:
         if part.structural:
-            return part.text in self._clean or self._echoed(part)
+            # A name in the response may be told, by what was found in that very place.
+            told = part.path[0] == "response"
+            return (part.text in self._clean and not told) or self._echoed(part)
         if place not in self._counted:
             self._counted.add(place)
             self._run.count([part], {})

@@ -171,12 +171,13 @@ def _scores(step: Step) -> dict[str, float]:
 
 
 def of_call(exchange: Exchange, step: Step) -> Attributes:
-    """The upstream's answer: its model, its id, its tokens."""
+    """The model asked for; the upstream's answer: its model, its id, its tokens."""
     id_shown = exchange.may_tell("id", Stage.OUTPUT)
     # The upstream says the model again.
     model_shown = exchange.may_tell("model", Stage.INPUT, Stage.OUTPUT)
     found = _present(
         {
+            "gen_ai.request.model": model(exchange) if is_chat(exchange) else None,
             "gen_ai.response.id": label(exchange.response_id) if id_shown else None,
             "gen_ai.response.model": label(exchange.response_model) if model_shown else None,
         }

@@ -111,7 +111,7 @@ class StepSpan:
     def __exit__(self, *_: object) -> None:
         self._trace.contexts.pop(self._step, None)
         if self._step.kind is StepKind.CALL:
-            # Whether the answer's names may be shown is known when the output guards are through.
+            # Whether its names may be shown is known when the guards are through, those in shadow, too.
             self._trace.calls.append((self, self._step.ended or time_ns()))
         else:
             self.end(self._step.ended)
@@ -127,6 +127,8 @@ class StepSpan:
             found = facts.of_stage(step)
         elif step.kind is StepKind.CALL:
             found = facts.of_call(self._exchange, step) | facts.of_content(self._exchange)
+            if (model := found.get("gen_ai.request.model")) is not None:
+                self._span.update_name(f"chat {model}")
         else:
             found = facts.of_attempt(step)
         self._span.set_attributes(self._attributes | found)
@@ -153,15 +155,10 @@ def _begin(exchange: Exchange, step: Step, trace_: Trace) -> tuple[str, facts.At
 def _begin_call(exchange: Exchange) -> tuple[str, facts.Attributes]:
     if not facts.is_chat(exchange):
         return "guardproxy.call", {facts.KIND: "CHAIN"}
-    first: facts.Attributes = {
+    return "chat", {
         facts.KIND: "LLM",
         "gen_ai.operation.name": "chat",
         # The dialect that is spoken, whoever answers: the conventions use it to tell formats apart.
         "gen_ai.provider.name": "openai",
         "gen_ai.request.stream": exchange.stream,
     }
-    model = facts.model(exchange)
-    if model is None:
-        return "chat", first
-    first["gen_ai.request.model"] = model
-    return f"chat {model}", first
