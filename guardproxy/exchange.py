@@ -14,6 +14,11 @@ def clock() -> float:
     return time.perf_counter()
 
 
+def moment(instant: float | None) -> int | None:
+    """A time of `clock` in nanoseconds since 1970."""
+    return None if instant is None else time.time_ns() - int((clock() - instant) * 1e9)
+
+
 @dataclass(slots=True)
 class Stopwatch:
     """Sums the seconds of the blocks that it surrounds, however they are left; `last`: when, by `clock`."""

@@ -27,7 +27,7 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:  # type: ignore[empt
 
     Called at startup. The table `[plugins.NAME]` (for a plugin that brings the guard NAME also
     `[guards.NAME]`) is validated against it; unknown keys are errors. The instance is
-    `settings.plugins["NAME"]`. Sync.
+    `settings.of_plugin("NAME", ITS_CLASS)`. Sync.
     """
 
 

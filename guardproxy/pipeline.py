@@ -1,7 +1,6 @@
 """One exchange, top to bottom. The only caller of the hooks; the order of things is written down here."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
@@ -19,7 +18,7 @@ from guardproxy.errors import (
     UpstreamTimeout,
     Violation,
 )
-from guardproxy.exchange import Exchange, clock
+from guardproxy.exchange import Exchange, clock, moment
 from guardproxy.headers import date, lower_headers, request_headers
 from guardproxy.hooks import Hooks
 from guardproxy.lifecycle import Arrival, Lifecycle, fail
@@ -44,7 +43,7 @@ from guardproxy.settings import Settings
 from guardproxy.shapes import GRAMMAR
 from guardproxy.stage import CANCELLED, StageRun
 from guardproxy.streaming import GuardedStream
-from guardproxy.types import Guard, Outcome, Policy, Stage, Step, StepKind
+from guardproxy.types import Guard, Policy, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 
 _STREAM = "text/event-stream"
@@ -52,7 +51,6 @@ _PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no g
 _ENCODED = {b"content-encoding"}
 _GIVEN_UP = ("client_disconnected", ShuttingDown.code)  # then nobody waits for guards in shadow
 _BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
-_RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
 
 
 class Pipeline:
@@ -240,7 +238,7 @@ class Pipeline:
                     await answer.aclose()
                     if answer.first is not None:
                         exchange.first_chunk_seconds = answer.first - began
-                    call.ended = attempt.ended = _moment(exchange.upstream_watch.last)
+                    call.ended = attempt.ended = moment(exchange.upstream_watch.last)
 
     async def _input(
         self,
@@ -376,19 +374,14 @@ class Pipeline:
         finally:
 
             async def end(at_once: bool) -> None:
-                given_up = run.watching and (at_once or exchange.error_code in _GIVEN_UP)
-                if given_up:
+                if at_once or exchange.error_code in _GIVEN_UP:
                     run.cancel()
-                ended: str | None = problem or CANCELLED
                 try:
                     with aside(exchange, run):
                         await run.settle()
-                    if not given_up:
-                        ended = problem
                 finally:
-                    # A server that ends does not wait for guards in shadow.
-                    verdict = run.finish(ended)
-                    if ended in (None, Violation.code) and (content := run.content()) is not None:
+                    verdict = run.finish(problem)
+                    if problem in (None, Violation.code) and (content := run.content()) is not None:
                         exchange.content[stage] = content
                     for guard in run.guards:
                         exchange.guard_seconds[f"{stage}.{guard.name}"] = guard.step.seconds
@@ -416,11 +409,6 @@ def _check_background(whole: Policy, document: Mapping[str, Any]) -> None:
 def _unseen(_: Step) -> AbstractContextManager[object]:
     """A stage without guards is no step of the exchange."""
     return nullcontext()
-
-
-def _moment(instant: float | None) -> int | None:
-    """A time of `clock` in nanoseconds since 1970."""
-    return None if instant is None else time.time_ns() - int((clock() - instant) * 1e9)
 
 
 def _label(exchange: Exchange) -> str | None:

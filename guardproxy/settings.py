@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +21,7 @@ from guardproxy.types import Policy
 
 PREFIX = "GUARDPROXY_"
 HIDDEN = "********"
+OfPlugin = TypeVar("OfPlugin", bound=msgspec.Struct)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "console")
 TRACE_WORDS = ("otel", "console")
@@ -236,6 +237,11 @@ class Settings(_Masked, frozen=True, kw_only=True):
     keys: tuple[ClientKey, ...] = ()
     plugins: dict[str, msgspec.Struct] = {}
     allow: dict[str, AllowList] = {}
+
+    def of_plugin(self, name: str, kind: type[OfPlugin]) -> OfPlugin:
+        """The settings of a plugin, which are of this `kind`; its defaults where there are none."""
+        found = self.plugins.get(name)
+        return found if isinstance(found, kind) else kind()
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,13 +344,19 @@ class StageRun:
     async def settle(self) -> None:
         """Wait for the guards in shadow; traffic never does. Raises what they raised."""
         if self._watching:
-            await asyncio.wait(self._watching)
+            try:
+                await asyncio.wait(self._watching)
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
         for task in self._watching:
             if not task.cancelled():
                 task.result()
 
     def cancel(self) -> None:
-        """The exchange is over before they are done."""
+        """Give up what is not done yet: the stage has no verdict then."""
+        if self.watching and self.problem is None:
+            self.problem = CANCELLED
         for task in self._watching:
             task.cancel()
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 
 import httpx
 import pluggy
+import structlog
 
 from guardproxy import Guard, hookimpl, hookspecs
 from guardproxy.app import create_app
@@ -294,3 +296,17 @@ def streaming(body: bytes, size: int = 0, error: Exception | None = None) -> Ups
         return httpx.Response(200, headers=headers, stream=Chunks(pieces, error))
 
     return answer
+
+
+@contextmanager
+def logging_restored() -> Iterator[None]:
+    """Logging is afterwards as it was before."""
+    root, raising = logging.getLogger(), logging.raiseExceptions
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.raiseExceptions = raising
+        structlog.reset_defaults()

@@ -1,5 +1,6 @@
 """Small guards for tests of the core: their matches are easy to see."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 
@@ -81,6 +82,20 @@ class Raises(Detector):
         if any("boom" in text for text in texts):
             raise ValueError(f"cannot read {texts[0]}")
         return [[] for _ in texts]
+
+
+class Waits(Detector):
+    """Remote, so that it runs in this process: goes on when it is let, and finds all."""
+
+    name = "waits"
+
+    def __init__(self) -> None:
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        self.asked.set()
+        await self.go.wait()
+        return [[Match(0, len(text), "ALL")] for text in texts]
 
 
 def guards() -> dict[str, Guard]:

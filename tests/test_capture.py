@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -14,10 +13,8 @@ from hypothesis import strategies as st
 from guardproxy import (
     Action,
     ConfigError,
-    Detector,
     Exchange,
     Guard,
-    Match,
     Policy,
     Rule,
     hookspecs,
@@ -45,7 +42,7 @@ from tests.harness import (
     text_events,
     whole,
 )
-from tests.samples import Braces, Names, Raises, Tags
+from tests.samples import Braces, Names, Raises, Tags, Waits
 
 TAG = "TAG-" + "1234"
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
@@ -155,20 +152,6 @@ async def test_nothing_is_told_of_a_stage_in_which_a_guard_failed() -> None:
     headers = {"x-opper-guard-input": "raises"}
     given, _, got = await captured({"input": "boom"}, whole(), policy, **headers)
     assert (got.status, given) == (500, None)
-
-
-class Waits(Detector):
-    """Remote; goes on when it is let."""
-
-    name = "waits"
-
-    def __init__(self) -> None:
-        self.asked, self.go = asyncio.Event(), asyncio.Event()
-
-    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
-        self.asked.set()
-        await self.go.wait()
-        return [[Match(0, len(text), "ALL")] for text in texts]
 
 
 @pytest.mark.parametrize("leaves", [True, False])

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import io
 import json
-import logging
 import os
 import socket
 import sys
@@ -22,7 +21,6 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-import structlog
 
 import tests.faults
 from guardproxy import logs, serve
@@ -33,6 +31,7 @@ from guardproxy.testing import FakeUpstream, Gate, Script
 from guardproxy.testing.otlp import ExportedSpan, OtlpCollector
 from guardproxy.types import OnError, Policy, Rule
 from guardproxy_pii.config import PiiSettings
+from tests.harness import logging_restored
 
 # What the guards are to find.
 MAIL = "kassandra.quill77" + "@" + "northwharf.example"
@@ -422,24 +421,19 @@ async def play(run: Run, upstream: FakeUpstream) -> None:
 @contextlib.contextmanager
 def logging_to(file: io.TextIOBase, log_format: str) -> Iterator[None]:
     """All that this process and its workers write, in `file`; logging is as it was afterwards."""
-    root, raising = logging.getLogger(), logging.raiseExceptions
-    handlers, level = list(root.handlers), root.level
     kept = {number: os.dup(number) for number in (1, 2)}
     sys.stdout.flush()
     sys.stderr.flush()
     for number in kept:
         os.dup2(file.fileno(), number)
     try:
-        logs.configure(Settings(log_level="debug", log_format=log_format), file)  # type: ignore[arg-type]
-        yield
+        with logging_restored():
+            logs.configure(Settings(log_level="debug", log_format=log_format), file)  # type: ignore[arg-type]
+            yield
     finally:
         for number, copy in kept.items():
             os.dup2(copy, number)
             os.close(copy)
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        logging.raiseExceptions = raising
-        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module", params=[Run("json"), Run("console"), Run("console", captures=True)], ids=str)

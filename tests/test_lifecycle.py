@@ -4,20 +4,17 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from guardproxy import (
-    Detector,
     Exchange,
     Guard,
-    Match,
     Policy,
     Rule,
     Stage,
@@ -28,7 +25,8 @@ from guardproxy import (
     serve,
 )
 from guardproxy.settings import Settings
-from tests.harness import message, proxy, whole
+from tests.harness import logging_restored, message, proxy, whole
+from tests.samples import Waits
 
 
 async def test_an_exchange_is_one_line_of_the_log() -> None:
@@ -96,15 +94,10 @@ async def test_the_line_of_an_exchange_names_no_model_that_a_guard_found_somethi
 @pytest.fixture
 def output() -> Iterator[io.StringIO]:
     """What is logged as JSON; afterwards logging is as it was."""
-    root, raising = logging.getLogger(), logging.raiseExceptions
-    handlers, level = list(root.handlers), root.level
     output = io.StringIO()
-    logs.configure(Settings(log_format="json"), output)
-    yield output
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.raiseExceptions = raising
-    structlog.reset_defaults()
+    with logging_restored():
+        logs.configure(Settings(log_format="json"), output)
+        yield output
 
 
 class Ids:
@@ -143,29 +136,23 @@ async def test_every_line_has_the_ids_of_its_exchange(output: io.StringIO) -> No
     assert "TAG-1234" not in output.getvalue()
 
 
-class Waits(Detector):
-    """Remote; goes on when it is let, and finds all."""
-
-    name = "waits"
+class Ended:
+    """A plugin that says when an exchange is over."""
 
     def __init__(self) -> None:
-        self.go, self.ended = asyncio.Event(), asyncio.Event()
-
-    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
-        await self.go.wait()
-        return [[Match(0, len(text), "ALL")] for text in texts]
+        self.told = asyncio.Event()
 
     @hookimpl
     async def guardproxy_after_forward(self) -> None:
-        self.ended.set()
+        self.told.set()
 
 
 async def test_a_guard_in_shadow_goes_on_when_a_real_connection_has_its_answer() -> None:
-    waits = Waits()
+    waits, ended = Waits(), Ended()
     rules = {"waits": Rule(shadow=True)}
     given = {"made": {"waits": Guard("waits", (waits,))}, "floor": Policy(rules, rules)}
     async with (
-        proxy(whole(message("ok")), plugins=[waits], **given) as inside,  # type: ignore[arg-type]
+        proxy(whole(message("ok")), plugins=[ended], **given) as inside,  # type: ignore[arg-type]
         serve.running(_Started(inside.app)) as url,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,
     ):
@@ -174,7 +161,7 @@ async def test_a_guard_in_shadow_goes_on_when_a_real_connection_has_its_answer()
         assert got.status_code == 200
         await client.get("/livez")  # the server has done what it does behind an answer
         waits.go.set()
-        await waits.ended.wait()
+        await ended.told.wait()
         (exchange,) = inside.recorder.exchanges
     assert {stage: verdict.outcome.value for stage, verdict in exchange.verdicts.items()} == dict.fromkeys(
         Stage, "clean"

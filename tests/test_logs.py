@@ -15,6 +15,7 @@ import structlog
 
 from guardproxy import logs
 from guardproxy.settings import Settings
+from tests.harness import logging_restored
 
 CANARY = "canary-" + "5c1e" * 4
 
@@ -35,13 +36,8 @@ class Output(io.StringIO):
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Logging as it was before the test."""
-    root, raising = logging.getLogger(), logging.raiseExceptions
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.raiseExceptions = raising
-    structlog.reset_defaults()
+    with logging_restored():
+        yield
 
 
 @pytest.fixture

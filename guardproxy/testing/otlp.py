@@ -4,8 +4,9 @@ import gzip
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -115,9 +116,7 @@ class OtlpCollector:
         Raises:
             TimeoutError: there were fewer after `seconds`.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self.spans) >= spans, seconds):
-                raise TimeoutError(f"{len(self.spans)} spans arrived, not {spans}")
+        with self._until(lambda: len(self.spans) >= spans, seconds, f"fewer than {spans} spans arrived"):
             return list(self.spans)
 
     def orphans(self) -> list[ExportedSpan]:
@@ -155,9 +154,8 @@ class OtlpCollector:
         Raises:
             TimeoutError: none did within `seconds`.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self.metric_exports > 0, seconds):
-                raise TimeoutError("no export of metrics arrived")
+        with self._until(lambda: self.metric_exports > 0, seconds, "no export of metrics arrived"):
+            pass
 
     def wait_for_export(self, seconds: float = 10.0) -> None:
         """Return once an export of spans arrived, refused or not.
@@ -165,9 +163,20 @@ class OtlpCollector:
         Raises:
             TimeoutError: none did within `seconds`.
         """
+        with self._until(lambda: self.exports > 0, seconds, "no export arrived"):
+            pass
+
+    @contextmanager
+    def _until(self, happened: Callable[[], bool], seconds: float, otherwise: str) -> Iterator[None]:
+        """A block in which that has happened, and nothing else does.
+
+        Raises:
+            TimeoutError: it did not within `seconds`.
+        """
         with self._changed:
-            if not self._changed.wait_for(lambda: self.exports > 0, seconds):
-                raise TimeoutError("no export arrived")
+            if not self._changed.wait_for(happened, seconds):
+                raise TimeoutError(otherwise)
+            yield
 
     def _take(self, signal: str, head: bytes, body: bytes) -> bool:
         """Keep an export; whether it is to be confirmed."""

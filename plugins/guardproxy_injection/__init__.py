@@ -33,8 +33,7 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:
 @hookimpl
 def guardproxy_register_guards(settings: Settings) -> Iterable[Guard]:
     """One guard: three sets of rules and the model."""
-    chosen = settings.plugins.get("prompt_injection")
-    options = chosen if isinstance(chosen, InjectionSettings) else InjectionSettings()
+    options = settings.of_plugin("prompt_injection", InjectionSettings)
     detectors = (HiddenText(), RoleMarkers(), Overrides(), InjectionModel(options.threshold))
     summary = "Orders to the model that a message or a tool's result smuggles in."
     return [Guard("prompt_injection", detectors, frozenset({Stage.INPUT}), summary)]

@@ -53,11 +53,6 @@ class _Process:
 _process = _Process()
 
 
-def _own(settings: Settings) -> MetricsSettings:
-    found = settings.plugins.get("metrics")
-    return found if isinstance(found, MetricsSettings) else MetricsSettings()
-
-
 @hookimpl
 def guardproxy_register_settings() -> type[msgspec.Struct]:
     """The plugin's settings."""
@@ -67,7 +62,7 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:
 @hookimpl
 def guardproxy_register_routes(settings: Settings) -> Iterable[HTTPRouteHandler]:
     """`GET /metrics`, unless the settings say otherwise."""
-    if not _own(settings).prometheus:
+    if not settings.of_plugin("metrics", MetricsSettings).prometheus:
         return []
     if settings.workers > 1:
         return [exposition.refusal()]
@@ -83,7 +78,7 @@ def guardproxy_startup(settings: Settings) -> None:
     """
     exporters = exporters_from(os.environ)
     _process.close()
-    _process.settings = _own(settings)
+    _process.settings = settings.of_plugin("metrics", MetricsSettings)
     scraped = _process.settings.prometheus and not environment.disabled(os.environ)
     if scraped and settings.workers > 1:
         scraped = False

@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ConsoleMetricExporter,
     MetricExporter,
+    MetricReader,
     MetricsData,
     PeriodicExportingMetricReader,
 )
@@ -57,7 +58,18 @@ def _exporter(name: str) -> MetricExporter:
     return Http()
 
 
-class _Exported(PeriodicExportingMetricReader):
+class _Joining(MetricReader):
+    """A reader that tells what is in its store, too."""
+
+    store: Store
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> None:
+        super()._receive_metrics(self.store.join(metrics_data), timeout_millis, **kwargs)  # type: ignore[safe-super]
+
+
+class _Exported(_Joining, PeriodicExportingMetricReader):
     """Reads for an exporter, every now and then and at the end."""
 
     def __init__(self, exporter: MetricExporter) -> None:
@@ -65,23 +77,13 @@ class _Exported(PeriodicExportingMetricReader):
         self.store = Store(delta=preferred.get(Histogram) is AggregationTemporality.DELTA)
         super().__init__(exporter)
 
-    def _receive_metrics(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
-    ) -> None:
-        super()._receive_metrics(self.store.join(metrics_data), timeout_millis, **kwargs)
 
-
-class _Scraped(PrometheusMetricReader):
+class _Scraped(_Joining, PrometheusMetricReader):
     """Reads whenever its registry is."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.store = Store()
         super().__init__(registry=registry, scope_info_enabled=False)
-
-    def _receive_metrics(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
-    ) -> None:
-        super()._receive_metrics(self.store.join(metrics_data), timeout_millis, **kwargs)
 
 
 class Provider(MeterProvider):

@@ -58,8 +58,7 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:
 @hookimpl
 def guardproxy_register_guards(settings: Settings) -> Iterable[Guard]:
     """The guard `pii`, with the detectors of its preset."""
-    own = settings.plugins.get("pii", PiiSettings())
-    assert isinstance(own, PiiSettings)
+    own = settings.of_plugin("pii", PiiSettings)
     return [
         Guard(
             "pii", detectors(own), summary="Personal data: cards, accounts, mail, phones, addresses, names."

@@ -19,8 +19,7 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:
 @hookimpl
 def guardproxy_register_guards(settings: Settings) -> Iterable[Guard]:
     """The guard `rules`, and one beside it for each action that rules have of their own."""
-    own = settings.plugins.get("rules", RulesSettings())
-    assert isinstance(own, RulesSettings)
+    own = settings.of_plugin("rules", RulesSettings)
     by_action: dict[str | None, list[Compiled]] = defaultdict(list)
     for rule, compiled in checked(own):
         by_action[rule.action].append(compiled)

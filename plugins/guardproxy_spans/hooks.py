@@ -11,8 +11,7 @@ from guardproxy import Settings, hookimpl
 from guardproxy_spans.keeper import Keeper
 from guardproxy_spans.routes import handlers
 from guardproxy_spans.table import Family, Table
-from guardproxy_tracing import TracingSettings
-from guardproxy_tracing.provider import wanted
+from guardproxy_tracing import TracingSettings, environment
 
 
 class SpansSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,8 +40,7 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:
 @hookimpl
 def guardproxy_register_routes(settings: Settings) -> Iterable[Any]:
     """`/v3/spans` and `/v3/traces`."""
-    tracing = settings.plugins.get("tracing")
-    trust = not isinstance(tracing, TracingSettings) or tracing.trust_inbound
+    trust = settings.of_plugin("tracing", TracingSettings).trust_inbound
     return handlers(settings, lambda: _process.keeper, trust)
 
 
@@ -54,10 +52,9 @@ def guardproxy_startup(settings: Settings) -> None:
         ConfigError: several workers have no folder to share.
     """
     guardproxy_shutdown()
-    found = settings.plugins.get("spans")
-    own = found if isinstance(found, SpansSettings) else SpansSettings()
+    own = settings.of_plugin("spans", SpansSettings)
     # `tracing` starts after this plugin. Without it nothing is kept, and no folder is needed.
-    shared = settings.workers > 1 and bool(wanted(os.environ))
+    shared = settings.workers > 1 and bool(environment.wanted(os.environ, "TRACES"))
     table = Table(own.max_spans, own.time_limit, Family() if shared else None)
     _process.keeper = Keeper(table, own.time_limit)
 

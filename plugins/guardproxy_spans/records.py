@@ -11,11 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from guardproxy_tracing.attributes import label
 from guardproxy_tracing.ids import parent_of, uuid_of
 
 Value = bool | int | float
-# As everywhere in guardproxy: what does not look like a name could be a text that nobody inspected.
-_GRAMMAR: Final = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._:/-]{0,127}")  # the same, but no number and no address
 _LARGE: Final = 10**6  # a number of seven digits could be a card, a phone or an id
 _VALUES: Final = 32  # numbers that one span may have
@@ -77,11 +76,6 @@ def trace_uuid(trace_id: int) -> str:
     Its digits are the trace id's, but for the top bits of the 17th, which a UUID needs.
     """
     return uuid_of(trace_id, 2 << 62 | trace_id & _LOW)
-
-
-def label(text: str | None) -> str | None:
-    """`text` where it looks like a name."""
-    return text if text is not None and _GRAMMAR.fullmatch(text) else None
 
 
 def kind_of(type_: str | None) -> str:

@@ -16,6 +16,7 @@ from guardproxy_spans import answers, bodies, export, records
 from guardproxy_spans.keeper import Keeper
 from guardproxy_spans.records import Record
 from guardproxy_spans.table import owner_of
+from guardproxy_tracing.attributes import label
 
 SPANS: Final = "/v3/spans"
 TRACES: Final = "/v3/traces"
@@ -114,7 +115,7 @@ class Api:
             start=time.time_ns() if start is None else start,
             name=records.name_of(body.name, kind),
             kind=kind,
-            type=records.label(body.type),
+            type=label(body.type),
             parent=body.parent_id.lower() if parent is not None and body.parent_id else None,
             client=call.client,
             failed=body.error is not None,

@@ -89,7 +89,6 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:
 @hookimpl
 def guardproxy_register_guards(settings: Settings) -> Iterable[Guard]:
     """One guard with one detector."""
-    chosen = settings.plugins.get("toxicity")
-    options = chosen if isinstance(chosen, ToxicitySettings) else ToxicitySettings()
+    options = settings.of_plugin("toxicity", ToxicitySettings)
     summary = "Hate, harassment, threats, sexual content, self-harm and profanity, by a small offline model."
     return [Guard("toxicity", (ToxicityDetector(options),), summary=summary)]

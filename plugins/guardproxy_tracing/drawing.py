@@ -14,6 +14,7 @@ from rich.tree import Tree
 from guardproxy_tracing.names import LATEST, RESULT_EVENT, SETTLED
 
 MOST_WAITING: Final = 10_000  # spans that wait for their exchange's; beyond it the oldest are not drawn
+_WIDTH: Final = 1000  # a terminal breaks what is longer than itself; rich would cut it, in files, too
 _STYLES: Final = {"flagged": "yellow", "redacted": "yellow"} | dict.fromkeys(
     ("blocked", "failed", "error"), "red"
 )
@@ -70,7 +71,7 @@ class TreePrinter(SpanProcessor):
     """Draws each exchange when it is over, on `console` (default: standard output)."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(soft_wrap=True)
+        self._console = console or Console(width=_WIDTH)
         self._waiting: dict[int, ReadableSpan] = {}
         self._lock = threading.Lock()
 

@@ -93,11 +93,6 @@ def resource() -> Resource:
     return found
 
 
-def service_name() -> str:
-    """What backends call this service."""
-    return str(resource().attributes[SERVICE_NAME])
-
-
 def destinations(environ: Mapping[str, str], signal: Signal) -> list[str]:
     """Where the `exporters` send to, in words; of a URL no more than its host is told.
 

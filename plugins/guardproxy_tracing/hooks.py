@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 import structlog
+from opentelemetry.sdk.resources import SERVICE_NAME
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -71,21 +72,21 @@ def guardproxy_startup(settings: Settings) -> None:
     """
     exporters = exporters_from(os.environ)
     _process.close()
-    found = settings.plugins.get("tracing")
-    _process.settings = found if isinstance(found, TracingSettings) else TracingSettings()
+    _process.settings = settings.of_plugin("tracing", TracingSettings)
     _process.names = chosen(os.environ)
     printers = (TreePrinter(),) if settings.trace == "console" else ()
     _process.wanted = bool(exporters or printers)
     if _process.wanted or _process.recorders:
         _process.open(Provider(exporters, (*printers, *_process.recorders)))
-    _say_where(bool(exporters), bool(printers))
+    _say_where(_process.provider if exporters else None, bool(printers))
 
 
-def _say_where(exports: bool, draws: bool) -> None:
+def _say_where(exporting: Provider | None, draws: bool) -> None:
     to = ["standard output, as trees"] if draws else []
-    if exports:
+    if exporting is not None:
         to += environment.destinations(os.environ, "TRACES")
-        hint = f"look for the service '{environment.service_name()}' in your backend"
+        service = str(exporting.resource.attributes[SERVICE_NAME])
+        hint = f"look for the service '{service}' in your backend"
     else:
         hint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 sends traces to a backend"
         hint += "" if draws else "; --trace console draws them here"

@@ -43,11 +43,6 @@ def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
     return made
 
 
-def wanted(environ: Mapping[str, str]) -> list[str]:
-    """The names of the exporters that the environment asks for, unchecked."""
-    return environment.wanted(environ, "TRACES")
-
-
 def _exporter(name: str) -> SpanExporter:
     if name == "console":
         return ConsoleSpanExporter()

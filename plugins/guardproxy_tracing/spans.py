@@ -1,7 +1,7 @@
 """The span around a step: started when the step begins, handed on, ended when it is left; never current."""
 
 from dataclasses import dataclass, field
-from time import perf_counter, time_ns
+from time import time_ns
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -53,7 +53,7 @@ class ExchangeSpan:
                 attributes=first,
                 links=origin.links,
                 # Since then it is live; the step began when its body was there.
-                start_time=time_ns() - int((perf_counter() - exchange.started) * 1e9),
+                start_time=time_ns() - int(exchange.elapsed() * 1e9),
             )
 
     def __enter__(self) -> None:

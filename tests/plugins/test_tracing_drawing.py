@@ -60,6 +60,13 @@ def test_a_tree(names: Names) -> None:
     ]
 
 
+def test_no_line_is_cut_or_filled_up(capsys: pytest.CaptureFixture[str]) -> None:
+    Provider((), (TreePrinter(),)).get_tracer("test").start_span("a name " * 40).end()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count("a name") for line in lines] == [0, 40]
+    assert all(line == line.rstrip() for line in lines)
+
+
 def test_exchanges_at_once_in_one_trace_are_trees_of_their_own() -> None:
     drawn = Drawn()
     parent = NonRecordingSpan(SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
