@@ -26,7 +26,10 @@ class Page:
 
     def answer(self, accept: str, encodings: str) -> Response[bytes]:
         """The answer to a scrape with these `Accept` and `Accept-Encoding`."""
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # the library's word for a version that is no number
+            encode, content_type = choose_encoder("")
         with self._lock:
             body = encode(self._registry)
         headers = {"content-type": content_type, "vary": "accept, accept-encoding"}

@@ -108,8 +108,11 @@ def _destination(environ: Mapping[str, str], signal: Signal, exporter: str) -> s
     default = "http://localhost:4317" if exporter == "grpc" else "http://localhost:4318"
     given = (environ.get(name, "").strip() for name in _endpoints(signal))
     endpoint = next(filter(None, given), default)
-    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+    try:
+        parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:  # `dns:host:port`, and what else gRPC resolves
+        return f"a name of gRPC's ({exporter})"
     scheme = f"{parts.scheme}://" if parts.scheme else ""
-    port = f":{parts.port}" if parts.port is not None else ""
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{scheme}{host}{port} ({exporter})"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opentelemetry import trace
 from opentelemetry.context import Context, create_key, get_value, set_value
@@ -92,11 +92,12 @@ def origin(headers: Mapping[str, str], ids: Mapping[str, str], trust: bool = Tru
     if not trust:
         return Origin(Context())
     given = headers.get(PARENT_HEADER, "").strip()
-    if not given and ids and "traceparent" not in headers:
-        return _of_body(ids)
     named = parent_of(given) if given else None
     unusable = bool(given) and named is None
     parent = _traceparent(headers)
+    if parent is None and named is None and ids:
+        found = _of_body(ids)
+        return replace(found, unusable=found.unusable or unusable)
     if parent is None:
         return Origin(_with_parent(Context(), *named) if named else Context(), (), unusable)
     context = trace.set_span_in_context(NonRecordingSpan(parent), Context())

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
+from guardproxy import ConfigError
 from guardproxy_tracing import environment
 from guardproxy_tracing.counts import SPANS
 from guardproxy_tracing.ids import OpperIdGenerator
@@ -96,7 +97,13 @@ class _Batches(BatchSpanProcessor):
     """The SDK's, whose drops are counted, whether or not its own experimental metrics are on."""
 
     def __init__(self, exporter: SpanExporter) -> None:
-        super().__init__(exporter)
+        try:
+            super().__init__(exporter)
+        except ValueError:
+            raise ConfigError(
+                "OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_EXPORT_BATCH_SIZE and the other OTEL_BSP_* must be "
+                "more than 0, and a batch (512 by default) no larger than the queue."
+            ) from None
         self._batch_processor._metrics = SPANS
 
 

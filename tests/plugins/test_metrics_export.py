@@ -43,6 +43,7 @@ pytestmark = pytest.mark.usefixtures("metrics_off")
             "",
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
         ),
+        ("text/plain;version=x;escaping=dots", "", "text/plain; version=0.0.4; charset=utf-8"),
         ("text/plain;version=1.0.0", "gzip", "text/plain; version=1.0.0; charset=utf-8"),
     ],
 )

@@ -562,6 +562,26 @@ def test_the_headers_go_before_the_bodys_trace(headers: dict[str, str]) -> None:
     assert with_body.links == without.links
 
 
+@pytest.mark.parametrize(
+    ("headers", "noted"),
+    [
+        ({"traceparent": "x"}, False),
+        ({"traceparent": TRACEPARENT[:-2]}, False),
+        ({"x-opper-parent-span-id": "no uuid"}, True),
+        ({"traceparent": "x", "x-opper-parent-span-id": "no uuid"}, True),
+    ],
+)
+def test_headers_that_name_no_parent_leave_the_turn_to_the_bodys_trace(
+    headers: dict[str, str], noted: bool
+) -> None:
+    body = {"trace_id": TRACE_ID, "parent_span_id": UUID}
+    server = recorded(exchange(headers=headers, trace=body))["POST /v1/responses"]
+    assert context_of(server).trace_id == int(TRACE_ID, 16)
+    assert server.parent is not None
+    assert server.parent.span_id == 0x8333444455556666
+    assert attributes(server).get("guardproxy.parent.unusable", False) is noted
+
+
 def test_a_new_trace_begins_after_one_that_was_named() -> None:
     with tracing.record():
         run(exchange(trace={"trace_id": TRACE_ID}))
@@ -718,8 +738,17 @@ def test_a_sampler_matters_only_while_tracing_is_on(monkeypatch: pytest.MonkeyPa
     assert _process.provider is None
 
 
-def test_grpc_takes_a_host_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:9")
+@pytest.mark.parametrize("size", ["0", "-1", "10"])
+def test_a_queue_without_room_for_a_batch_stops_startup(monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", size)
+    with pytest.raises(ConfigError, match=r"^OTEL_BSP_MAX_QUEUE_SIZE, .* no larger than the queue"):
+        tracing.guardproxy_startup(SETTINGS)
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:9", "dns:localhost:9", "ipv4:127.0.0.1:9", "[::1"])
+def test_grpc_takes_a_host_and_port_and_its_own_names(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     tracing.guardproxy_startup(SETTINGS)
     assert _process.provider is not None
