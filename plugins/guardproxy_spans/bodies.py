@@ -52,6 +52,11 @@ def read(body: bytes, kind: type[Body]) -> Body:
         raise InvalidRequest("The body is not JSON; send a JSON object in UTF-8, unencoded.") from None
     try:
         return msgspec.convert(document, kind)
+    except UnicodeEncodeError:  # of half a surrogate, where something else than text is wanted
+        raise InvalidRequest(
+            "The body does not fit: Expected `object | null`, got `str`. Send objects as 'meta', 'metadata' "
+            "and 'tags'."
+        ) from None
     except (msgspec.ValidationError, RecursionError) as error:
         # It names types, places and our own field names, and never a key or a value of the body's.
         wrong, _, place = str(error).partition(" - at `$")

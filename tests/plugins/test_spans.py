@@ -320,6 +320,11 @@ WRONG: list[tuple[Any, str | None, str]] = [
         "input",
         "The body's input does not fit: Expected `str | null`, got `object`.",
     ),
+    (
+        {"name": "a", "tags": "\ud800"},
+        None,
+        "The body does not fit: Expected `object | null`, got `str`. Send objects as 'meta', 'metadata'",
+    ),
     ({"tags": [CANARY]}, "tags", "The body's tags does not fit: Expected `object | null`, got `array`."),
     ({"parent_id": CANARY}, "parent_id", "The body's parent_id is no UUID that can stand for a span"),
     ({"parent_id": FOREIGN[:19] + "0000" * 4}, "parent_id", "The body's parent_id is no UUID"),
