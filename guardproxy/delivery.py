@@ -117,7 +117,8 @@ class Delivery:
                     run, bytes(body), expected.shape, {}, {}, reporter, lambda *_: None, _content_type(answer)
                 )
         if stream is not None:
-            await stream.settle_shadow()
+            with aside(exchange, run):
+                await stream.settle_shadow()
 
     async def raw(self, exchange: Exchange, answer: "Answer | LocalAnswer", reply: Reply) -> None:
         """Deliver an answer as it came; its facts are noted on its way."""
@@ -140,6 +141,7 @@ class Delivery:
         self,
         exchange: Exchange,
         answer: "Answer | LocalAnswer",
+        run: StageRun,
         stream: GuardedStream,
         reply: Reply,
     ) -> None:
@@ -182,7 +184,8 @@ class Delivery:
         finally:
             exchange.held_seconds = stream.held
         await reply.end()
-        await stream.settle_shadow()
+        with aside(exchange, run):
+            await stream.settle_shadow()
 
     async def _frames(self, answer: "Answer | LocalAnswer") -> AsyncIterator[list[sse.Frame]]:
         """The events of `answer`, as many at a time as have arrived."""

@@ -343,7 +343,7 @@ class Pipeline:
             if not exchange.policy.enforced():
                 await self._delivery.watched(exchange, answer, run, stream, expected, reporter, reply)
             elif stream is not None:
-                await self._delivery.stream(exchange, answer, stream, reply)
+                await self._delivery.stream(exchange, answer, run, stream, reply)
             else:
                 await self._delivery.whole(exchange, answer, run, expected, reporter, reply)
 

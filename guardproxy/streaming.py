@@ -130,8 +130,10 @@ class GuardedStream:
         return [*([] if finished else self._ending.failed(error)), DONE.raw]
 
     async def settle_shadow(self) -> None:
-        """Wait for the guards that run in shadow; traffic never does."""
-        await asyncio.gather(*self._shadow_tasks, return_exceptions=True)
+        """Wait for the guards that run in shadow; traffic never does. Raises what one of them raised."""
+        for outcome in await asyncio.gather(*self._shadow_tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
 
     def cancel(self) -> None:
         """Stop all inspection: the exchange is over."""

@@ -71,7 +71,7 @@ async def test_what_was_waiting_for_a_slow_client_comes_before_the_end(number: i
     )
     stream = GuardedStream(run, Reporter(exchange, Form.NONE), {}, {}, lambda *_: None)
     reply = Slow(number)
-    await Delivery(Settings()).stream(exchange, answer, stream, reply)  # type: ignore[arg-type]
+    await Delivery(Settings()).stream(exchange, answer, run, stream, reply)  # type: ignore[arg-type]
     got = parse_sse(b"".join(reply.taken))
     text = "".join(event["delta"] for event in got if event["type"] == "response.output_text.delta")
     assert "one two three [TAG] four five".startswith(text)

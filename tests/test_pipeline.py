@@ -667,6 +667,26 @@ async def test_a_fault_of_guards_in_shadow_is_logged_and_no_more(monkeypatch: py
     assert (got.body, got.ended) == (body, True)
 
 
+@pytest.mark.parametrize("beside", [{}, {"x-opper-guard-output": "pairs=redact"}])
+async def test_a_fault_of_guards_in_shadow_leaves_a_stream_unjudged(
+    monkeypatch: pytest.MonkeyPatch, beside: dict[str, str]
+) -> None:
+    async def fault(*_: Any) -> None:
+        raise TypeError("my secret")
+
+    monkeypatch.setattr(GuardedStream, "_look", fault)
+    with capture_logs() as logged:
+        async with proxy(
+            streaming(sse(text_events("hello"))), floor=Policy(output={"tags": Rule(shadow=True)})
+        ) as client:
+            got = await client.post({"input": "hi"}, beside)
+            assert [v.outcome for v in client.recorder.verdicts] == [Outcome.FAILED]
+            assert client.recorder.exchanges[0].error_code is None
+    assert (got.text, got.ended) == ("hello", True)
+    assert [line["event"] for line in logged] == ["guards in shadow failed", "exchange"]
+    assert "secret" not in repr(logged)
+
+
 class Slow(Detector):
     """Waits until it is told to go on, then finds everything."""
 
