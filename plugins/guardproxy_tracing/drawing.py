@@ -54,7 +54,8 @@ def _line(span: ReadableSpan) -> Text:
         line.append(f"  {outcome}", _STYLES.get(outcome, "green"))
     for event in span.events:
         if event.name == RESULT_EVENT:
-            line.append(f"  {_result(event.attributes or {})}", "yellow")
+            shadow = facts.get("guardproxy.guard.shadow") is True
+            line.append(f"  {_result(event.attributes or {}, 'would ' if shadow else '')}", "yellow")
     if (status := facts.get("http.response.status_code")) is not None:
         line.append(f"  {status}", "dim")
     if span.status.status_code is StatusCode.ERROR:
@@ -62,9 +63,11 @@ def _line(span: ReadableSpan) -> Text:
     return line
 
 
-def _result(facts: Mapping[str, object]) -> str:
+def _result(facts: Mapping[str, object], would: str) -> str:
     names = SETTLED if SETTLED.category in facts else LATEST
-    return f"{facts.get(names.category)} ×{facts.get(names.count)} ({facts.get(names.action, 'found')})"
+    return (
+        f"{facts.get(names.category)} ×{facts.get(names.count)} ({would}{facts.get(names.action, 'found')})"
+    )
 
 
 class TreePrinter(SpanProcessor):

@@ -45,9 +45,11 @@ def test_a_tree(names: Names) -> None:
     guard = drawn.span("apply_guardrail pii", stage)
     found = {names.category: "EMAIL_ADDRESS", names.count: 2, names.action: "redact"}
     guard.add_event("gen_ai.guardrail.result", found)
+    shadow = drawn.span("apply_guardrail toxicity", stage, **{"guardproxy.guard.shadow": True})
+    shadow.add_event("gen_ai.guardrail.result", found | {names.action: "block"})
     call = drawn.span("chat m", server, **{"error.type": "upstream_error"})
     call.set_status(Status(StatusCode.ERROR))
-    for span in (guard, stage, call):
+    for span in (guard, shadow, stage, call):
         span.end(2 * MS)
         assert drawn.lines == []
     server.end(3 * MS)
@@ -55,7 +57,8 @@ def test_a_tree(names: Names) -> None:
         f"trace {server.get_span_context().trace_id:032x}",
         "└── POST /v1/responses  3.0 ms  redacted  200",
         "    ├── guardproxy.guard input  2.0 ms  redacted",
-        "    │   └── apply_guardrail pii  2.0 ms  EMAIL_ADDRESS ×2 (redact)",
+        "    │   ├── apply_guardrail pii  2.0 ms  EMAIL_ADDRESS ×2 (redact)",
+        "    │   └── apply_guardrail toxicity  2.0 ms  EMAIL_ADDRESS ×2 (would block)",
         "    └── chat m  2.0 ms  upstream_error",
     ]
 
