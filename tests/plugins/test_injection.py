@@ -3,8 +3,6 @@
 import base64
 import pickle
 import time
-from types import SimpleNamespace
-from typing import cast
 
 import msgspec
 import pytest
@@ -192,8 +190,8 @@ def test_ordinary_orders_are_clean(model: InjectionModel, text: str) -> None:
 
 
 def registered(options: InjectionSettings | None = None) -> Guard:
-    plugins = {} if options is None else {"prompt_injection": options}
-    (guard,) = plugin.guardproxy_register_guards(cast(Settings, SimpleNamespace(plugins=plugins)))
+    plugins: dict[str, msgspec.Struct] = {} if options is None else {"prompt_injection": options}
+    (guard,) = plugin.guardproxy_register_guards(Settings(plugins=plugins))
     return guard
 
 

@@ -2,8 +2,6 @@
 
 import pickle
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import cast
 
 import msgspec
 import pytest
@@ -53,8 +51,8 @@ def detector() -> ToxicityDetector:
 
 
 def settings(options: ToxicitySettings | None = None) -> Settings:
-    plugins = {} if options is None else {"toxicity": options}
-    return cast(Settings, SimpleNamespace(plugins=plugins))
+    plugins: dict[str, msgspec.Struct] = {} if options is None else {"toxicity": options}
+    return Settings(plugins=plugins)
 
 
 def registered(options: ToxicitySettings | None = None) -> ToxicityDetector:
