@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[1]
-DOCS = (ROOT / "docs/tracing.md").read_text("utf-8")
+DOCS = "".join((ROOT / f"docs/{page}.md").read_text("utf-8") for page in ("tracing", "spans", "metrics"))
 TEXT = (ROOT / "otel-collector.yaml").read_text("utf-8")
 REFERENCE = re.compile(r"\$\{env:([A-Z_]+):-([^}]*)\}")
 CONFIG: dict[str, Any] = msgspec.yaml.decode(REFERENCE.sub(lambda found: found[2], TEXT))

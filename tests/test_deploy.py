@@ -91,7 +91,7 @@ def test_every_service_has_a_healthcheck_but_the_one_that_cannot() -> None:
 
 def test_every_variable_of_guardproxy_is_a_setting_and_together_they_start() -> None:
     known = {setting.environment for setting in SETTINGS}
-    documented = (ROOT / "docs/tracing.md").read_text("utf-8")
+    documented = "".join((ROOT / f"docs/{page}.md").read_text("utf-8") for page in ("tracing", "metrics"))
     for name in variables("guardproxy"):
         assert name in known or (name.startswith("OTEL_") and f"`{name}`" in documented), name
     settings = composed_settings()

@@ -235,8 +235,10 @@ def test_an_error_has_its_row(error: type[GuardProxyError]) -> None:
 
 
 def test_an_event_of_the_log_is_documented() -> None:
-    told = (ROOT / "docs/settings.md").read_text("utf-8").split("\n## What the log says\n")[1]
-    pages = [page.read_text("utf-8") for page in (ROOT / "guardproxy").glob("*.py")]
+    told = (ROOT / "docs/logs.md").read_text("utf-8")
+    pages = [
+        page.read_text("utf-8") for page in (*ROOT.glob("guardproxy/*.py"), *ROOT.glob("plugins/*/*.py"))
+    ]
     events = {e for page in pages for e in re.findall(r'(?:_log\.\w+|failure)\(\s*"([^"]+)"', page)}
     assert {"exchange", "drain_over"} <= events
     for event in events | {"library_log"}:

@@ -43,7 +43,7 @@ def lint(promtool: str, page: bytes) -> "subprocess.CompletedProcess[bytes]":
 
 
 def test_the_queries_of_the_docs_are_queries(promtool: str, tmp_path: Path) -> None:
-    text = (ROOT / "docs/tracing.md").read_text("utf-8")
+    text = (ROOT / "docs/metrics.md").read_text("utf-8")
     queries = re.findall(r"^```promql\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     rules = [{"alert": f"Example{number}", "expr": query} for number, query in enumerate(queries)]
     file = tmp_path / "rules.yaml"
