@@ -5,14 +5,13 @@ No text, no header, no key, no query string and no exception's message ever beco
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
 from guardproxy import Exchange, Finding, Stage, Step
 from guardproxy_tracing.names import APPLY_GUARDRAIL, GUARDRAIL_BLOCKED, Names
-
-Value = str | bool | int | float | list[str]
-Attributes = dict[str, Value]
+from guardproxy_tracing.recorder import Attributes, Value
 
 KIND: Final = "openinference.span.kind"
 ERROR_TYPE: Final = "error.type"
@@ -208,14 +207,19 @@ def of_attempt(step: Step) -> Attributes:
     """Where it went, and the status that came back."""
     found: Attributes = {}
     if step.url is not None:
-        parts = urlsplit(step.url)
-        found = _present({"url.full": step.url, "server.address": parts.hostname})
-        found["server.port"] = parts.port or (443 if parts.scheme == "https" else 80)
+        found.update(_of_url(step.url))
     if step.status is not None:
         found["http.response.status_code"] = step.status
         if step.status >= 400:
             found[ERROR_TYPE] = str(step.status)
     return _with_error(found, step)
+
+
+@lru_cache(maxsize=256)  # templates: one for each route
+def _of_url(url: str) -> Mapping[str, Value]:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return _present({"url.full": url, "server.address": parts.hostname, "server.port": port})
 
 
 def _with_error(found: Attributes, step: Step) -> Attributes:

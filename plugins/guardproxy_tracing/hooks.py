@@ -20,6 +20,7 @@ from guardproxy_tracing.drawing import TreePrinter
 from guardproxy_tracing.names import SETTLED, Names, chosen
 from guardproxy_tracing.propagator import origin, request_headers
 from guardproxy_tracing.provider import Provider, exporters_from
+from guardproxy_tracing.recorder import Recorder
 from guardproxy_tracing.spans import STATE, ExchangeSpan, StepSpan
 
 _log = structlog.stdlib.get_logger("guardproxy.tracing")
@@ -35,10 +36,10 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class _Process:
-    """What the hooks of one serving process share. Without a tracer tracing is off."""
+    """What the hooks of one serving process share. Without a recorder tracing is off."""
 
     provider: Provider | None = None
-    tracer: Tracer | None = None
+    recorder: Recorder | None = None
     settings: TracingSettings = field(default_factory=TracingSettings)
     names: Names = SETTLED
     recorders: tuple["_Recorder", ...] = ()
@@ -46,10 +47,10 @@ class _Process:
 
     def open(self, provider: Provider) -> None:
         self.provider = provider
-        self.tracer = provider.get_tracer("guardproxy")
+        self.recorder = None if environment.disabled(os.environ) else Recorder(provider, "guardproxy")
 
     def close(self) -> None:
-        provider, self.provider, self.tracer = self.provider, None, None
+        provider, self.provider, self.recorder = self.provider, None, None
         if provider is not None and not provider.close(self.settings.shutdown_timeout):
             _log.warning("spans given up", hint="the backend was too slow for the last ones")
 
@@ -96,13 +97,13 @@ def _say_where(exporting: Provider | None, draws: bool) -> None:
 @hookimpl
 def guardproxy_step(exchange: Exchange, step: Step) -> AbstractContextManager[object] | None:
     """The span around `step`."""
-    tracer = _process.tracer
-    if tracer is None:
+    recorder = _process.recorder
+    if recorder is None:
         return None
     if step.kind is StepKind.EXCHANGE:
         found = origin(exchange.headers, exchange.trace, _process.settings.trust_inbound)
-        return ExchangeSpan(tracer, exchange, step, found)
-    span = StepSpan(tracer, exchange, step, _process.names) if STATE in exchange.state else None
+        return ExchangeSpan(recorder, exchange, step, found)
+    span = StepSpan(recorder, exchange, step, _process.names) if STATE in exchange.state else None
     if step.kind is StepKind.ATTEMPT and _process.settings.propagate:
         _pass_on(exchange, step, span)
     return span

@@ -63,8 +63,12 @@ class OpperPropagator(TextMapPropagator):
 
 
 def _with_parent(context: Context, trace_id: int, span_id: int) -> Context:
-    parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=_FLAGS)
+    parent = _remote(trace_id, span_id)
     return set_value(_UNDECIDED, True, trace.set_span_in_context(NonRecordingSpan(parent), context))
+
+
+def _remote(trace_id: int, span_id: int) -> SpanContext:
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=_FLAGS)
 
 
 def undecided(context: Context | None) -> bool:
@@ -74,9 +78,10 @@ def undecided(context: Context | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an exchange's span belongs. `unusable`: a parent header was there, and no UUID of a span."""
+    """Where an exchange's span belongs. `unusable`: a parent was named, and it is none."""
 
-    context: Context
+    parent: SpanContext | None = None
+    decided: bool = False  # the parent said whether its trace is sampled
     links: tuple[Link, ...] = ()
     unusable: bool = False
     trace_id: int | None = None  # of a root that is to begin in a trace that has been named
@@ -90,7 +95,7 @@ def origin(headers: Mapping[str, str], ids: Mapping[str, str], trust: bool = Tru
     count (OpenRouter's): `trace_id`, `parent_span_id`.
     """
     if not trust:
-        return Origin(Context())
+        return Origin()
     given = headers.get(PARENT_HEADER, "").strip()
     named = parent_of(given) if given else None
     unusable = bool(given) and named is None
@@ -99,9 +104,8 @@ def origin(headers: Mapping[str, str], ids: Mapping[str, str], trust: bool = Tru
         found = _of_body(ids)
         return replace(found, unusable=found.unusable or unusable)
     if parent is None:
-        return Origin(_with_parent(Context(), *named) if named else Context(), (), unusable)
-    context = trace.set_span_in_context(NonRecordingSpan(parent), Context())
-    return Origin(context, _links(parent, named), unusable)
+        return Origin(_remote(*named) if named else None, unusable=unusable)
+    return Origin(parent, True, _links(parent, named), unusable)
 
 
 def _of_body(ids: Mapping[str, str]) -> Origin:
@@ -109,7 +113,7 @@ def _of_body(ids: Mapping[str, str]) -> Origin:
     given = ids.get("parent_span_id")
     unusable = "trace_id" in ids and trace_id is None
     if given is None:
-        return Origin(Context(), (), unusable, trace_id)
+        return Origin(unusable=unusable, trace_id=trace_id)
     if _SPAN_ID.fullmatch(given):  # of W3C: it says nothing without its trace
         span_id = int(given, 16) if trace_id is not None else 0
     elif (named := parent_of(given)) is not None:
@@ -118,8 +122,8 @@ def _of_body(ids: Mapping[str, str]) -> Origin:
     else:
         span_id = 0
     if not span_id or trace_id is None:
-        return Origin(Context(), (), True, trace_id)
-    return Origin(_with_parent(Context(), trace_id, span_id), (), unusable)
+        return Origin(unusable=True, trace_id=trace_id)
+    return Origin(_remote(trace_id, span_id), unusable=unusable)
 
 
 def _traceparent(headers: Mapping[str, str]) -> SpanContext | None:
@@ -139,7 +143,7 @@ def _links(parent: SpanContext, named: tuple[int, int] | None) -> tuple[Link, ..
         if span_id == parent.span_id:
             return ()
         trace_id = parent.trace_id
-    return (Link(SpanContext(trace_id, span_id, is_remote=True, trace_flags=_FLAGS)),)
+    return (Link(_remote(trace_id, span_id)),)
 
 
 def traceparent(span: SpanContext) -> str:
@@ -152,6 +156,11 @@ def response_headers(span: SpanContext) -> dict[str, str]:
     return {SPAN_HEADER: uuid_of(span.trace_id, span.span_id), "traceresponse": traceparent(span)}
 
 
+def _is_of(headers: Mapping[str, str], trace_id: int) -> bool:
+    given = _traceparent(headers)
+    return given is not None and given.trace_id == trace_id
+
+
 def request_headers(span: SpanContext, words: Collection[str], headers: Mapping[str, str]) -> dict[str, str]:
     """What tells an upstream that `span` is its parent, in the `words` of the setting `propagate`.
 
@@ -160,8 +169,7 @@ def request_headers(span: SpanContext, words: Collection[str], headers: Mapping[
     found: dict[str, str] = {}
     if "tracecontext" in words:
         found["traceparent"] = traceparent(span)
-        given = _traceparent(headers)
-        if "tracestate" in headers and (given is None or given.trace_id != span.trace_id):
+        if "tracestate" in headers and not _is_of(headers, span.trace_id):
             found["tracestate"] = ""
     if "opper" in words:
         found[PARENT_HEADER] = uuid_of(span.trace_id, span.span_id)

@@ -49,12 +49,12 @@ def _exporter(name: str) -> SpanExporter:
         return ConsoleSpanExporter()
     # Imported when needed: gRPC alone takes as long to import as the rest of the plugin.
     if name == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
+        from guardproxy_tracing.otlp_grpc import GrpcExporter
 
-        return Grpc()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
+        return GrpcExporter()
+    from guardproxy_tracing.otlp_http import HttpExporter
 
-    return Http()
+    return HttpExporter()
 
 
 class Provider(TracerProvider):
@@ -75,6 +75,10 @@ class Provider(TracerProvider):
             self.add_span_processor(_Batches(exporter))
         for processor in processors:
             self.add_span_processor(processor)
+
+    def finished(self, span: ReadableSpan) -> None:
+        """Hand a span that has ended to the processors, as the SDK's own spans do."""
+        self._active_span_processor.on_end(span)
 
     def close(self, seconds: float) -> bool:
         """Send what is queued and close the exporters; whether all was done within `seconds`.

@@ -3,18 +3,15 @@
 from dataclasses import dataclass, field
 from time import time_ns
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import SpanContext, SpanKind
 
 from guardproxy import Exchange, Step, StepKind
 from guardproxy_tracing import attributes as facts
-from guardproxy_tracing.ids import roots_in
 from guardproxy_tracing.names import APPLY_GUARDRAIL, RESULT_EVENT, Names
 from guardproxy_tracing.propagator import Origin, response_headers
+from guardproxy_tracing.recorder import Attributes, LiveSpan, Recorder
 
 STATE = "tracing"  # the key of exchange.state
-_ERROR = Status(StatusCode.ERROR)
 _SPAN_KINDS = {
     StepKind.EXCHANGE: SpanKind.SERVER,
     StepKind.CALL: SpanKind.CLIENT,
@@ -26,8 +23,8 @@ _SPAN_KINDS = {
 class Trace:
     """The spans of one exchange that children may still ask for, as contexts by step."""
 
-    root: Context
-    contexts: dict[Step, Context] = field(default_factory=dict)
+    root: SpanContext
+    contexts: dict[Step, SpanContext] = field(default_factory=dict)
     calls: list[tuple["StepSpan", int]] = field(default_factory=list)  # left at that time, not yet ended
     attempts: int = 0
 
@@ -35,45 +32,43 @@ class Trace:
 class ExchangeSpan:
     """The SERVER span. It also tells the client where to continue the trace."""
 
-    def __init__(self, tracer: Tracer, exchange: Exchange, step: Step, origin: Origin) -> None:
+    def __init__(self, recorder: Recorder, exchange: Exchange, step: Step, origin: Origin) -> None:
         self._exchange = exchange
         self._step = step
         method, route = facts.method(exchange), facts.route(exchange)
-        first: facts.Attributes = {facts.KIND: "CHAIN", "http.request.method": method, "url.scheme": "http"}
+        first: Attributes = {facts.KIND: "CHAIN", "http.request.method": method, "url.scheme": "http"}
         if route is not None:
             # The path, too, is the template: whatever stands for an id in it, a client chose it.
             first["http.route"] = first["url.path"] = route
         if origin.unusable:
             first["guardproxy.parent.unusable"] = True
-        with roots_in(origin.trace_id):
-            self._span = tracer.start_span(
-                f"{method} {route}" if route else method,
-                context=origin.context,
-                kind=SpanKind.SERVER,
-                attributes=first,
-                links=origin.links,
-                # Since then it is live; the step began when its body was there.
-                start_time=time_ns() - int(exchange.elapsed() * 1e9),
-            )
+        name = f"{method} {route}" if route else method
+        self.context = recorder.root(origin, name, SpanKind.SERVER, first)
+        self._span: LiveSpan | None = None
+        if self.context.trace_flags.sampled:
+            self._span = LiveSpan(recorder, name, SpanKind.SERVER, self.context, origin.parent, first)
+            self._span.links = origin.links
+            # Since then it is live; the step began when its body was there.
+            self._span.started -= int(exchange.elapsed() * 1e9)
 
     def __enter__(self) -> None:
-        span = self._span.get_span_context()
         exchange = self._exchange
-        exchange.trace_id, exchange.span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
-        exchange.response_headers.update(response_headers(span))
-        if self._span.is_recording():  # no state: the steps inside are not even looked at
-            exchange.state[STATE] = Trace(trace.set_span_in_context(self._span, Context()))
+        trace_id, span_id = self.context.trace_id, self.context.span_id
+        exchange.trace_id, exchange.span_id = f"{trace_id:032x}", f"{span_id:016x}"
+        exchange.response_headers.update(response_headers(self.context))
+        if self._span is not None:  # no state: the steps inside are not even looked at
+            exchange.state[STATE] = Trace(self.context)
 
     def __exit__(self, *_: object) -> None:
-        inside: Trace | None = self._exchange.state.pop(STATE, None)
-        for call, time in inside.calls if inside is not None else ():
+        if self._span is None:
+            return
+        inside: Trace = self._exchange.state.pop(STATE)
+        for call, time in inside.calls:
             call.end(time)
-        if self._span.is_recording():
-            self._span.set_attributes(facts.of_exchange(self._exchange, self._step))
-            if inside is not None and not inside.calls:
-                self._span.set_attributes(facts.of_content(self._exchange))
-            if facts.is_broken(self._exchange, self._step):
-                self._span.set_status(_ERROR)
+        self._span.attributes |= facts.of_exchange(self._exchange, self._step)
+        if not inside.calls:
+            self._span.attributes |= facts.of_content(self._exchange)
+        self._span.failed = facts.is_broken(self._exchange, self._step)
         self._span.end()
 
 
@@ -82,7 +77,7 @@ class StepSpan:
 
     def __init__(
         self,
-        tracer: Tracer,
+        recorder: Recorder,
         exchange: Exchange,
         step: Step,
         names: Names,
@@ -90,23 +85,18 @@ class StepSpan:
         self._exchange = exchange
         self._step = step
         self._trace: Trace = exchange.state[STATE]
-        context = self._trace.root
+        parent = self._trace.root
         if step.parent is not None:
-            context = self._trace.contexts.get(step.parent, context)
-        # Setting all attributes at once, at the end, costs half of setting some now and some then.
+            parent = self._trace.contexts.get(step.parent, parent)
         self._names = names
-        name, self._attributes = _begin(exchange, step, self._trace)
+        name, first = _begin(exchange, step, self._trace)
         kind = _SPAN_KINDS.get(step.kind, SpanKind.INTERNAL)
-        self._span: Span = tracer.start_span(name, context=context, kind=kind)
-
-    @property
-    def context(self) -> SpanContext:
-        """What a span below this one names as its parent."""
-        return self._span.get_span_context()
+        self.context = recorder.below(parent)
+        self._span = LiveSpan(recorder, name, kind, self.context, parent, first)
 
     def __enter__(self) -> None:
         if self._step.kind in (StepKind.STAGE, StepKind.CALL):  # the others have no children
-            self._trace.contexts[self._step] = trace.set_span_in_context(self._span, Context())
+            self._trace.contexts[self._step] = self.context
 
     def __exit__(self, *_: object) -> None:
         self._trace.contexts.pop(self._step, None)
@@ -128,16 +118,15 @@ class StepSpan:
         elif step.kind is StepKind.CALL:
             found = facts.of_call(self._exchange, step) | facts.of_content(self._exchange)
             if (model := found.get("gen_ai.request.model")) is not None:
-                self._span.update_name(f"chat {model}")
+                self._span.name = f"chat {model}"
         else:
             found = facts.of_attempt(step)
-        self._span.set_attributes(self._attributes | found)
-        if facts.is_error(found):
-            self._span.set_status(_ERROR)
+        self._span.attributes |= found
+        self._span.failed = facts.is_error(found)
         self._span.end(time)
 
 
-def _begin(exchange: Exchange, step: Step, trace_: Trace) -> tuple[str, facts.Attributes]:
+def _begin(exchange: Exchange, step: Step, trace: Trace) -> tuple[str, Attributes]:
     """The name of a step's span, and what is known when it begins."""
     if step.kind is StepKind.STAGE:
         return f"guardproxy.guard {step.name}", {facts.KIND: "GUARDRAIL"}
@@ -145,14 +134,14 @@ def _begin(exchange: Exchange, step: Step, trace_: Trace) -> tuple[str, facts.At
         return f"{APPLY_GUARDRAIL} {step.name}", {facts.KIND: "GUARDRAIL"}
     if step.kind is StepKind.CALL:
         return _begin_call(exchange)
-    trace_.attempts += 1
-    first: facts.Attributes = {facts.KIND: "CHAIN", "http.request.method": facts.method(exchange)}
-    if trace_.attempts > 1:
-        first["http.request.resend_count"] = trace_.attempts - 1
+    trace.attempts += 1
+    first: Attributes = {facts.KIND: "CHAIN", "http.request.method": facts.method(exchange)}
+    if trace.attempts > 1:
+        first["http.request.resend_count"] = trace.attempts - 1
     return facts.method(exchange), first
 
 
-def _begin_call(exchange: Exchange) -> tuple[str, facts.Attributes]:
+def _begin_call(exchange: Exchange) -> tuple[str, Attributes]:
     if not facts.is_chat(exchange):
         return "guardproxy.call", {facts.KIND: "CHAIN"}
     return "chat", {

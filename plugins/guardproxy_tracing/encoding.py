@@ -1,0 +1,194 @@
+"""Finished spans as the bytes of OTLP's ExportTraceServiceRequest, in protobuf's wire format.
+
+The SDK's encoder makes a message object of every attribute, and hashes the resource as JSON for every span:
+130 µs for an exchange's three spans, in the process that serves. These bytes are equal to its own.
+Fields: opentelemetry-proto 1.x, trace/v1/trace.proto and common/v1/common.proto; the format:
+https://protobuf.dev/programming-guides/encoding/.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace.span import TraceState
+
+_VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5  # how a field's value is spelled
+_LONGEST_KEPT: Final = 64  # characters of a text whose bytes are remembered: most attributes come again
+_IS_REMOTE_KNOWN: Final = 0x100  # SpanFlags of trace.proto
+_IS_REMOTE: Final = 0x200
+_TIMES = struct.Struct("<BBBQBQ")  # kind, start and end, with their tags
+_KINDS: Final = {kind: kind.value + 1 for kind in SpanKind}  # 0 is unspecified on the wire
+_DOUBLE = struct.Struct("<d")
+
+
+def encode(spans: Sequence[ReadableSpan]) -> bytes:
+    """One request with all of `spans`, by their resource and scope.
+
+    Raises:
+        TypeError: an attribute is no text, boolean, number or sequence of these.
+    """
+    groups: dict[tuple[int, int], list[ReadableSpan]] = {}
+    for span in spans:  # by identity: there are one or two of each in a process
+        groups.setdefault((id(span.resource), id(span.instrumentation_scope)), []).append(span)
+    of_resources: dict[int, list[list[ReadableSpan]]] = {}
+    for (resource, _), group in groups.items():
+        of_resources.setdefault(resource, []).append(group)
+    return b"".join(_field(1, _resource_spans(scopes)) for scopes in of_resources.values())
+
+
+def _resource_spans(scopes: Sequence[Sequence[ReadableSpan]]) -> bytes:
+    resource = scopes[0][0].resource
+    parts = [_field(1, _attributes(1, resource.attributes))]
+    parts += (_field(2, _scope_spans(group)) for group in scopes)
+    return b"".join([*parts, _text(3, resource.schema_url)])
+
+
+def _scope_spans(spans: Sequence[ReadableSpan]) -> bytes:
+    scope = spans[0].instrumentation_scope
+    told = url = b""
+    if scope is not None:
+        url = _text(3, scope.schema_url)
+        told = _text(1, scope.name) + _text(2, scope.version) + _attributes(3, scope.attributes)
+    return b"".join([_field(1, told), *(_field(2, _span(span)) for span in spans), url])
+
+
+def _span(span: ReadableSpan) -> bytes:
+    context, parent = span.context, span.parent
+    parts = [_ids(context), _text(3, _state(context.trace_state))]
+    flags = _IS_REMOTE_KNOWN
+    if parent is not None:
+        parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
+        flags |= _IS_REMOTE if parent.is_remote else 0
+    parts += (
+        _text(5, span.name),
+        _TIMES.pack(0x30, _KINDS[span.kind], 0x39, span.start_time or 0, 0x41, span.end_time or 0),
+        _attributes(9, span.attributes),
+        _number(10, span.dropped_attributes),
+    )
+    parts += (_field(11, _event(event)) for event in span.events)
+    parts.append(_number(12, span.dropped_events))
+    parts += (_field(13, _link(link)) for link in span.links)
+    parts.append(_number(14, span.dropped_links))
+    status = span.status
+    parts += (
+        _PLAIN[status.status_code] if status.description is None else _status(status),
+        _flags(16, flags),
+    )
+    return b"".join(parts)
+
+
+def _status(status: Status) -> bytes:
+    return _field(15, _text(2, status.description) + _number(3, status.status_code.value))
+
+
+def _event(event: Event) -> bytes:
+    time = b"\x09" + event.timestamp.to_bytes(8, "little") if event.timestamp else b""
+    dropped = _number(4, event.dropped_attributes)
+    return time + _text(2, event.name) + _attributes(3, event.attributes) + dropped
+
+
+def _link(link: Link) -> bytes:
+    context = link.context
+    flags = _IS_REMOTE_KNOWN | (_IS_REMOTE if context.is_remote else 0)
+    state = _text(3, _state(context.trace_state))
+    dropped = _number(5, link.dropped_attributes)
+    return _ids(context) + state + _attributes(4, link.attributes) + dropped + _flags(6, flags)
+
+
+def _ids(context: SpanContext) -> bytes:
+    return b"\x0a\x10%b\x12\x08%b" % (
+        context.trace_id.to_bytes(16, "big"),
+        context.span_id.to_bytes(8, "big"),
+    )
+
+
+def _state(state: TraceState) -> str:
+    return ",".join(f"{key}={value}" for key, value in state.items()) if state else ""
+
+
+def _attributes(number: int, attributes: Mapping[str, Any] | None) -> bytes:
+    parts = []
+    for key, value in (attributes or {}).items():
+        kind = type(value)
+        often = kind is bool or kind is int or (kind is str and len(value) <= _LONGEST_KEPT)
+        parts.append(_kept_attribute(number, key, value) if often else _attribute(number, key, value))
+    return b"".join(parts)
+
+
+def _attribute(number: int, key: str, value: Any) -> bytes:
+    return _field(number, _text(1, key) + _field(2, _value(value)))
+
+
+_kept_attribute = lru_cache(maxsize=4096, typed=True)(_attribute)  # typed: 1 and True are equal
+
+
+def _value(value: Any) -> bytes:
+    """An AnyValue: also an empty text has its field, which says of which kind it is."""
+    if isinstance(value, str):
+        return _field(1, value.encode())
+    if isinstance(value, bool):
+        return _tag(2, _VARINT) + _varint(value)
+    if isinstance(value, int):
+        return _tag(3, _VARINT) + _varint(value)
+    if isinstance(value, float):
+        return _tag(4, _FIXED64) + _DOUBLE.pack(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return _field(5, _array(value))
+    raise TypeError(f"An attribute is of the type {type(value).__name__}.")
+
+
+def _array(values: Iterable[Any]) -> bytes:
+    return b"".join(_field(1, _value(value)) for value in values)
+
+
+# Fields. As in every protobuf encoder what is empty or 0 is left out, but for messages.
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return _tag(number, _SIZED) + _varint(len(data)) + data
+
+
+def _text(number: int, text: str | None) -> bytes:
+    return _kept_text(number, text) if text and len(text) <= _LONGEST_KEPT else _long_text(number, text)
+
+
+@lru_cache(maxsize=1024)
+def _kept_text(number: int, text: str) -> bytes:
+    return _field(number, text.encode())
+
+
+def _long_text(number: int, text: str | None) -> bytes:
+    return _field(number, text.encode()) if text else b""
+
+
+def _number(number: int, value: int) -> bytes:
+    return _tag(number, _VARINT) + _varint(value) if value else b""
+
+
+def _flags(number: int, value: int) -> bytes:
+    return _tag(number, _FIXED32) + value.to_bytes(4, "little")
+
+
+@lru_cache(maxsize=256)
+def _tag(number: int, spelling: int) -> bytes:
+    return _varint(number << 3 | spelling)
+
+
+def _varint(value: int) -> bytes:
+    """A number, seven bits a byte, the last ones first; one below 0 as its two's complement of 64 bits."""
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    if value < 0x80:
+        return _SMALL[value]
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_SMALL: Final = tuple(bytes((value,)) for value in range(0x80))
+_PLAIN: Final = {code: _status(Status(code)) for code in StatusCode}
