@@ -1,9 +1,11 @@
 """The tracer provider: what the standard OTEL_* environment asks for, spans in batches, a bounded end."""
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 
 from opentelemetry.context import Context
+from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
@@ -109,6 +111,8 @@ class _Batches(BatchSpanProcessor):
                 "more than 0, and a batch (512 by default) no larger than the queue."
             ) from None
         self._batch_processor._metrics = SPANS
+        # It would make a record of every span that a full queue drops, for a filter to throw away.
+        logging.getLogger(BatchProcessor.__module__).setLevel(logging.ERROR)
 
 
 class _ClosedOnce(SpanExporter):
