@@ -93,9 +93,8 @@ def _event(event: Event) -> bytes:
 def _link(link: Link) -> bytes:
     context = link.context
     flags = _IS_REMOTE_KNOWN | (_IS_REMOTE if context.is_remote else 0)
-    state = _text(3, _state(context.trace_state))
     dropped = _number(5, link.dropped_attributes)
-    return _ids(context) + state + _attributes(4, link.attributes) + dropped + _flags(6, flags)
+    return _ids(context) + _attributes(4, link.attributes) + dropped + _flags(6, flags)
 
 
 def _ids(context: SpanContext) -> bytes:

@@ -9,9 +9,6 @@ import hashlib
 import os
 import random
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
@@ -77,19 +74,6 @@ def _hash(value: bytes) -> bytes:
     return hashlib.sha256(_TAG + value).digest()
 
 
-_given: ContextVar[int | None] = ContextVar("guardproxy_trace", default=None)
-
-
-@contextmanager
-def roots_in(trace_id: int | None) -> Iterator[None]:
-    """Within the block a span without a parent begins in this trace; None: in a new one."""
-    token = _given.set(trace_id)
-    try:
-        yield
-    finally:
-        _given.reset(token)
-
-
 class OpperIdGenerator(IdGenerator):
     """Makes ids that `uuid_of` and `parent_of` carry without loss."""
 
@@ -101,8 +85,8 @@ class OpperIdGenerator(IdGenerator):
             os.register_at_fork(after_in_child=self._random.seed)
 
     def generate_trace_id(self) -> int:
-        """The trace id that `roots_in` gives; else a new one, expanded from 60 random bits."""
-        return _given.get() or expand(self._random.getrandbits(60))
+        """A new trace id, expanded from 60 random bits."""
+        return expand(self._random.getrandbits(60))
 
     def generate_span_id(self) -> int:
         """A new span id: the bits `10`, then 62 random ones."""

@@ -294,12 +294,12 @@ async def test_no_text_of_a_client_is_exported_or_kept(
             kept = b"".join(files(tmp_path))
             assert open_["id"].encode() in kept or workers == 1
             assert b"CANARY" not in kept
-            assert b"4111" not in kept
+            assert b"41111111" not in kept
     assert not files(tmp_path)
     assert len(collector.spans) == 2
     assert {span.name for span in collector.spans} == {"span"}
     assert b"CANARY" not in collector.raw
-    assert b"4111" not in collector.raw
+    assert b"41111111" not in collector.raw  # a port may be 4111x
     for span in collector.spans:
         assert 4111111111111111 not in span.attributes.values()
     assert collector.spans[0].attributes["guardproxy.span.input_chars"] == len(CANARY)
