@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 import structlog
@@ -17,7 +18,7 @@ from guardproxy_metrics.exposition import Page
 from guardproxy_metrics.instruments import STATE, Instruments
 from guardproxy_metrics.provider import Provider, exporters_from
 from guardproxy_metrics.store import METER
-from guardproxy_tracing import environment
+from guardproxy_tracing import environment, variables
 
 _log = structlog.stdlib.get_logger("guardproxy.metrics")
 
@@ -27,7 +28,7 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     prometheus: bool = True  # serve GET /metrics
     # Seconds that the last metrics have to leave: one request, and a worker's end has to wait for spans, too.
-    shutdown_timeout: float = 2.0
+    shutdown_timeout: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 2.0
 
 
 @dataclass(slots=True)
@@ -74,8 +75,9 @@ def guardproxy_startup(settings: Settings) -> None:
     """Open the readers that the environment and the settings ask for.
 
     Raises:
-        ConfigError: the environment asks for what there is not.
+        ConfigError: the environment asks for what there is not, or has a wrong value.
     """
+    variables.check(os.environ, "METRICS")
     exporters = exporters_from(os.environ)
     _process.close()
     _process.settings = settings.of_plugin("metrics", MetricsSettings)

@@ -16,33 +16,17 @@ from opentelemetry.sdk.metrics.export import (
 )
 from prometheus_client import CollectorRegistry
 
-from guardproxy import ConfigError
 from guardproxy_metrics.store import Store
 from guardproxy_tracing import environment
-
-_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
 
 
 def exporters_from(environ: Mapping[str, str]) -> list[MetricExporter]:
     """The exporters that the environment asks for: none unless an endpoint or OTEL_METRICS_EXPORTER is set.
 
     Raises:
-        ConfigError: an exporter or a protocol that there is not, an endpoint that is no URL, or an interval
-            that is none.
+        ConfigError: an exporter or a protocol that there is not, or an endpoint that is no URL.
     """
-    names = environment.exporters(environ, "METRICS")
-    if names and (interval := environ.get(_INTERVAL, "").strip()):
-        _check_interval(interval)
-    return [_exporter(name) for name in names]
-
-
-def _check_interval(interval: str) -> None:
-    try:
-        right = 0 < float(interval) < float("inf")
-    except ValueError:
-        right = False
-    if not right:  # the SDK would take its default in the place of a word
-        raise ConfigError(f"{_INTERVAL}{environment.shown(interval)} must be milliseconds, more than 0.")
+    return [_exporter(name) for name in environment.exporters(environ, "METRICS")]
 
 
 def _exporter(name: str) -> MetricExporter:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import structlog
@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, TraceFlags, Tracer
 
 from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
-from guardproxy_tracing import environment
+from guardproxy_tracing import environment, variables
 from guardproxy_tracing.drawing import TreePrinter
 from guardproxy_tracing.names import SETTLED, Names, chosen
 from guardproxy_tracing.propagator import origin, request_headers
@@ -31,7 +31,8 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     trust_inbound: bool = True  # continue the traces that requests name
     propagate: tuple[Literal["tracecontext", "opper"], ...] = ("tracecontext",)  # what the upstream is sent
-    shutdown_timeout: float = 5.0  # seconds that the last spans have to leave
+    # Seconds that the last spans have to leave.
+    shutdown_timeout: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 5.0
 
 
 @dataclass(slots=True)
@@ -69,8 +70,9 @@ def guardproxy_startup(settings: Settings) -> None:
     """Open the exporters that the environment asks for.
 
     Raises:
-        ConfigError: the environment asks for what there is not.
+        ConfigError: the environment asks for what there is not, or has a wrong value.
     """
+    variables.check(os.environ, "TRACES", drawn=settings.trace == "console")
     exporters = exporters_from(os.environ)
     _process.close()
     _process.settings = settings.of_plugin("tracing", TracingSettings)

@@ -17,33 +17,19 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
-from guardproxy import ConfigError
 from guardproxy_tracing import environment
 from guardproxy_tracing.counts import SPANS
 from guardproxy_tracing.ids import OpperIdGenerator
 from guardproxy_tracing.propagator import undecided
-
-_SAMPLERS = (
-    "always_on",
-    "always_off",
-    "traceidratio",
-    "parentbased_always_on",
-    "parentbased_always_off",
-    "parentbased_traceidratio",
-)
 
 
 def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
     """The exporters that the environment asks for: none unless an endpoint or OTEL_TRACES_EXPORTER is set.
 
     Raises:
-        ConfigError: an exporter, a protocol or a sampler that there is not, or an endpoint that is no URL.
+        ConfigError: an exporter or a protocol that there is not, or an endpoint that is no URL.
     """
-    made = [_exporter(name) for name in environment.exporters(environ, "TRACES")]
-    # The SDK would take another sampler in the place of an unknown one.
-    if made and (sampler := environ.get("OTEL_TRACES_SAMPLER", "")):
-        environment.check_word("OTEL_TRACES_SAMPLER", sampler, _SAMPLERS)
-    return made
+    return [_exporter(name) for name in environment.exporters(environ, "TRACES")]
 
 
 def _exporter(name: str) -> SpanExporter:
@@ -103,13 +89,7 @@ class _Batches(BatchSpanProcessor):
     """The SDK's, whose drops are counted, whether or not its own experimental metrics are on."""
 
     def __init__(self, exporter: SpanExporter) -> None:
-        try:
-            super().__init__(exporter)
-        except ValueError:
-            raise ConfigError(
-                "OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_EXPORT_BATCH_SIZE and the other OTEL_BSP_* must be "
-                "more than 0, and a batch (512 by default) no larger than the queue."
-            ) from None
+        super().__init__(exporter)
         self._batch_processor._metrics = SPANS
         # It would make a record of every span that a full queue drops, for a filter to throw away.
         logging.getLogger(BatchProcessor.__module__).setLevel(logging.ERROR)

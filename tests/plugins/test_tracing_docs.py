@@ -15,12 +15,14 @@ from guardproxy import Action, Guard, Policy, Rule, Settings, Step, StepKind
 from guardproxy.allow import AllowList
 from guardproxy.settings import ClientKey
 from guardproxy.types import OnError
+from guardproxy_tracing import variables
 from guardproxy_tracing.names import LATEST, SETTLED
 from tests.harness import Chunks, message, proxy, sse, streaming, text_events, whole
 from tests.plugins.test_tracing import exchange, opened
 from tests.samples import Raises, Tags
 
-PAGE = (Path(__file__).parents[2] / "docs/tracing.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/tracing.md").read_text("utf-8")
 ATTRIBUTES = PAGE.split("\n## Attributes\n")[1].split("\n## ")[0]
 NAME = re.compile(r"`([a-z_]+(?:\.[a-zA-Z_]+)+)`")
 MADE = {"pii": Guard("pii", (Tags(),)), "secrets": Guard("secrets", (Raises(),))}
@@ -118,3 +120,14 @@ def test_the_targets_are_documented(names: Any) -> None:
     assert json.dumps(sorted(names.targets)) == '["input", "output"]'
     for target in names.targets.values():
         assert f"`{target}`" in ATTRIBUTES
+
+
+def test_every_variable_that_is_checked_is_documented() -> None:
+    told = {signal: (ROOT / f"docs/{signal}.md").read_text("utf-8") for signal in ("tracing", "metrics")}
+    of_otlp = [*variables._OTLP, *(name for rules in variables._OF_PROTOCOL.values() for name in rules)]
+    for name in (*variables._LIMITS, *variables._OF_SIGNAL["TRACES"], "OTEL_TRACES_SAMPLER_ARG"):
+        assert f"`{name}`" in told["tracing"]
+    for name in of_otlp:
+        assert f"`OTEL_EXPORTER_OTLP_{name}`" in told["tracing"] or f"`…_{name}`" in told["tracing"]
+    for name in variables._OF_SIGNAL["METRICS"]:
+        assert f"`{name}`" in told["metrics"]
