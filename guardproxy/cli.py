@@ -272,8 +272,10 @@ def show(file: Path | None, **flags: str | None) -> None:
 @config_group.command()
 @_settings_options
 def check(file: Path | None, **flags: str | None) -> None:
-    """Say ok, or exit with 2 and what is wrong."""
-    _load(file, flags)
+    """Say ok, or exit with 2 and what is wrong, in what plugins read too; warn of what is doubtful."""
+    manager, loaded = _load(file, flags)
+    for name, doubt in plugins.check(manager, loaded.settings):
+        click.echo(f"guardproxy: warning: The plugin {name!r}: {doubt}", err=True)
     click.echo("ok")
 
 

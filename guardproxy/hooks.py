@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pluggy
+import structlog
 
+from guardproxy import plugins
 from guardproxy.errors import ConfigError, InternalError
 from guardproxy.exchange import Exchange
 from guardproxy.logs import failure
@@ -15,6 +17,7 @@ from guardproxy.types import LocalReply, Policy, Step, Verdict
 
 Impl = tuple[str, Callable[..., Any]]
 _NOTHING = nullcontext()
+_log = structlog.stdlib.get_logger("guardproxy")
 
 
 class Hooks:
@@ -26,6 +29,7 @@ class Hooks:
         Raises:
             ConfigError: a plugin uses a wrapper; results are values, there is nothing to wrap.
         """
+        self._manager = manager
         self._settings = settings
         self._startup = _impls(manager, "startup")
         self._step = _impls(manager, "step")
@@ -36,11 +40,13 @@ class Hooks:
         self._shutdown = _impls(manager, "shutdown")
 
     def startup(self) -> None:
-        """`guardproxy_startup` of every plugin.
+        """`guardproxy_check` of every plugin, then `guardproxy_startup`.
 
         Raises:
             ConfigError: a plugin raised.
         """
+        for name, doubt in plugins.check(self._manager, self._settings):
+            _log.warning("doubtful", plugin=name, problem=doubt)
         for name, function in self._startup:
             problem = ""
             try:

@@ -50,6 +50,15 @@ def guardproxy_register_routes(settings: "Settings") -> Iterable[Any]:  # type: 
 
 
 @hookspec
+def guardproxy_check(settings: "Settings") -> Iterable[str] | None:
+    """Say what is wrong outside of the settings, such as in the environment. Open nothing.
+
+    Called by `guardproxy config check`, and in each serving process before any `guardproxy_startup`. A
+    ConfigError stops either; sentences that are returned are warnings: printed there, and logged here. Sync.
+    """
+
+
+@hookspec
 def guardproxy_startup(settings: "Settings") -> None:
     """Begin: open exporters, connections, files.
 

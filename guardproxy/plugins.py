@@ -216,6 +216,15 @@ def collect_routes(manager: pluggy.PluginManager, settings: Settings) -> list[An
     return routes
 
 
+def check(manager: pluggy.PluginManager, settings: Settings) -> list[tuple[str, str]]:
+    """What plugins find doubtful outside of the settings, each with the plugin's name.
+
+    Raises:
+        ConfigError: a plugin says that it cannot work.
+    """
+    return [(name, str(doubt)) for name, doubt in _results(manager, "guardproxy_check", settings)]
+
+
 def places(routes: Iterable[Any]) -> list[str]:
     """What the bare handlers among `routes` serve, as errors name it: `GET /acme/{id}`."""
     return [

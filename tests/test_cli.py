@@ -1,6 +1,7 @@
 """cli: exit codes, options from the table, and output without secrets."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 import tomllib
@@ -9,11 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
+import pluggy
 import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from guardproxy import cli, logs, plugins, serve
+from guardproxy import cli, hookspecs, logs, plugins, serve
+from guardproxy.errors import ConfigError
+from guardproxy.hooks import Hooks
 from guardproxy.hookspecs import hookimpl
 from guardproxy.settings import SETTINGS, Settings
 from guardproxy.types import Detector, Guard, Match, Stage
@@ -191,6 +195,57 @@ def test_check_says_that_a_model_is_not_installed(here: Path, monkeypatch: pytes
     found = run("config", "check")
     assert found.exit_code == 2
     assert "'pii': the spaCy pipeline 'no_such_pipeline' is not installed" in found.stderr
+
+
+class Environment:
+    """A plugin that reads the environment, too."""
+
+    @hookimpl
+    def guardproxy_check(self) -> list[str]:
+        if os.environ.get("ACME_URL") == "wrong":
+            raise ConfigError("ACME_URL must be a URL.")
+        return ["ACME_URL is not encrypted."]
+
+    @hookimpl
+    def guardproxy_startup(self) -> None:
+        raise AssertionError("a check opens nothing")
+
+
+def test_check_asks_plugins_about_their_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = pluggy.PluginManager("guardproxy")
+    manager.add_hookspecs(hookspecs)
+    manager.register(Environment(), "acme")
+    monkeypatch.setattr(plugins, "load_plugins", lambda: manager)
+    found = run("config", "check")
+    assert (found.exit_code, found.stdout) == (0, "ok\n")
+    assert found.stderr == "guardproxy: warning: The plugin 'acme': ACME_URL is not encrypted.\n"
+    found = run("config", "check", ACME_URL="wrong")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert found.stderr == "guardproxy: The plugin 'acme': ACME_URL must be a URL.\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "plugin"),
+    [
+        ("OTEL_TRACES_EXPORTER", "pigeon", "tracing"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s", "tracing"),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "1m", "metrics"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "metrics"),
+    ],
+)
+def test_check_says_of_the_environment_what_a_start_says(
+    here: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, plugin: str
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv(variable, value)
+    found = run("config", "check")
+    assert found.exit_code == 2
+    assert found.stderr.startswith(f"guardproxy: The plugin '{plugin}': {variable} = '{value}' must be ")
+    with pytest.raises(ConfigError) as caught:
+        Hooks(plugins.load_plugins(), Settings()).startup()
+    assert found.stderr == f"guardproxy: {caught.value}\n"
 
 
 FULL = f"""

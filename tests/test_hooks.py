@@ -5,6 +5,7 @@ from typing import Any
 
 import pluggy
 import pytest
+from structlog.testing import capture_logs
 
 from guardproxy import Exchange, LocalReply, Policy, Rule, Settings, Step, StepKind, hookimpl, hookspecs
 from guardproxy.errors import ConfigError, InternalError
@@ -162,6 +163,43 @@ def test_a_plugin_says_why_it_does_not_start() -> None:
     with pytest.raises(ConfigError, match=r"^The plugin 'a': ACME_URL must be a URL\.$") as caught:
         hooks(a=Explains()).startup()
     assert caught.value.__context__ is None
+
+
+class Doubts(Good):
+    @hookimpl
+    def guardproxy_check(self) -> list[str]:
+        self.log.append(f"{self.name} check")
+        return ["ACME_URL is not encrypted."]
+
+
+def test_every_plugin_checks_before_one_starts() -> None:
+    log: list[str] = []
+    with capture_logs() as logged:
+        hooks(b=Doubts("b", log), a=Doubts("a", log), c=Good("c", log)).startup()
+    assert log == ["a check", "b check", "a startup", "b startup", "c startup"]
+    said = {"event": "doubtful", "log_level": "warning", "problem": "ACME_URL is not encrypted."}
+    assert logged == [said | {"plugin": "a"}, said | {"plugin": "b"}]
+
+
+class Refuses:
+    @hookimpl
+    def guardproxy_check(self) -> None:
+        raise ConfigError("ACME_URL must be a URL.")
+
+
+class Forgets:
+    @hookimpl
+    def guardproxy_check(self) -> str:
+        return "a sentence"
+
+
+def test_a_check_that_refuses_stops_the_startup() -> None:
+    log: list[str] = []
+    with pytest.raises(ConfigError, match=r"^The plugin 'b': ACME_URL must be a URL\.$"):
+        hooks(a=Good("a", log), b=Refuses()).startup()
+    assert log == []
+    with pytest.raises(ConfigError, match="guardproxy_check must return an iterable, not str"):
+        hooks(a=Forgets()).startup()
 
 
 class Wrong:

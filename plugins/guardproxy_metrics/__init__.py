@@ -2,6 +2,7 @@
 
 from guardproxy_metrics.hooks import (
     MetricsSettings,
+    guardproxy_check,
     guardproxy_register_routes,
     guardproxy_register_settings,
     guardproxy_shutdown,
@@ -11,6 +12,7 @@ from guardproxy_metrics.hooks import (
 
 __all__ = [
     "MetricsSettings",
+    "guardproxy_check",
     "guardproxy_register_routes",
     "guardproxy_register_settings",
     "guardproxy_shutdown",

@@ -71,13 +71,22 @@ def guardproxy_register_routes(settings: Settings) -> Iterable[HTTPRouteHandler]
 
 
 @hookimpl
+def guardproxy_check(settings: Settings) -> None:
+    """Refuse what the environment gets wrong.
+
+    Raises:
+        ConfigError: it asks for what there is not, or has a wrong value.
+    """
+    variables.check(os.environ, "METRICS")
+
+
+@hookimpl
 def guardproxy_startup(settings: Settings) -> None:
     """Open the readers that the environment and the settings ask for.
 
     Raises:
-        ConfigError: the environment asks for what there is not, or has a wrong value.
+        ConfigError: the environment asks for what there is not.
     """
-    variables.check(os.environ, "METRICS")
     exporters = exporters_from(os.environ)
     _process.close()
     _process.settings = settings.of_plugin("metrics", MetricsSettings)

@@ -3,6 +3,7 @@
 from guardproxy_tracing.drawing import trees
 from guardproxy_tracing.hooks import (
     TracingSettings,
+    guardproxy_check,
     guardproxy_register_settings,
     guardproxy_shutdown,
     guardproxy_startup,
@@ -17,6 +18,7 @@ __all__ = [
     "OpperIdGenerator",
     "OpperPropagator",
     "TracingSettings",
+    "guardproxy_check",
     "guardproxy_register_settings",
     "guardproxy_shutdown",
     "guardproxy_startup",

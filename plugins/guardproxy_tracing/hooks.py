@@ -66,13 +66,22 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:
 
 
 @hookimpl
+def guardproxy_check(settings: Settings) -> None:
+    """Refuse what the environment gets wrong.
+
+    Raises:
+        ConfigError: it asks for what there is not, or has a wrong value.
+    """
+    variables.check(os.environ, "TRACES", drawn=settings.trace == "console")
+
+
+@hookimpl
 def guardproxy_startup(settings: Settings) -> None:
     """Open the exporters that the environment asks for.
 
     Raises:
-        ConfigError: the environment asks for what there is not, or has a wrong value.
+        ConfigError: the environment asks for what there is not.
     """
-    variables.check(os.environ, "TRACES", drawn=settings.trace == "console")
     exporters = exporters_from(os.environ)
     _process.close()
     _process.settings = settings.of_plugin("tracing", TracingSettings)

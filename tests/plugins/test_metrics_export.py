@@ -182,7 +182,7 @@ def test_what_there_is_not_stops_the_startup(
     for name, value in variables.items():
         monkeypatch.setenv(f"OTEL_{name}", value)
     with pytest.raises(ConfigError, match=re.escape(message)):
-        metrics.guardproxy_startup(Settings())
+        metrics.guardproxy_check(Settings())
 
 
 def test_metrics_may_stay_at_home_where_spans_leave(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -717,7 +717,7 @@ def test_what_the_environment_misspells_stops_startup(
     monkeypatch.setenv(name, value)
     shown = " = 'carrier-pigeon'" if value == "carrier-pigeon" else ""
     with pytest.raises(ConfigError, match=f"^{name}{shown} must be {right}") as caught:
-        tracing.guardproxy_startup(SETTINGS)
+        tracing.guardproxy_check(SETTINGS)
     assert "canary" not in str(caught.value)
 
 
@@ -729,7 +729,7 @@ def test_an_endpoint_that_is_no_url_stops_startup(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     with pytest.raises(ConfigError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT must be an http:// or https:// URL"):
-        tracing.guardproxy_startup(SETTINGS)
+        tracing.guardproxy_check(SETTINGS)
 
 
 def test_a_sampler_matters_only_while_tracing_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -742,7 +742,7 @@ def test_a_queue_without_room_for_a_batch_stops_startup(monkeypatch: pytest.Monk
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
     with pytest.raises(ConfigError, match=r"^OTEL_BSP_MAX_EXPORT_BATCH_SIZE .512. must be no larger"):
-        tracing.guardproxy_startup(SETTINGS)
+        tracing.guardproxy_check(SETTINGS)
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9", "dns:localhost:9", "ipv4:127.0.0.1:9", "[::1"])
