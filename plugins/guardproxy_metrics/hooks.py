@@ -19,6 +19,7 @@ from guardproxy_metrics.instruments import STATE, Instruments
 from guardproxy_metrics.provider import Provider, exporters_from
 from guardproxy_metrics.store import METER
 from guardproxy_tracing import environment, variables
+from guardproxy_tracing.doubts import doubts
 
 _log = structlog.stdlib.get_logger("guardproxy.metrics")
 
@@ -71,13 +72,14 @@ def guardproxy_register_routes(settings: Settings) -> Iterable[HTTPRouteHandler]
 
 
 @hookimpl
-def guardproxy_check(settings: Settings) -> None:
-    """Refuse what the environment gets wrong.
+def guardproxy_check(settings: Settings) -> list[str]:
+    """Refuse what the environment gets wrong, and say what is hardly meant.
 
     Raises:
         ConfigError: it asks for what there is not, or has a wrong value.
     """
     variables.check(os.environ, "METRICS")
+    return doubts(os.environ, "METRICS")
 
 
 @hookimpl

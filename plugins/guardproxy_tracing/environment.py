@@ -4,7 +4,7 @@ import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 
@@ -25,7 +25,7 @@ def wanted(environ: Mapping[str, str], signal: Signal) -> list[str]:
     """
     if disabled(environ):
         return []
-    implied = "otlp" if any(environ.get(name, "").strip() for name in _endpoints(signal)) else "none"
+    implied = "otlp" if any(environ.get(name, "").strip() for name in endpoints(signal)) else "none"
     listed = environ.get(f"OTEL_{signal}_EXPORTER", "").strip() or implied
     names = dict.fromkeys(name.strip().lower() for name in listed.split(",") if name.strip())
     return [name for name in names if name != "none"]
@@ -43,7 +43,8 @@ def exporters(environ: Mapping[str, str], signal: Signal) -> list[str]:
     return [_protocol(environ, signal) if name == "otlp" else name for name in names]
 
 
-def _endpoints(signal: Signal) -> tuple[str, str]:
+def endpoints(signal: Signal) -> tuple[str, str]:
+    """The variables that name an endpoint: the signal's own, which is used as it is, and that of all."""
     return f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
@@ -52,7 +53,7 @@ def _protocol(environ: Mapping[str, str], signal: Signal) -> str:
     variable = next((name for name in variables if environ.get(name)), variables[0])
     protocol = environ.get(variable) or "http/protobuf"
     check_word(variable, protocol, ("http/protobuf", "grpc"))
-    for endpoint in _endpoints(signal):
+    for endpoint in endpoints(signal):
         if value := environ.get(endpoint, "").strip():
             _check_endpoint(endpoint, value, protocol)
     return protocol
@@ -105,14 +106,27 @@ def destinations(environ: Mapping[str, str], signal: Signal) -> list[str]:
 def _destination(environ: Mapping[str, str], signal: Signal, exporter: str) -> str:
     if exporter == "console":
         return "standard output, as JSON"
-    default = "http://localhost:4317" if exporter == "grpc" else "http://localhost:4318"
-    given = (environ.get(name, "").strip() for name in _endpoints(signal))
+    return f"{origin(environ, signal, exporter)} ({exporter})"
+
+
+def origin(environ: Mapping[str, str], signal: Signal, protocol: str) -> str:
+    """Scheme, host and port of the OTLP endpoint."""
+    default = "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318"
+    given = (environ.get(name, "").strip() for name in endpoints(signal))
     endpoint = next(filter(None, given), default)
     try:
-        parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-        port = f":{parts.port}" if parts.port is not None else ""
+        return place(urlsplit(endpoint if "://" in endpoint else f"//{endpoint}"))
     except ValueError:  # `dns:host:port`, and what else gRPC resolves
-        return f"a name of gRPC's ({exporter})"
+        return "a name of gRPC's"
+
+
+def place(parts: SplitResult) -> str:
+    """Scheme, host and port of a URL, of which the rest may be a credential.
+
+    Raises:
+        ValueError: the port is none.
+    """
+    port = f":{parts.port}" if parts.port is not None else ""
     scheme = f"{parts.scheme}://" if parts.scheme else ""
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{scheme}{host}{port} ({exporter})"
+    return f"{scheme}{host}{port}"

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanContext, TraceFlags, Tracer
 
 from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
 from guardproxy_tracing import environment, variables
+from guardproxy_tracing.doubts import doubts
 from guardproxy_tracing.drawing import TreePrinter
 from guardproxy_tracing.names import SETTLED, Names, chosen
 from guardproxy_tracing.propagator import origin, request_headers
@@ -66,13 +67,15 @@ def guardproxy_register_settings() -> type[msgspec.Struct]:
 
 
 @hookimpl
-def guardproxy_check(settings: Settings) -> None:
-    """Refuse what the environment gets wrong.
+def guardproxy_check(settings: Settings) -> list[str]:
+    """Refuse what the environment gets wrong, and say what is hardly meant.
 
     Raises:
         ConfigError: it asks for what there is not, or has a wrong value.
     """
-    variables.check(os.environ, "TRACES", drawn=settings.trace == "console")
+    drawn = settings.trace == "console"
+    variables.check(os.environ, "TRACES", drawn=drawn)
+    return doubts(os.environ, "TRACES", drawn=drawn)
 
 
 @hookimpl

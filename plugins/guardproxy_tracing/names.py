@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
-_LATEST: Final = "gen_ai_latest_experimental"
+LATEST_WORD: Final = "gen_ai_latest_experimental"
 
 APPLY_GUARDRAIL: Final = "apply_guardrail"  # gen_ai.operation.name, and the first word of the span's name
 RESULT_EVENT: Final = "gen_ai.guardrail.result"
@@ -54,5 +54,13 @@ LATEST: Final = Names(
 
 def chosen(environ: Mapping[str, str]) -> Names:
     """The names that `OTEL_SEMCONV_STABILITY_OPT_IN` asks for; what it says of other signals is not ours."""
-    words = {word.strip() for word in environ.get(OPT_IN, "").split(",")}
-    return LATEST if _LATEST in words else SETTLED
+    return LATEST if LATEST_WORD in _words(environ) else SETTLED
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """The words about GenAI in `OTEL_SEMCONV_STABILITY_OPT_IN` that mean nothing here."""
+    return [word for word in _words(environ) if word.lower().startswith("gen_ai") and word != LATEST_WORD]
+
+
+def _words(environ: Mapping[str, str]) -> list[str]:
+    return [word.strip() for word in environ.get(OPT_IN, "").split(",")]
