@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from guardproxy_metrics.store import Store
 from guardproxy_tracing import environment
+from guardproxy_tracing.failures import watched
 
 
 def exporters_from(environ: Mapping[str, str]) -> list[MetricExporter]:
@@ -26,7 +27,8 @@ def exporters_from(environ: Mapping[str, str]) -> list[MetricExporter]:
     Raises:
         ConfigError: an exporter or a protocol that there is not, or an endpoint that is no URL.
     """
-    return [_exporter(name) for name in environment.exporters(environ, "METRICS")]
+    names = environment.exporters(environ, "METRICS")
+    return [watched(_exporter(name), "METRICS", environ, name) for name in names]
 
 
 def _exporter(name: str) -> MetricExporter:

@@ -19,6 +19,7 @@ from opentelemetry.util.types import Attributes
 
 from guardproxy_tracing import environment
 from guardproxy_tracing.counts import SPANS
+from guardproxy_tracing.failures import watched
 from guardproxy_tracing.ids import OpperIdGenerator
 from guardproxy_tracing.propagator import undecided
 
@@ -29,7 +30,8 @@ def exporters_from(environ: Mapping[str, str]) -> list[SpanExporter]:
     Raises:
         ConfigError: an exporter or a protocol that there is not, or an endpoint that is no URL.
     """
-    return [_exporter(name) for name in environment.exporters(environ, "TRACES")]
+    names = environment.exporters(environ, "TRACES")
+    return [watched(_exporter(name), "TRACES", environ, name) for name in names]
 
 
 def _exporter(name: str) -> SpanExporter:
