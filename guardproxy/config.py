@@ -68,7 +68,7 @@ def load_with_origins(
     references: dict[str, str] = {}
     document = _Document(str(file), environ, references).read(file) if file else {}
     where = str(file)
-    check_names(where, document, (*(s.name for s in SETTINGS), *TABLES), NOT_BUILT_YET)
+    check_names(where, document, (*(s.name for s in SETTINGS), *TABLES), NOT_BUILT_YET, plugin_types)
     by_variable = {setting.environment: setting for setting in SETTINGS}
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in by_variable)
     if unknown:

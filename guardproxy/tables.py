@@ -50,22 +50,29 @@ def _misplaced(name: str) -> str:
 
 
 def check_names(
-    where: str, table: Mapping[str, object], known: Iterable[str], later: Iterable[str] = ()
+    where: str,
+    table: Mapping[str, object],
+    known: Iterable[str],
+    later: Iterable[str] = (),
+    plugins: Iterable[str] = (),
 ) -> None:
-    """Refuse the names in `table` that are not `known`; those `later` are not built yet.
+    """Refuse the names in `table` that are not `known`.
+
+    Those `later` are not built yet; tables of `plugins` belong elsewhere.
 
     Raises:
         ConfigError: tells all of them, and the nearest known ones.
     """
     known = tuple(known)
-    problems = [
-        f"{name!r} is not built yet. Remove it."
-        if name in later
-        else f"{name[:64]!r} is not known.{_misplaced(name) or nearest(name, known)}"
-        for name in table
-        if name not in known
-    ]
-    if problems:
+
+    def problem(name: str) -> str:
+        if name in later:
+            return f"{name!r} is not built yet. Remove it."
+        if name in plugins and isinstance(table[name], dict):
+            return f"[{name}] is not known. The settings of the plugin {name!r} belong in [plugins.{name}]."
+        return f"{name[:64]!r} is not known.{_misplaced(name) or nearest(name, known)}"
+
+    if problems := [problem(name) for name in table if name not in known]:
         raise ConfigError(f"{where}: {' '.join(problems)}")
 
 
