@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.semconv.attributes.http_attributes import HTTP_RESPONSE_STATUS_CODE
 
 from guardproxy_tracing.encoding import encode
 
@@ -16,5 +17,11 @@ class HttpExporter(OTLPSpanExporter):
         """Send one request."""
         if self._shutdown:
             return SpanExportResult.FAILURE
-        sent = self._client.export(encode(spans))
-        return SpanExportResult.SUCCESS if sent.success else SpanExportResult.FAILURE
+        with self._metrics.export_operation(len(spans)) as result:
+            sent = self._client.export(encode(spans))
+            if sent.success:
+                return SpanExportResult.SUCCESS
+            result.error = sent.error
+            if sent.status_code is not None:
+                result.error_attrs = {HTTP_RESPONSE_STATUS_CODE: sent.status_code}
+            return SpanExportResult.FAILURE
