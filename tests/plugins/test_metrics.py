@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,10 +219,12 @@ async def test_prometheus_calls_them_what_the_docs_say() -> None:
     }
 
 
-def test_the_queries_of_the_docs_name_what_there_is() -> None:
+def test_the_queries_of_the_docs_and_the_alerts_name_what_there_is() -> None:
     text = (ROOT / "docs/metrics.md").read_text("utf-8")
     queries = re.findall(r"^```promql\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    assert len(queries) >= 3
+    (group,) = msgspec.yaml.decode((ROOT / "deploy/alerts.yaml").read_bytes())["groups"]
+    queries += [rule["expr"] + str(rule["annotations"]) for rule in group["rules"]]
+    assert len(queries) > 5
     names = {prometheus_name(one) for one in table.INSTRUMENTS}
     attributes = {name.replace(".", "_") for one in table.INSTRUMENTS for name in one.attributes}
     for query in queries:

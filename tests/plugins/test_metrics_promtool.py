@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from guardproxy import Policy
@@ -51,3 +53,48 @@ def test_the_queries_of_the_docs_are_queries(promtool: str, tmp_path: Path) -> N
     checked = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert f"{len(queries)} rules found" in checked.stdout
+
+
+SERIES = {
+    "GuardproxyDown": [('up{job="guardproxy"}', "0x30")],
+    "GuardproxyGuardsFail": [('guardproxy_guard_errors_total{guardproxy_guard="pii"}', "0+1x30")],
+    "GuardproxyExchangesFail": [
+        ('guardproxy_exchanges_total{guardproxy_outcome="error",guardproxy_status_class="5xx"}', "0+1x30")
+    ],
+    "GuardproxySlow": [
+        (f'guardproxy_overhead_seconds_bucket{{le="{bound}"}}', values)
+        for bound, values in (("0.25", "0x30"), ("1", "0+1x30"), ("+Inf", "0+1x30"))
+    ],
+    "GuardproxySpansLost": [('guardproxy_trace_spans_total{guardproxy_result="dropped"}', "0+1x30")],
+}
+QUIET = (
+    ('up{job="guardproxy"}', "1x30"),
+    ('guardproxy_guard_errors_total{guardproxy_guard="pii"}', "7x30"),
+    ('guardproxy_exchanges_total{guardproxy_outcome="allowed",guardproxy_status_class="2xx"}', "0+9x30"),
+    ('guardproxy_exchanges_total{guardproxy_outcome="blocked",guardproxy_status_class="4xx"}', "0+9x30"),
+    ('guardproxy_exchanges_total{guardproxy_outcome="error",guardproxy_status_class="4xx"}', "0+9x30"),
+    ('guardproxy_overhead_seconds_bucket{le="0.1"}', "0+9x30"),
+    ('guardproxy_overhead_seconds_bucket{le="+Inf"}', "0+9x30"),
+    ('guardproxy_trace_spans_total{guardproxy_result="exported"}', "0+9x30"),
+)
+
+
+def fires(promtool: str, folder: Path, alert: str, series: Iterable[tuple[str, str]]) -> bool:
+    """Whether an alert of deploy/ fires after half an hour of `series`, a value a minute."""
+    given = [{"series": name, "values": values} for name, values in series]
+    expected = {"eval_time": "30m", "alertname": alert, "exp_alerts": []}
+    test = {"interval": "1m", "input_series": given, "alert_rule_test": [expected]}
+    file = folder / "test.yaml"
+    told = {"rule_files": [str(ROOT / "deploy/alerts.yaml")], "evaluation_interval": "1m", "tests": [test]}
+    file.write_text(json.dumps(told), "utf-8")
+    checked = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True)
+    assert checked.returncode == 0 or "got:[" in re.sub(r"\s", "", checked.stdout + checked.stderr)
+    return checked.returncode != 0
+
+
+def test_each_alert_fires_when_it_must_and_not_before(promtool: str, tmp_path: Path) -> None:
+    (group,) = msgspec.yaml.decode((ROOT / "deploy/alerts.yaml").read_bytes())["groups"]
+    assert [rule["alert"] for rule in group["rules"]] == list(SERIES)
+    for alert, bad in SERIES.items():
+        assert fires(promtool, tmp_path, alert, bad), alert
+        assert not fires(promtool, tmp_path, alert, QUIET), alert
