@@ -100,6 +100,8 @@ def guardproxy_startup(settings: Settings) -> None:
     registry = CollectorRegistry() if scraped else None
     if exporters or registry is not None:
         _process.open(Provider(exporters, registry), registry)
+    to = environment.destinations(os.environ, "METRICS") + (["/metrics"] if scraped else [])
+    _log.info("metrics", to=to or ["nowhere"])
 
 
 def _first_worker() -> bool:

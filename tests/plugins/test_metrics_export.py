@@ -185,6 +185,39 @@ def test_what_there_is_not_stops_the_startup(
         metrics.guardproxy_check(Settings())
 
 
+@pytest.mark.parametrize(
+    ("variables", "page", "workers", "to"),
+    [
+        ({}, True, 1, ["/metrics"]),
+        ({}, True, 2, ["nowhere"]),
+        ({}, False, 1, ["nowhere"]),
+        ({"SDK_DISABLED": "true", "METRICS_EXPORTER": "otlp"}, True, 1, ["nowhere"]),
+        ({"METRICS_EXPORTER": "console"}, False, 1, ["standard output, as JSON"]),
+        (
+            {"EXPORTER_OTLP_ENDPOINT": "http://me:pw@127.0.0.1:9/x?k=v"},
+            True,
+            1,
+            ["http://127.0.0.1:9 (http/protobuf)", "/metrics"],
+        ),
+        (
+            {"EXPORTER_OTLP_METRICS_ENDPOINT": "127.0.0.1:9", "EXPORTER_OTLP_PROTOCOL": "grpc"},
+            False,
+            1,
+            ["127.0.0.1:9 (grpc)"],
+        ),
+    ],
+)
+def test_the_log_says_where_metrics_go_and_no_credential(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], page: bool, workers: int, to: list[str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"OTEL_{name}", value)
+    own = metrics.MetricsSettings(prometheus=page, shutdown_timeout=0.1)
+    with capture_logs() as logged:
+        metrics.guardproxy_startup(Settings(plugins={"metrics": own}, workers=workers))
+    assert [line["to"] for line in logged if line["event"] == "metrics"] == [to]
+
+
 def test_metrics_may_stay_at_home_where_spans_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
