@@ -21,7 +21,10 @@ _STYLES: Final = {"flagged": "yellow", "redacted": "yellow"} | dict.fromkeys(
 
 
 def trees(spans: Sequence[ReadableSpan]) -> Iterator[Tree]:
-    """`spans` as trees, one for each that has no parent among them; with durations and what guards found."""
+    """`spans` as trees, one for each that has no parent among them; with durations and what guards found.
+
+    The head of each names its trace, its span and the parent elsewhere, by which a chain can be followed.
+    """
     ids = {_id(span) for span in spans}
     children: dict[int, list[ReadableSpan]] = defaultdict(list)
     roots: list[ReadableSpan] = []
@@ -35,7 +38,7 @@ def trees(spans: Sequence[ReadableSpan]) -> Iterator[Tree]:
             grow(branch, child)
 
     for root in roots:
-        tree = Tree(Text(f"trace {root.context.trace_id:032x}", "dim"))
+        tree = Tree(Text(_head(root), "dim"))
         grow(tree, root)
         yield tree
 
@@ -43,6 +46,11 @@ def trees(spans: Sequence[ReadableSpan]) -> Iterator[Tree]:
 def _id(span: ReadableSpan) -> int:
     found: int = span.context.span_id
     return found
+
+
+def _head(root: ReadableSpan) -> str:
+    below = f"  below span {root.parent.span_id:016x}" if root.parent else ""
+    return f"trace {root.context.trace_id:032x}  span {_id(root):016x}{below}"
 
 
 def _line(span: ReadableSpan) -> Text:
@@ -56,10 +64,14 @@ def _line(span: ReadableSpan) -> Text:
         if event.name == RESULT_EVENT:
             shadow = facts.get("guardproxy.guard.shadow") is True
             line.append(f"  {_result(event.attributes or {}, 'would ' if shadow else '')}", "yellow")
-    if (status := facts.get("http.response.status_code")) is not None:
+    status = facts.get("http.response.status_code")
+    error = facts.get("error.type", "error") if span.status.status_code is StatusCode.ERROR else None
+    if status is not None and str(status) != error:
         line.append(f"  {status}", "dim")
-    if span.status.status_code is StatusCode.ERROR:
-        line.append(f"  {facts.get('error.type', 'error')}", "red")
+    if error is not None:
+        line.append(f"  {error}", "red")
+    if facts.get("guardproxy.parent.unusable"):
+        line.append("  the parent that was named is none", "yellow")
     return line
 
 

@@ -54,13 +54,45 @@ def test_a_tree(names: Names) -> None:
         assert drawn.lines == []
     server.end(3 * MS)
     assert drawn.lines == [
-        f"trace {server.get_span_context().trace_id:032x}",
+        "trace {0.trace_id:032x}  span {0.span_id:016x}".format(server.get_span_context()),
         "└── POST /v1/responses  3.0 ms  redacted  200",
         "    ├── guardproxy.guard input  2.0 ms  redacted",
         "    │   ├── apply_guardrail pii  2.0 ms  EMAIL_ADDRESS ×2 (redact)",
         "    │   └── apply_guardrail toxicity  2.0 ms  EMAIL_ADDRESS ×2 (would block)",
         "    └── chat m  2.0 ms  upstream_error",
     ]
+
+
+def test_a_status_and_an_error_that_say_the_same_are_one_word() -> None:
+    drawn = Drawn()
+    server = drawn.span("server", **{"http.response.status_code": 502, "error.type": "upstream_error"})
+    attempt = drawn.span("POST", server, **{"http.response.status_code": 503, "error.type": "503"})
+    for span in (attempt, server):
+        span.set_status(Status(StatusCode.ERROR))
+        span.end(MS)
+    assert drawn.lines[1:] == ["└── server  1.0 ms  502  upstream_error", "    └── POST  1.0 ms  503"]
+
+
+def test_a_chain_of_exchanges_can_be_followed_by_the_heads() -> None:
+    drawn = Drawn()
+    parent = NonRecordingSpan(SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+    first = drawn.span("first", parent)
+    first.end(MS)
+    found = first.get_span_context()
+    again = SpanContext(found.trace_id, found.span_id, is_remote=True, trace_flags=found.trace_flags)
+    then = drawn.span("then", NonRecordingSpan(again))
+    then.end(MS)
+    heads = [line for line in drawn.lines if line.startswith("trace ")]
+    assert heads == [
+        f"trace {1:032x}  span {found.span_id:016x}  below span {2:016x}",
+        f"trace {1:032x}  span {then.get_span_context().span_id:016x}  below span {found.span_id:016x}",
+    ]
+
+
+def test_a_parent_that_is_none_is_said() -> None:
+    drawn = Drawn()
+    drawn.span("server", **{"guardproxy.parent.unusable": True}).end(MS)
+    assert drawn.lines[1:] == ["└── server  1.0 ms  the parent that was named is none"]
 
 
 def test_no_line_is_cut_or_filled_up(capsys: pytest.CaptureFixture[str]) -> None:
