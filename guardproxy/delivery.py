@@ -70,6 +70,7 @@ class Delivery:
         else:
             body = received
             outputs.judge(run, reporter)
+        run.let_pass()
         drop = ("content-length",) if body is received else _OF_BODY
         length = {} if answer.status in _NO_BODY else {"content-length": str(len(body))}
         await reply.start(answer.status, response_head(exchange, answer.headers, drop, length))
@@ -183,6 +184,7 @@ class Delivery:
             await write()
         finally:
             exchange.held_seconds = stream.held
+        run.let_pass()
         await reply.end()
         with aside(exchange, run):
             await stream.settle_shadow()

@@ -14,7 +14,7 @@ from guardproxy.auth import Credentials
 from guardproxy.delivery import drain_over, note_error, response_head
 from guardproxy.document import dumps
 from guardproxy.errors import GuardProxyError, InternalError, UnsupportedMedia
-from guardproxy.exchange import Exchange, clock
+from guardproxy.exchange import Exchange, clock, moment
 from guardproxy.headers import date, lower_headers
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure
@@ -91,7 +91,8 @@ class Lifecycle:
                 mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
                 await fail(exchange, mine, reply)
             finally:
-                exchange.seconds = (clock() if reply.ended is None else reply.ended) - exchange.started
+                ended = clock() if reply.ended is None else reply.ended
+                exchange.seconds, step.ended = ended - exchange.started, moment(ended)
                 await self._end(exchange, step)
 
     async def _arrive(self, exchange: Exchange, incoming: Incoming) -> Arrival:

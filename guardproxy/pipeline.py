@@ -372,6 +372,7 @@ class Pipeline:
             problem = "internal_error"
             raise
         finally:
+            run.let_pass()
 
             async def end(at_once: bool) -> None:
                 if at_once or exchange.error_code in _GIVEN_UP:

@@ -11,6 +11,7 @@ from guardproxy import policy
 from guardproxy.capture import Captured
 from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
+from guardproxy.exchange import clock, moment
 from guardproxy.inspection import Read, find
 from guardproxy.labels import Labelled, labelled
 from guardproxy.names import Key, Names
@@ -120,6 +121,7 @@ class StageRun:
         self._allowed: set[bytes] = set()  # digests of guard and value
         self._keys: dict[str, Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
+        self.passed = False  # the guards that traffic waits for are through
         self.captures = False  # whether content is told, to traces; then whoever reads a document says which
         self.captured: Captured | None = None
 
@@ -456,6 +458,18 @@ class StageRun:
     def _matches_at(self, path: Path) -> Iterable[Match]:
         at = pointer(path) + (PathMark.KEY.value if path[-1:] == (PathMark.KEY,) else "")
         return (hit.match for hit in self._hits.get(at, ()))
+
+    def let_pass(self) -> None:
+        """The traffic waits for this stage no longer; the first call counts.
+
+        Enforced guards' steps end here, and the stage's, whatever time those in shadow take yet.
+        """
+        if not self.passed:
+            self.passed = True
+            if self.enforced:
+                now = moment(clock())
+                for step in (self.step, *(guard.step for guard in self.enforced)):
+                    step.ended = now
 
     def finish(self, error_type: str | None = None) -> Verdict:
         """The last verdict; closes the steps. Later calls return the same verdict."""

@@ -308,8 +308,10 @@ class Step:
     `findings` by category, `score` the highest, `seconds` of scanning, and how many texts or pieces of
     texts were `scanned`, or `cached` from an earlier scan (guard), `status` (attempt, call, exchange),
     `error_type` (a short code, never a message), `failure` (guard) says how it failed: `timeout`,
-    `overloaded`, or `raised` for all that is wrong with what it did. `ended` (attempt, call) is when the
-    last byte came, in nanoseconds since 1970: they are left when the guards are through with it. `url` is
+    `overloaded`, or `raised` for all that is wrong with what it did. `ended`, in nanoseconds since 1970, is
+    when a step was over that is left later, for all its facts to be there: with the upstream's last byte
+    (attempt, call), the last piece that the client got (exchange), or the moment from which the traffic
+    waited for it no longer (stage, guard; not of a guard in shadow, or a stage of such guards only). `url` is
     where an attempt goes, with `{id}` for an id. `request_headers` (attempt) may be added to before the
     request is sent.
     """

@@ -69,7 +69,7 @@ class ExchangeSpan:
         if not inside.calls:
             self._span.attributes |= facts.of_content(self._exchange)
         self._span.failed = facts.is_broken(self._exchange, self._step)
-        self._span.end()
+        self._span.end(self._step.ended)
 
 
 class StepSpan:

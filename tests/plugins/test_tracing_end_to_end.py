@@ -14,7 +14,7 @@ import guardproxy_tracing as tracing
 from guardproxy import Action, Detector, Guard, Match, Policy, Rule
 from guardproxy.testing.otlp import ExportedSpan, OtlpCollector
 from tests.harness import Client, message, proxy, response, sse, streaming, text_events, whole
-from tests.samples import Names, Tags
+from tests.samples import Names, Tags, Waits
 
 TAG = "TAG-" + "1234"
 KEY = "k" + "eyvalue99"
@@ -264,6 +264,28 @@ async def test_the_call_ends_with_the_last_byte_and_not_with_the_guards(collecto
     call, attempt = collector.named("chat m-1"), collector.named("POST")
     assert call.start <= attempt.start < attempt.end == call.end <= late.asked
     assert late.asked <= collector.named("guardproxy.guard output").end
+
+
+@pytest.mark.parametrize("stage", ["input", "output"])
+@pytest.mark.parametrize("answers", ["whole", "stream"])
+@pytest.mark.parametrize("enforced", [True, False])
+async def test_only_guards_in_shadow_last_longer_than_the_traffic(
+    collector: OtlpCollector, stage: str, answers: str, enforced: bool
+) -> None:
+    waits, delivered = Waits(), asyncio.Event()
+    made = {"waits": Guard("waits", (waits,)), "tags": Guard("tags", (Tags(),))}
+    rules = {"waits": Rule(shadow=True)} | ({"tags": Rule(Action.REDACT)} if enforced else {})
+    upstream = whole(message("ok")) if answers == "whole" else streaming(sse(text_events("ok")))
+    async with proxy(upstream, plugins=[tracing], made=made, floor=Policy(**{stage: rules})) as client:
+        asked = client.post({"model": "m-1", "input": "hi"}, delivered=delivered)
+        exchanging = asyncio.create_task(asked)
+        await delivered.wait()
+        answered = time.time_ns()
+        waits.go.set()
+        await exchanging
+    late = {span.name for span in collector.spans if span.end > answered}
+    stages = set() if enforced else {f"guardproxy.guard {stage}"}
+    assert late == {"apply_guardrail waits", *stages}
 
 
 async def test_a_stream_of_many_deltas_makes_no_more_spans_than_one_of_few(collector: OtlpCollector) -> None:
