@@ -8,6 +8,8 @@ from typing import Any
 
 from guardproxy.types import Content, Outcome, Policy, Stage, Verdict
 
+UNRESOLVED = Policy()  # the policy of an exchange until it is known which guards are on
+
 
 def clock() -> float:
     """The time by which exchanges are measured: seconds, from no particular moment."""
@@ -60,7 +62,7 @@ class Exchange:
     trace_id: str | None = None  # of the exchange's span, where it has one: 32 hexadecimal digits
     span_id: str | None = None  # 16 hexadecimal digits
     client: str | None = None  # the name of the [[keys]] entry that the client's key belongs to
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = UNRESOLVED
     request: bytes = b""
     model: str | None = None
     stream: bool = False
@@ -115,17 +117,21 @@ class Exchange:
     def stage_outcome(self, stage: Stage) -> Outcome:
         """The word of `X-Guardproxy-Verdict` for `stage`, as far as it is known."""
         if stage in self.verdicts:
-            return self.verdicts[stage].outcome
+            found = self.verdicts[stage].outcome
+            return Outcome.FAILED if found is Outcome.INTERRUPTED else found
         if not self.policy.stage(stage):
             return Outcome.OFF
         # An error that came before the input's guards leaves it uninspected for good.
         stopped = stage is Stage.INPUT and self.error_code is not None
         return Outcome.FAILED if stopped else Outcome.PENDING
 
-    def final_outcome(self, stage: Stage) -> str:
-        """The word of a stage once the exchange is over: `not_run` where it never came to it."""
-        found = self.stage_outcome(stage)
-        return "not_run" if found is Outcome.PENDING and stage not in self.verdicts else found.value
+    def final_outcome(self, stage: Stage) -> Outcome:
+        """The word of `stage` once the exchange is over."""
+        if stage in self.verdicts:
+            return self.verdicts[stage].outcome
+        # What stopped it before its guards were known could have kept some from running.
+        may_have_guards = self.policy is UNRESOLVED or self.policy.stage(stage)
+        return Outcome.NOT_RUN if may_have_guards else Outcome.OFF
 
     def may_tell(self, name: str, *stages: Stage) -> bool:
         """Whether the value at `name` (lower case) may be told: nothing was found there, by any guard."""
@@ -134,7 +140,7 @@ class Exchange:
                 if self.policy.stage(stage):
                     return False
                 continue
-            if verdict.failed or verdict.outcome in (Outcome.FAILED, Outcome.PENDING):
+            if verdict.failed or verdict.outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
                 return False
             found = (*verdict.findings, *verdict.shadowed)
             if any(finding.path.rpartition("/")[2].lower() == name for finding in found):

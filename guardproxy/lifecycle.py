@@ -175,8 +175,8 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "events_delivered": exchange.events_delivered or None,
     }
     for stage in Stage:
-        if exchange.policy.stage(stage):
-            found[stage.value] = exchange.final_outcome(stage)
+        if (word := exchange.final_outcome(stage)) is not Outcome.OFF:
+            found[stage.value] = word.value
         if (verdict := exchange.verdicts.get(stage)) is not None:
             found[f"{stage}_findings"] = _counts(verdict.findings)
             found[f"{stage}_shadowed"] = _counts(verdict.shadowed)

@@ -262,9 +262,10 @@ class Pipeline:
             changed = stripped is not plain
             return inputs.Forwarded(stripped if changed else body, {}, changed)
         plain = arrival.plain()
+        if plain:
+            check_model(key, plain)
 
         def check(document: Mapping[str, Any]) -> None:
-            check_model(key, plain)
             _check_background(exchange.policy, document)
 
         def observe(document: Mapping[str, Any]) -> None:
@@ -372,6 +373,9 @@ class Pipeline:
             problem = "internal_error"
             raise
         finally:
+            if run.passed and problem is not None:  # it stopped no guards but those in shadow
+                run.give_up(problem)
+                problem = None
             run.let_pass()
 
             async def end(at_once: bool) -> None:

@@ -357,10 +357,15 @@ class StageRun:
 
     def cancel(self) -> None:
         """Give up what is not done yet: the stage has no verdict then."""
-        if self.watching and self.problem is None:
-            self.problem = CANCELLED
+        if self.watching:
+            self.give_up(CANCELLED)
         for task in self._watching:
             task.cancel()
+
+    def give_up(self, problem: str) -> None:
+        """Note what stops the guards in shadow, where there are any."""
+        if self.problem is None and len(self.enforced) < len(self.guards):
+            self.problem = problem
 
     def hide(
         self, keys: Sequence[TextPart], hits: Sequence[Sequence[Hit]], place: Callable[[Path], Path]
@@ -429,7 +434,8 @@ class StageRun:
         if self.blocked:
             return replace(verdict, outcome=Outcome.BLOCKED)
         if error_type is not None:
-            return replace(verdict, outcome=Outcome.PENDING if error_type == CANCELLED else Outcome.FAILED)
+            failed = error_type in (GuardFailed.code, Overloaded.code)
+            return replace(verdict, outcome=Outcome.FAILED if failed else Outcome.INTERRUPTED)
         if self.flagged and verdict.outcome is Outcome.CLEAN:
             return replace(verdict, outcome=Outcome.FLAGGED)
         return verdict

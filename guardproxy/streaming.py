@@ -117,7 +117,7 @@ class GuardedStream:
             await self._settle()
             if not self._done or self._erred or not self._ending.begun:
                 raise UpstreamError("The upstream ended its stream before the response was complete.")
-            self._finished = True
+            self._finish()
             out += self._ending.completed()
         return [*out, DONE.raw]
 
@@ -177,7 +177,7 @@ class GuardedStream:
             self._unseal(event)
         if kind in TERMINAL:
             await self._settle()
-            self._finished = True
+            self._finish()
         await self._stop_if_blocked()
         return event
 
@@ -329,6 +329,11 @@ class GuardedStream:
         self._judge()
         if self._run.blocked:
             raise self._reporter.violation()
+
+    def _finish(self) -> None:
+        """Nothing is left that the client's stream waits for."""
+        self._finished = True
+        self._run.let_pass()
 
     async def _stop_if_blocked(self) -> None:
         if self._run.blocked:

@@ -246,15 +246,17 @@ class Receipt:
 
 
 class Outcome(enum.StrEnum):
-    """The word for one stage in `X-Guardproxy-Verdict`, and for a whole exchange on its span."""
+    """The word for one stage: of a verdict, on spans, in the log, and (most) in `X-Guardproxy-Verdict`."""
 
-    OFF = "off"
-    PENDING = "pending"
+    OFF = "off"  # no guard is on
+    PENDING = "pending"  # in the header only: not known yet
+    NOT_RUN = "not_run"  # the exchange never came to it
     CLEAN = "clean"
     FLAGGED = "flagged"
     REDACTED = "redacted"
     BLOCKED = "blocked"
-    FAILED = "failed"
+    FAILED = "failed"  # a guard failed
+    INTERRUPTED = "interrupted"  # something else stopped it before its guards were through
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ async def test_what_guards_in_shadow_find_after_the_answer_is_out_or_nothing_is_
             json.dumps([text("assistant", "[ALL]")], separators=(",", ":")),
         }
     else:
-        assert {exchange.final_outcome(stage) for stage in Stage} == {"pending"}
+        assert {exchange.final_outcome(stage) for stage in Stage} == {"interrupted"}
         assert exchange.content == {}
     steps = client.recorder.steps
     assert sum(step[0] == "+" for step in steps) == sum(step[0] == "-" for step in steps)

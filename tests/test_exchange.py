@@ -1,6 +1,7 @@
 """What an exchange knows of its time, by a clock that only the script moves."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from guardproxy import Action, Detector, Guard, LocalReply, Match, Policy, Rule, hookimpl
+from guardproxy import Action, Detector, Guard, LocalReply, Match, Policy, Rule, Stage, hookimpl
 from guardproxy.exchange import Exchange, Stopwatch
-from tests.harness import Upstreaming, message, proxy, response, sse, text_events
-from tests.samples import Tags
+from guardproxy.lifecycle import line
+from guardproxy.settings import ClientKey
+from tests.harness import Chunks, Upstreaming, message, proxy, response, sse, streaming, text_events, whole
+from tests.samples import Tags, Waits
 
 CONNECT, PIECE, SCAN, PATIENCE = 2.0, 3.0, 0.25, 4.0  # halves and quarters: their sums are exact
 SHADOW = Policy(
@@ -300,3 +303,106 @@ def test_a_stopwatch_goes_on_from_where_it_stopped(clock: Clock) -> None:
             raise ValueError
     except ValueError:
         assert watch.seconds == 3
+
+
+class Leaving:
+    """An application whose client leaves at the `number`th piece that it is sent."""
+
+    def __init__(self, app: Any, left: asyncio.Event, number: int) -> None:
+        self.app, self.left, self.number = app, left, number
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def until(message: Any) -> None:
+            self.number -= 1
+            if self.number == 0:
+                self.left.set()
+                await asyncio.Event().wait()  # the server waits for it to read
+            await send(message)
+
+        await self.app(scope, receive, until)
+
+
+KEYED = ClientKey(name="a", sha256=hashlib.sha256(b"known").hexdigest(), allowed_models=("m",))
+BOTH = {"x-opper-guard-input": "tags", "x-opper-guard-output": "tags"}
+BROKEN = httpx.ReadError("gone")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "upstream", "words"),
+    [
+        pytest.param({"input": "hi"}, BOTH, whole(message("ok")), "clean clean", id="through"),
+        pytest.param({"input": "hi"}, {}, whole(message("ok")), "off off", id="no guards"),
+        pytest.param({"input": "TAG-1234"}, BOTH, whole(), "flagged clean", id="found"),
+        pytest.param(
+            {"input": "TAG-1234"},
+            {"x-opper-guard-input": "tags=block", "x-opper-guard-output": "tags"},
+            whole(),
+            "blocked not_run",
+            id="blocked",
+        ),
+        pytest.param(
+            {"input": "hi"}, BOTH | {"authorization": "Bearer no"}, whole(), "not_run not_run", id="401"
+        ),
+        pytest.param({"input": "hi"}, {"x-opper-guard-input": "no"}, whole(), "not_run not_run", id="guard"),
+        pytest.param({"input": "hi", "model": "n"}, BOTH, whole(), "not_run not_run", id="model"),
+        pytest.param(b"{", BOTH, whole(), "interrupted not_run", id="invalid"),
+        pytest.param(
+            {"input": "boom"}, {"x-opper-guard-input": "raises"}, whole(), "failed off", id="guard failed"
+        ),
+        pytest.param(
+            {"input": "hi"},
+            {"x-opper-guard-output": "raises"},
+            streaming(sse(text_events("boom"))),
+            "off failed",
+            id="guard failed in a stream",
+        ),
+        pytest.param(
+            {"input": "hi"},
+            BOTH,
+            lambda _: httpx.Response(200, stream=Chunks([b"{"], BROKEN)),
+            "clean interrupted",
+            id="broke off",
+        ),
+        pytest.param(
+            {"input": "hi"},
+            BOTH,
+            streaming(sse(text_events("ok")[:5], done=False), error=BROKEN),
+            "clean interrupted",
+            id="stream broke off",
+        ),
+    ],
+)
+async def test_the_word_of_a_stage_says_whether_its_guards_were_through(
+    body: Any, headers: dict[str, str], upstream: Upstreaming, words: str
+) -> None:
+    keys = (KEYED,) if "model" in repr(body) or "authorization" in headers else ()
+    given = {"authorization": "Bearer known"} | headers
+    async with proxy(upstream, keys=keys) as client:
+        await client.post(body, given)
+    (exchange,) = client.recorder.exchanges
+    assert " ".join(exchange.final_outcome(stage) for stage in Stage) == words
+    told = {stage.value: word for stage, word in zip(Stage, words.split(), strict=True) if word != "off"}
+    assert {name: word for name, word in line(exchange).items() if name in ("input", "output")} == told
+
+
+@pytest.mark.parametrize(
+    ("made", "number", "word"),
+    [
+        (whole(message("ok")), 2, "clean"),  # the body
+        (streaming(sse(text_events("ok"), done=False), 400), 2, "interrupted"),
+        (streaming(sse(text_events("ok"))), 3, "clean"),  # the end of the body
+    ],
+)
+@pytest.mark.parametrize("shadow", [True, False])
+async def test_a_client_that_leaves_interrupts_the_guards_that_are_not_through(
+    made: Upstreaming, number: int, word: str, shadow: bool
+) -> None:
+    left, waits = asyncio.Event(), Waits()
+    samples = {"waits": Guard("waits", (waits,)), "tags": Guard("tags", (Tags(),))}
+    floor = Policy(output={"waits": Rule(shadow=True)} if shadow else {})
+    async with proxy(made, made=samples, floor=floor) as client:
+        client.app = Leaving(client.app, left, number)
+        await client.post({"input": "hi"}, BOTH, disconnect=left)
+    (exchange,) = client.recorder.exchanges
+    assert exchange.error_code == "client_disconnected"
+    assert exchange.final_outcome(Stage.OUTPUT) == ("interrupted" if shadow else word)

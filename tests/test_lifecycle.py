@@ -36,9 +36,10 @@ async def test_an_exchange_is_one_line_of_the_log() -> None:
             await client.post({"input": "hi"}, {"x-opper-guard-input": "nobody"})  # a 400 is no failure
             failed, refused = client.recorder.exchanges
     assert got.status == 502
-    for line, level, of, code in (
-        (logged[0], "warning", failed, "upstream_error"),
-        (logged[1], "info", refused, "unknown_guard"),
+    unknown = {"input": "not_run", "output": "not_run"}
+    for line, level, of, code, words in (
+        (logged[0], "warning", failed, "upstream_error", {}),
+        (logged[1], "info", refused, "unknown_guard", unknown),
     ):
         assert line.pop("seconds") > 0
         assert line == {
@@ -50,6 +51,7 @@ async def test_an_exchange_is_one_line_of_the_log() -> None:
             "status": of.status,
             "outcome": "error",
             "code": code,
+            **words,
         }
     assert len(logged) == 2
 

@@ -662,7 +662,7 @@ async def test_a_fault_of_guards_in_shadow_is_logged_and_no_more(monkeypatch: py
     body = sse(text_events("hello"))
     async with proxy(streaming(body), floor=Policy(input=rule, output=rule)) as client:
         got = await client.post({"input": "hi"})
-        assert [v.outcome for v in client.recorder.verdicts] == [Outcome.FAILED] * 2
+        assert [v.outcome for v in client.recorder.verdicts] == [Outcome.INTERRUPTED] * 2
         assert client.recorder.exchanges[0].error_code is None
     assert (got.body, got.ended) == (body, True)
 
@@ -680,7 +680,7 @@ async def test_a_fault_of_guards_in_shadow_leaves_a_stream_unjudged(
             streaming(sse(text_events("hello"))), floor=Policy(output={"tags": Rule(shadow=True)})
         ) as client:
             got = await client.post({"input": "hi"}, beside)
-            assert [v.outcome for v in client.recorder.verdicts] == [Outcome.FAILED]
+            assert [v.outcome for v in client.recorder.verdicts] == [Outcome.INTERRUPTED]
             assert client.recorder.exchanges[0].error_code is None
     assert (got.text, got.ended) == ("hello", True)
     assert [line["event"] for line in logged] == ["guards in shadow failed", "exchange"]
@@ -1037,7 +1037,7 @@ async def test_shadow_alone_leaves_even_odd_traffic_as_it_is() -> None:
         got = await client.post(odd, {"accept-encoding": "br"}, query="any=thing")
         assert client.requests[0].content == odd
         assert client.requests[0].headers["accept-encoding"] == "br"
-        assert {v.stage: v.outcome for v in client.recorder.verdicts}["input"] is Outcome.FAILED
+        assert {v.stage: v.outcome for v in client.recorder.verdicts}["input"] is Outcome.INTERRUPTED
     assert got.body == answer
 
 

@@ -69,8 +69,8 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
             "guardproxy.exchange.id": label(exchange.id),
             "guardproxy.client": label(exchange.client),
             "guardproxy.stream": exchange.stream,
-            "guardproxy.verdict.input": exchange.final_outcome(Stage.INPUT),
-            "guardproxy.verdict.output": exchange.final_outcome(Stage.OUTPUT),
+            "guardproxy.verdict.input": exchange.final_outcome(Stage.INPUT).value,
+            "guardproxy.verdict.output": exchange.final_outcome(Stage.OUTPUT).value,
         }
     )
     if exchange.name is not None and exchange.may_tell("x-opper-name", Stage.INPUT):
