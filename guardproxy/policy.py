@@ -205,11 +205,11 @@ def verdict(
     enforced = tuple(f for f in findings if not rules[f.guard].shadow)
     shadowed = tuple(f for f in findings if rules[f.guard].shadow)
     strictest = max((rules[f.guard].action for f in enforced), default=None)
-    outcome = _OUTCOMES[strictest] if strictest else (Outcome.FLAGGED if failed else Outcome.CLEAN)
+    outcome = OUTCOMES[strictest] if strictest else (Outcome.FLAGGED if failed else Outcome.CLEAN)
     return Verdict(stage, outcome, enforced, shadowed, tuple(failed), receipt)
 
 
-_OUTCOMES = {
+OUTCOMES = {  # what an action makes of findings
     Action.FLAG: Outcome.FLAGGED,
     Action.REDACT: Outcome.REDACTED,
     Action.BLOCK: Outcome.BLOCKED,

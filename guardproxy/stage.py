@@ -10,7 +10,7 @@ from typing import Any
 from guardproxy import policy
 from guardproxy.capture import Captured
 from guardproxy.document import Edits, keys_at
-from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
+from guardproxy.errors import GuardFailed, Overloaded, Uninspectable, Violation
 from guardproxy.exchange import clock, moment
 from guardproxy.inspection import Read, find
 from guardproxy.labels import Labelled, labelled
@@ -121,6 +121,7 @@ class StageRun:
         self._allowed: set[bytes] = set()  # digests of guard and value
         self._keys: dict[str, Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
+        self.cut = False  # a stream was stopped before its end
         self.passed = False  # the guards that traffic waits for are through
         self.captures = False  # whether content is told, to traces; then whoever reads a document says which
         self.captured: Captured | None = None
@@ -480,6 +481,8 @@ class StageRun:
     def finish(self, error_type: str | None = None) -> Verdict:
         """The last verdict; closes the steps. Later calls return the same verdict."""
         if self._finished is None:
+            # A whole document is looked at before it is blocked.
+            stopped = self.cut or error_type not in (None, Violation.code)
             error_type = error_type or self.problem
             verdict = self.verdict(error_type)
             for guard in self.guards:
@@ -490,8 +493,21 @@ class StageRun:
                 step = steps[finding.guard]
                 step.findings[finding.category] = step.findings.get(finding.category, 0) + 1
                 step.score = max(step.score or 0.0, finding.score)
+            for guard in self.guards:
+                guard.step.outcome = self._outcome(guard, stopped)
             self.step.verdict = self._finished = verdict
             self.step.error_type = error_type
             for manager in reversed(self._open):
                 manager.__exit__(None, None, None)
         return self._finished
+
+    def _outcome(self, guard: GuardRun, stopped: bool) -> Outcome:
+        """What became of a guard; `stopped` are those that the traffic waits for."""
+        step = guard.step
+        if step.failure is not None:
+            return Outcome.FAILED
+        if step.findings:
+            return policy.OUTCOMES[guard.rule.action]
+        if not stopped and not (guard.rule.shadow and self.problem is not None):
+            return Outcome.CLEAN
+        return Outcome.INTERRUPTED if step.scanned or step.cached else Outcome.NOT_RUN

@@ -125,7 +125,10 @@ class GuardedStream:
         """The end of a stream that has begun: an error event, `response.failed` and `[DONE]`."""
         self.cancel()
         self._queue.clear()
-        self._run.problem = error.error_code
+        if self._run.passed:
+            self._run.give_up(error.error_code)
+        else:
+            self._run.problem = error.error_code
         finished, self._finished = self._finished, True
         return [*([] if finished else self._ending.failed(error)), DONE.raw]
 
@@ -137,6 +140,7 @@ class GuardedStream:
 
     def cancel(self) -> None:
         """Stop all inspection: the exchange is over."""
+        self._run.cut = not self._run.passed
         for task in (*self._tasks, *self._shadow_tasks):
             task.cancel()
         for flow in self._flows.values():

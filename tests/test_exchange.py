@@ -9,7 +9,19 @@ from typing import Any
 import httpx
 import pytest
 
-from guardproxy import Action, Detector, Guard, LocalReply, Match, Policy, Rule, Stage, hookimpl
+from guardproxy import (
+    Action,
+    Detector,
+    Guard,
+    LocalReply,
+    Match,
+    Policy,
+    Rule,
+    Stage,
+    Step,
+    StepKind,
+    hookimpl,
+)
 from guardproxy.exchange import Exchange, Stopwatch
 from guardproxy.lifecycle import line
 from guardproxy.settings import ClientKey
@@ -406,3 +418,45 @@ async def test_a_client_that_leaves_interrupts_the_guards_that_are_not_through(
     (exchange,) = client.recorder.exchanges
     assert exchange.error_code == "client_disconnected"
     assert exchange.final_outcome(Stage.OUTPUT) == ("interrupted" if shadow else word)
+
+
+class Outcomes:
+    """A plugin that notes what became of each guard."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    @hookimpl
+    def guardproxy_step(self, step: Step) -> None:
+        if step.kind is StepKind.GUARD:
+            self.steps.append(step)
+
+    @property
+    def words(self) -> dict[str, str | None]:
+        return {step.name: step.outcome for step in self.steps}
+
+
+@pytest.mark.parametrize(
+    ("text", "raw", "words"),
+    [
+        ("hello", None, {"tags": "clean", "pairs": "clean"}),
+        ("TAG-1234 and more", None, {"tags": "blocked", "pairs": "interrupted"}),
+        ("hello", sse(text_events("hello")[:6], done=False), {"tags": "interrupted", "pairs": "interrupted"}),
+        ("hello", b"", {"tags": "not_run", "pairs": "not_run"}),
+    ],
+)
+async def test_what_becomes_of_the_guards_of_a_stream(
+    text: str, raw: bytes | None, words: dict[str, str]
+) -> None:
+    seen = Outcomes()
+    upstream = streaming(sse(text_events(text)) if raw is None else raw)
+    async with proxy(upstream, plugins=[seen]) as client:
+        await client.post({"input": "hi"}, {"x-opper-guard-output": "tags=block,pairs"})
+    assert seen.words == words
+
+
+async def test_guards_of_what_is_no_json_did_not_run() -> None:
+    seen = Outcomes()
+    async with proxy(whole(), plugins=[seen]) as client:
+        await client.post(b"{", {"x-opper-guard-input": "tags"})
+    assert seen.words == {"tags": "not_run"}

@@ -25,6 +25,7 @@ from guardproxy.types import (
     Rule,
     Stage,
     Step,
+    StepKind,
     TextPart,
 )
 from guardproxy.window import Window
@@ -57,6 +58,61 @@ async def test_steps_close_with_their_facts_in_reverse() -> None:
     assert [step.name for step in steps] == ["pairs", "tags", "input"]
     assert [step.findings for step in steps] == [{"XY": 1}, {"TAG": 2}, {}]
     assert (len(verdict.findings), len(verdict.shadowed)) == (2, 1)
+
+
+def outcomes(steps: list[Step]) -> dict[str, str | None]:
+    return {step.name: step.outcome for step in steps if step.kind is StepKind.GUARD}
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("shadow", [True, False])
+async def test_what_becomes_of_a_guard(action: Action, shadow: bool) -> None:
+    run, steps = stage(tags=Rule(action, shadow), pairs=Rule(action, shadow))
+    await look(run, "TAG-1234")
+    run.finish("guardrail_violation" if run.blocked else None)
+    word = {Action.FLAG: "flagged", Action.REDACT: "redacted", Action.BLOCK: "blocked"}[action]
+    assert outcomes(steps) == {"tags": word, "pairs": "clean"}
+
+
+async def test_what_becomes_of_guards_when_one_fails() -> None:
+    run, steps = stage(
+        tags=Rule(), mood=Rule(shadow=True), names=Rule(), raises=Rule(), pairs=Rule(), braces=Rule()
+    )
+    with pytest.raises(GuardFailed):
+        await look(run, "boom TAG-1234")
+    run.finish("guardrail_failed")
+    assert outcomes(steps) == {
+        "tags": "interrupted",
+        "mood": "interrupted",
+        "names": "interrupted",
+        "raises": "failed",
+        "pairs": "not_run",
+        "braces": "not_run",
+    }
+    assert {step.name: step.failure for step in steps if step.failure} == {"raises": "raised"}
+
+
+async def test_a_guard_that_fails_beside_the_traffic_leaves_the_others_alone() -> None:
+    run, steps = stage(tags=Rule(), raises=Rule(on_error=OnError.FLAG))
+    await look(run, "boom")
+    run.finish()
+    assert outcomes(steps) == {"tags": "clean", "raises": "failed"}
+
+
+async def test_guards_in_shadow_that_are_given_up_are_the_only_ones_interrupted() -> None:
+    run, steps = stage(tags=Rule(), pairs=Rule(shadow=True))
+    await look(run, "hello")
+    run.give_up("cancelled")
+    assert run.finish().outcome is Outcome.INTERRUPTED
+    assert outcomes(steps) == {"tags": "clean", "pairs": "interrupted"}
+
+
+async def test_where_no_guard_is_in_shadow_none_is_given_up() -> None:
+    run, steps = stage(tags=Rule())
+    await look(run, "hello")
+    run.give_up("cancelled")
+    assert run.finish().outcome is Outcome.CLEAN
+    assert outcomes(steps) == {"tags": "clean"}
 
 
 class Everything(Detector):

@@ -120,7 +120,7 @@ def of_stage(step: Step) -> Attributes:
 
 
 def of_guard(step: Step, names: Names) -> Attributes:
-    """A guard's rule and its time."""
+    """A guard's rule, what became of it, and its time."""
     found: Attributes = {
         names.guard: step.name,
         "gen_ai.operation.name": APPLY_GUARDRAIL,
@@ -129,6 +129,10 @@ def of_guard(step: Step, names: Names) -> Attributes:
         "guardproxy.guard.cached": step.cached,
         "guardproxy.guard.findings": sum(step.findings.values()),
     }
+    if step.outcome is not None:
+        found["guardproxy.guard.outcome"] = step.outcome.value
+    if step.failure is not None:
+        found["guardproxy.guard.failure"] = step.failure
     if step.stage is not None:
         found[names.target] = names.targets[step.stage.value]
     if step.rule is not None:

@@ -57,12 +57,13 @@ def _line(span: ReadableSpan) -> Text:
     facts = span.attributes or {}
     took = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
     line = Text.assemble(span.name, "  ", (f"{took:.1f} ms", "cyan"))
-    outcome = str(facts.get("guardproxy.outcome") or facts.get("guardproxy.verdict.outcome") or "")
-    if outcome:
-        line.append(f"  {outcome}", _STYLES.get(outcome, "green"))
+    shadow = facts.get("guardproxy.guard.shadow") is True
+    words = (facts.get(f"guardproxy.{name}") for name in ("outcome", "verdict.outcome", "guard.outcome"))
+    if outcome := str(next(filter(None, words), "")):
+        unseen = "dim" if outcome in ("not_run", "interrupted") else "green"
+        line.append(f"  {'shadow: ' if shadow else ''}{outcome}", _STYLES.get(outcome, unseen))
     for event in span.events:
         if event.name == RESULT_EVENT:
-            shadow = facts.get("guardproxy.guard.shadow") is True
             line.append(f"  {_result(event.attributes or {}, 'would ' if shadow else '')}", "yellow")
     status = facts.get("http.response.status_code")
     error = facts.get("error.type", "error") if span.status.status_code is StatusCode.ERROR else None

@@ -86,6 +86,7 @@ def run_stage(of: Exchange, parent: Step, found: Verdict, rules: dict[str, Rule]
             guard = Step(StepKind.GUARD, name, stage, found.stage, rule)
             steps.enter_context(opened(of, guard))
             guard.seconds, guard.scanned, guard.cached = 0.25, 2, 5
+            guard.outcome = Outcome.CLEAN
             for finding in found.findings:
                 if finding.guard == name:
                     guard.findings[finding.category] = guard.findings.get(finding.category, 0) + 1
@@ -243,6 +244,7 @@ def test_facts_of_stage_and_guard() -> None:
         "guardproxy.guard.scanned": 2,
         "guardproxy.guard.cached": 5,
         "guardproxy.guard.findings": 3,
+        "guardproxy.guard.outcome": "clean",
     }
 
 
@@ -298,12 +300,15 @@ def test_a_failed_guard_is_an_error_up_to_the_server_span() -> None:
     with tracing.record() as spans, opened(of, Step(StepKind.EXCHANGE, "exchange")) as root:
         with opened(of, Step(StepKind.STAGE, "input", root, Stage.INPUT)) as stage:
             with opened(of, Step(StepKind.GUARD, "pii", stage, Stage.INPUT, INPUT["pii"])) as guard:
-                guard.error_type = "guardrail_failed"
+                guard.error_type, guard.failure = "guardrail_failed", "timeout"
+                guard.outcome = Outcome.FAILED
             stage.error_type = "guardrail_failed"
         of.status, of.outcome, of.error_code = 500, "failed", "guardrail_failed"
     assert [attributes(span)["error.type"] for span in spans] == ["guardrail_failed"] * 3
     assert [span.status.status_code for span in spans] == [StatusCode.ERROR] * 3
     assert {span.status.description for span in spans} == {None}
+    assert attributes(spans[0])["guardproxy.guard.outcome"] == "failed"
+    assert attributes(spans[0])["guardproxy.guard.failure"] == "timeout"
 
 
 def test_a_client_that_left_is_no_error() -> None:

@@ -42,10 +42,11 @@ def test_a_tree(names: Names) -> None:
         "POST /v1/responses", **{"guardproxy.outcome": "redacted", "http.response.status_code": 200}
     )
     stage = drawn.span("guardproxy.guard input", server, **{"guardproxy.verdict.outcome": "redacted"})
-    guard = drawn.span("apply_guardrail pii", stage)
+    guard = drawn.span("apply_guardrail pii", stage, **{"guardproxy.guard.outcome": "redacted"})
     found = {names.category: "EMAIL_ADDRESS", names.count: 2, names.action: "redact"}
     guard.add_event("gen_ai.guardrail.result", found)
-    shadow = drawn.span("apply_guardrail toxicity", stage, **{"guardproxy.guard.shadow": True})
+    watched = {"guardproxy.guard.shadow": True, "guardproxy.guard.outcome": "blocked"}
+    shadow = drawn.span("apply_guardrail toxicity", stage, **watched)
     shadow.add_event("gen_ai.guardrail.result", found | {names.action: "block"})
     call = drawn.span("chat m", server, **{"error.type": "upstream_error"})
     call.set_status(Status(StatusCode.ERROR))
@@ -57,8 +58,8 @@ def test_a_tree(names: Names) -> None:
         "trace {0.trace_id:032x}  span {0.span_id:016x}".format(server.get_span_context()),
         "└── POST /v1/responses  3.0 ms  redacted  200",
         "    ├── guardproxy.guard input  2.0 ms  redacted",
-        "    │   ├── apply_guardrail pii  2.0 ms  EMAIL_ADDRESS ×2 (redact)",
-        "    │   └── apply_guardrail toxicity  2.0 ms  EMAIL_ADDRESS ×2 (would block)",
+        "    │   ├── apply_guardrail pii  2.0 ms  redacted  EMAIL_ADDRESS ×2 (redact)",
+        "    │   └── apply_guardrail toxicity  2.0 ms  shadow: blocked  EMAIL_ADDRESS ×2 (would block)",
         "    └── chat m  2.0 ms  upstream_error",
     ]
 
