@@ -162,18 +162,19 @@ class Delivery:
                 await reply.start(answer.status, response_head(exchange, answer.headers, _OF_BODY))
             # The server waits for a slow client before it takes a piece: one that is cancelled is not sent.
             await reply.write(b"".join(pieces))
-            exchange.events_delivered += sum(not piece.startswith(b":") for piece in pieces)
+            exchange.events_delivered = stream.released
             pieces.clear()
 
         try:
             async for frames in self._frames(answer):
                 for frame in frames:
-                    exchange.events += 1
+                    exchange.events += bool(frame.data) and not frame.done
                     pieces += await stream.feed(frame)
                 frames.clear()  # or they would be kept until the next ones come
                 await write()
             pieces += await stream.end()
             await write()
+            exchange.terminal_added = stream.terminal_added
         except BaseException as error:
             stream.cancel()
             told = _told(error, exchange, reply)

@@ -73,8 +73,10 @@ class Exchange:
     response_id: str | None = None
     response_model: str | None = None
     usage: dict[str, int] = field(default_factory=dict)  # gen_ai.usage.* by short name: input_tokens, ...
-    events: int = 0  # of a stream under guards: that came, and that the client got
+    # The upstream's events of a stream under guards, less comments and [DONE]: that came, that were written.
+    events: int = 0
     events_delivered: int = 0
+    terminal_added: bool = False  # the upstream sent no terminal event, so guardproxy made one
     first_event_seconds: float | None = None  # until the first piece of the answer's body could leave
     first_chunk_seconds: float | None = (
         None  # from the upstream's call to the first bytes of its answer's body

@@ -173,6 +173,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "stream": exchange.stream or None,
         "events": exchange.events or None,
         "events_delivered": exchange.events_delivered or None,
+        "terminal_added": exchange.terminal_added or None,
     }
     for stage in Stage:
         if (word := exchange.final_outcome(stage)) is not Outcome.OFF:

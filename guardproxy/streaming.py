@@ -76,6 +76,8 @@ class GuardedStream:
         self._finished = False  # the upstream's [DONE] or terminal event came
         self._done = False
         self._erred = False
+        self.terminal_added = False  # the upstream sent no terminal event, so that there is one of ours
+        self.released = 0  # the upstream's events that may leave
         self.held: float | None = None  # the most seconds between an event's arrival and its release
 
     async def feed(self, frame: Frame) -> list[bytes]:
@@ -95,13 +97,15 @@ class GuardedStream:
             return [b":\n\n"]  # a comment keeps the connection alive; its text is nobody's
         event = await self._inspect(frame)
         if event is None:
+            self.released += 1
             return [frame.raw]
         waiting = Waiting.of(event, arrived)
         self._queue.append(waiting)
         self._queued += waiting.size
-        out = self._release()
+        out, number = self._release()
         if self._queued > MOST_QUEUED:
             raise Uninspectable("Too much of the stream waits for the end of one text.")
+        self.released += number
         return out
 
     async def end(self) -> list[bytes]:
@@ -112,13 +116,15 @@ class GuardedStream:
             GuardProxyError: a guard failed.
         """
         await self._close(lambda _: True)
-        out = self._release()
+        out, number = self._release()
         if not self._finished:
             await self._settle()
             if not self._done or self._erred or not self._ending.begun:
                 raise UpstreamError("The upstream ended its stream before the response was complete.")
             self._finish()
             out += self._ending.completed()
+            self.terminal_added = True
+        self.released += number
         return [*out, DONE.raw]
 
     def fail(self, error: GuardProxyError) -> list[bytes]:
@@ -382,14 +388,17 @@ class GuardedStream:
                 event.edits.raw[sealed] = "null"
                 self._run.count((), {"encrypted_dropped": 1})
 
-    def _release(self) -> list[bytes]:
+    def _release(self) -> tuple[list[bytes], int]:
+        """What may leave of the queue, and how many of the upstream's events that is."""
         out: list[bytes] = []
+        number = 0
         while self._queue and self._queue[0].safe:
             waiting = self._queue.popleft()
             self._queued -= waiting.size
             self.held = max(self.held or 0.0, clock() - waiting.arrived)
             out += self._deliver(waiting)
-        return out
+            number += 1
+        return out, number
 
     def _deliver(self, waiting: Waiting) -> list[bytes]:
         edits = waiting.edits or Edits()

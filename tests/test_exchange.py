@@ -460,3 +460,69 @@ async def test_guards_of_what_is_no_json_did_not_run() -> None:
     async with proxy(whole(), plugins=[seen]) as client:
         await client.post(b"{", {"x-opper-guard-input": "tags"})
     assert seen.words == {"tags": "not_run"}
+
+
+EVENTS_SENT = text_events("hello")
+REPAIRED = {"x-opper-guard-output": "tags,pairs=redact"}
+BLOCKS = {"x-opper-guard-output": "tags=block"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "came", "delivered", "added"),
+    [
+        pytest.param(sse(EVENTS_SENT), REPAIRED, len(EVENTS_SENT), len(EVENTS_SENT), False, id="all"),
+        pytest.param(
+            b": hi\n\n" + sse(EVENTS_SENT) + b": bye\n\n",
+            REPAIRED | {"x-opper-guard-report": "items"},
+            len(EVENTS_SENT),
+            len(EVENTS_SENT),
+            False,
+            id="with comments and items of ours",
+        ),
+        pytest.param(
+            sse(EVENTS_SENT[:-1]), REPAIRED, len(EVENTS_SENT) - 1, len(EVENTS_SENT) - 1, True, id="no end"
+        ),
+        pytest.param(
+            sse(EVENTS_SENT[:5], done=False),
+            {"x-opper-guard-output": "names=redact"},
+            5,
+            3,
+            False,
+            id="broke off",
+        ),
+        pytest.param(
+            sse(text_events("TAG-1234", size=8)),
+            BLOCKS,
+            len(text_events("TAG-1234", size=8)),
+            3,
+            False,
+            id="blocked",
+        ),
+    ],
+)
+async def test_only_the_upstreams_events_count(
+    body: bytes, headers: dict[str, str], came: int, delivered: int, added: bool
+) -> None:
+    async with proxy(streaming(body)) as client:
+        got = await client.post({"input": "hi"}, headers)
+    (exchange,) = client.recorder.exchanges
+    assert (exchange.events_delivered, exchange.terminal_added) == (delivered, added)
+    assert exchange.events == came or exchange.outcome == "blocked"  # nobody reads on after a block
+    own = [event for event in got.events if event != "[DONE]"][delivered:]
+    assert bool(own) is (added or exchange.error_code is not None or "x-opper-guard-report" in headers)
+
+
+async def test_events_that_the_client_did_not_take_are_not_delivered() -> None:
+    left = asyncio.Event()
+    async with proxy(streaming(sse(EVENTS_SENT))) as client:
+        client.app = Leaving(client.app, left, 2)
+        await client.post({"input": "hi"}, REPAIRED, disconnect=left)
+    (exchange,) = client.recorder.exchanges
+    assert (exchange.events, exchange.events_delivered) == (len(EVENTS_SENT), 0)
+
+
+async def test_a_watched_stream_without_an_end_gets_none() -> None:
+    floor = Policy(output={"tags": Rule(shadow=True)})
+    async with proxy(streaming(sse(EVENTS_SENT[:-1])), floor=floor) as client:
+        await client.post({"input": "hi"})
+    assert not client.recorder.exchanges[0].terminal_added

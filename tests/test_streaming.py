@@ -502,7 +502,7 @@ async def test_a_delta_is_held_whatever_the_type(kind: str) -> None:
     events = [{"type": kind, "delta": c} for c in "a TAG-1234 b"]
     await run.feed(*events)
     await run.stream._close(lambda _: True)
-    run.out += run.stream._release()
+    run.out += run.stream._release()[0]
     assert "".join(e.get("delta", "") for e in decoded(b"".join(run.out))) == "a [TAG] b"
 
 

@@ -78,6 +78,8 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
     if exchange.events:
         found["guardproxy.events"] = exchange.events
         found["guardproxy.events_delivered"] = exchange.events_delivered
+    if exchange.terminal_added:
+        found["guardproxy.terminal_added"] = True
     if exchange.outcome == "blocked":
         found[ERROR_TYPE] = GUARDRAIL_BLOCKED
     elif is_broken(exchange, step):

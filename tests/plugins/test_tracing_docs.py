@@ -66,6 +66,9 @@ async def everything() -> list[ReadableSpan]:
             streaming(sse(text_events(f"a {TAG}"))), plugins=[tracing], made=MADE, **given
         ) as client:
             await client.post(body | {"stream": True}, headers)
+        cut = sse(text_events("fine")[:-1])
+        async with proxy(streaming(cut), plugins=[tracing], made=MADE, **given) as client:
+            await client.post(body | {"stream": True}, headers)
         async with proxy(lambda _: httpx.Response(500, stream=Chunks([b"no"])), plugins=[tracing]) as client:
             await client.post(body)
         tracing.guardproxy_startup(Settings())
