@@ -766,6 +766,15 @@ def test_settings_that_cannot_work_are_refused(text: str, tmp_path: Path) -> Non
         load_settings(file, {}, {}, {"spans": spans.guardproxy_register_settings()})
 
 
+def test_the_examples_of_the_docs_can_be_run_as_they_are() -> None:
+    told = (Path(__file__).parents[2] / "docs/spans.md").read_text("utf-8")
+    shell, python = (told.split(f"```{language}\n")[1].split("```")[0] for language in ("sh", "python"))
+    assert shell.startswith("ID=$(curl ")
+    assert "$(date -u +%FT%TZ)" in shell  # a date of the past would end the span at its start
+    assert shell.isascii()  # what stands for a key has to pass as a header
+    assert python.isascii()
+
+
 def test_the_docs_tell_of_every_route_field_word_and_setting() -> None:
     told = (Path(__file__).parents[2] / "docs/spans.md").read_text("utf-8")
     routes = places(spans.guardproxy_register_routes(Settings()))
