@@ -72,6 +72,8 @@ class Exchange:
     status: int | None = None
     response_id: str | None = None
     response_model: str | None = None
+    response_status: str | None = None  # completed, failed, incomplete, cancelled, in_progress or queued
+    response_failed: bool = False  # the response says so, or its stream has an `error` event
     usage: dict[str, int] = field(default_factory=dict)  # gen_ai.usage.* by short name: input_tokens, ...
     # The upstream's events of a stream under guards, less comments and [DONE]: that came, that were written.
     events: int = 0

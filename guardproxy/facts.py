@@ -19,6 +19,7 @@ class _Head(msgspec.Struct):
 class _Answer(msgspec.Struct):
     id: Any = None
     model: Any = None
+    status: Any = None
     usage: Any = None
 
 
@@ -29,6 +30,7 @@ class _Traced(msgspec.Struct):
 _TRACED = msgspec.json.Decoder(_Traced)
 _HEAD = msgspec.json.Decoder(_Head)
 _ANSWER = msgspec.json.Decoder(_Answer)
+_STATUSES = frozenset(("completed", "failed", "incomplete", "cancelled", "in_progress", "queued"))
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
 _DETAILS = (("input_tokens_details", "cached_tokens"), ("output_tokens_details", "reasoning_tokens"))
 MOST_TOKENS = 10**8
@@ -76,13 +78,16 @@ def of_answer(exchange: Exchange, body: bytes) -> None:
         answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return
-    of_response(exchange, {"id": answer.id, "model": answer.model, "usage": answer.usage})
+    of_response(exchange, msgspec.structs.asdict(answer))
 
 
 def of_response(exchange: Exchange, response: Mapping[str, Any]) -> None:
     """Note what a response object says."""
     exchange.response_id = _label(response.get("id")) or exchange.response_id
     exchange.response_model = _label(response.get("model")) or exchange.response_model
+    if isinstance(status := response.get("status"), str) and status in _STATUSES:
+        exchange.response_status = str(status)
+        exchange.response_failed |= status == "failed"
     usage = response.get("usage")
     if isinstance(usage, dict):
         given = {name: usage.get(name) for name in _USAGE}

@@ -13,7 +13,13 @@ from guardproxy import encodings, facts
 from guardproxy.auth import Credentials
 from guardproxy.delivery import drain_over, note_error, response_head
 from guardproxy.document import dumps
-from guardproxy.errors import GuardProxyError, InternalError, UnsupportedMedia
+from guardproxy.errors import (
+    GuardProxyError,
+    InternalError,
+    UnsupportedMedia,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from guardproxy.exchange import Exchange, clock, moment
 from guardproxy.headers import date, lower_headers
 from guardproxy.hooks import Hooks
@@ -23,6 +29,8 @@ from guardproxy.settings import ClientKey
 from guardproxy.types import Finding, Outcome, Stage, Step, StepKind
 
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
+RESPONSE_FAILED = "response_failed"  # the code of an exchange whose response says that it failed
+BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
 _log = structlog.stdlib.get_logger("guardproxy")
 
 
@@ -152,9 +160,15 @@ def _ids(exchange: Exchange) -> dict[str, str]:
 
 def _conclude(exchange: Exchange) -> None:
     """The outcome of an exchange that nothing stopped: its answer's error, or the strictest of its stages."""
-    if exchange.error_code is None and (exchange.status or 0) >= 500:
-        exchange.outcome = "error"
-    elif exchange.error_code is None:
+    if exchange.error_code is not None:
+        if exchange.response_failed and exchange.error_code in BROKE_OFF:
+            exchange.error_code = RESPONSE_FAILED  # why it broke off
+        return
+    if exchange.status is not None and exchange.status >= 400:
+        exchange.outcome, exchange.error_code = "error", str(exchange.status)
+    elif exchange.response_failed:
+        exchange.outcome, exchange.error_code = "error", RESPONSE_FAILED
+    else:
         words = {verdict.outcome for verdict in exchange.verdicts.values()}
         exchange.outcome = next((word.value for word in _RANK if word in words), "allowed")
 
@@ -173,6 +187,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "stream": exchange.stream or None,
         "events": exchange.events or None,
         "events_delivered": exchange.events_delivered or None,
+        "response_status": exchange.response_status,
         "terminal_added": exchange.terminal_added or None,
     }
     for stage in Stage:

@@ -21,7 +21,7 @@ from guardproxy.errors import (
 from guardproxy.exchange import Exchange, clock, moment
 from guardproxy.headers import date, lower_headers, request_headers
 from guardproxy.hooks import Hooks
-from guardproxy.lifecycle import Arrival, Lifecycle, fail
+from guardproxy.lifecycle import BROKE_OFF, Arrival, Lifecycle, fail
 from guardproxy.memory import Past, PolicyMemory
 from guardproxy.messages import (
     Expected,
@@ -50,7 +50,6 @@ _STREAM = "text/event-stream"
 _PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
 _ENCODED = {b"content-encoding"}
 _GIVEN_UP = ("client_disconnected", ShuttingDown.code)  # then nobody waits for guards in shadow
-_BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
 
 
 class Pipeline:
@@ -233,7 +232,8 @@ class Pipeline:
                     call.error_type = attempt.error_type = error.error_code
                     raise
                 finally:
-                    if exchange.error_code in _BROKE_OFF:  # a stream has told of it
+                    if exchange.error_code in BROKE_OFF and not exchange.response_failed:
+                        # A stream has told of it.
                         call.error_type = attempt.error_type = exchange.error_code
                     await answer.aclose()
                     if answer.first is not None:

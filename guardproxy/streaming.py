@@ -166,6 +166,7 @@ class GuardedStream:
         located = self._places.locate(kind, value)
         event = Event(frame, text, kind, value, located)
         self._erred |= kind == "error"
+        self._reporter.exchange.response_failed |= kind in ("error", "response.failed")
         try:
             leaves = leaves_of(kind, value)
             await self._deltas(event, leaves)

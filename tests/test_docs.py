@@ -132,7 +132,7 @@ async def test_examples_do_what_they_say() -> None:
     assert (retired.status, retired.json["error"]["message"]) == (400, "Use new-model.")
     assert len(client.requests) == 1
     assert verdicts.found == {"TAG": 1}
-    assert after.outcomes == {"allowed": 1, "flagged": 1}
+    assert after.outcomes == {"error": 1, "flagged": 1}
     assert list(steps.seconds) == ["tags"]
 
 

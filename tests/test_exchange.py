@@ -526,3 +526,84 @@ async def test_a_watched_stream_without_an_end_gets_none() -> None:
     async with proxy(streaming(sse(EVENTS_SENT[:-1])), floor=floor) as client:
         await client.post({"input": "hi"})
     assert not client.recorder.exchanges[0].terminal_added
+
+
+ERROR_EVENT = {"type": "error", "error": {"code": "server_error", "message": "no"}}
+FAILED_EVENT = {"type": "response.failed", "response": response(status="failed")}
+FLAGGED = {"x-opper-guard-input": "tags", "x-opper-guard-output": "tags"}
+WATCHED = Policy(output={"tags": Rule(shadow=True)})
+
+
+def ending(*last: Any) -> Upstreaming:
+    return streaming(sse([*EVENTS_SENT[:-1], *last]))
+
+
+@pytest.mark.parametrize(
+    ("upstream", "code", "status", "reads"),
+    [
+        pytest.param(whole(message("ok")), None, "completed", True, id="completed"),
+        pytest.param(whole(status=429), "429", "completed", True, id="429"),
+        pytest.param(lambda _: httpx.Response(400, json={"error": {}}), "400", None, True, id="400"),
+        pytest.param(lambda _: httpx.Response(503, content=b"busy"), "503", None, True, id="503"),
+        pytest.param(
+            lambda _: httpx.Response(200, json=response() | {"status": "failed"}),
+            "response_failed",
+            "failed",
+            True,
+            id="failed",
+        ),
+        pytest.param(
+            lambda _: httpx.Response(200, json=response() | {"status": "incomplete"}),
+            None,
+            "incomplete",
+            True,
+            id="incomplete",
+        ),
+        pytest.param(
+            lambda _: httpx.Response(200, json=response() | {"status": "cancelled"}),
+            None,
+            "cancelled",
+            True,
+            id="cancelled",
+        ),
+        pytest.param(
+            lambda _: httpx.Response(200, json=response() | {"status": "my word"}),
+            None,
+            None,
+            True,
+            id="no status",
+        ),
+        pytest.param(ending(FAILED_EVENT), "response_failed", "failed", False, id="failed stream"),
+        pytest.param(ending(ERROR_EVENT, FAILED_EVENT), "response_failed", "failed", False, id="both"),
+        pytest.param(ending(ERROR_EVENT), "response_failed", "in_progress", False, id="error event"),
+        pytest.param(
+            ending({"type": "response.incomplete", "response": response() | {"status": "incomplete"}}),
+            None,
+            "incomplete",
+            False,
+            id="incomplete stream",
+        ),
+    ],
+)
+@pytest.mark.parametrize("how", ["raw", "guarded", "watched"])
+async def test_an_answer_that_is_an_error_is_no_success(
+    upstream: Upstreaming, code: str | None, status: str | None, reads: bool, how: str
+) -> None:
+    floor = WATCHED if how == "watched" else Policy()
+    async with proxy(upstream, floor=floor) as client:
+        await client.post({"input": "TAG-1234"}, FLAGGED if how == "guarded" else {})
+    (exchange,) = client.recorder.exchanges
+    if how == "raw" and not reads:  # nobody reads the stream
+        code = status = None
+    fine = "flagged" if how == "guarded" else "allowed"
+    assert exchange.outcome == ("error" if code else fine)
+    assert (exchange.error_code, exchange.response_status) == (code, status)
+    assert line(exchange).get("code") == code
+    assert line(exchange).get("response_status") == status
+
+
+async def test_a_block_is_the_outcome_of_an_answer_that_is_an_error_too() -> None:
+    async with proxy(whole(message("TAG-1234"), status=429)) as client:
+        await client.post({"input": "hi"}, BLOCKS)
+    (exchange,) = client.recorder.exchanges
+    assert (exchange.outcome, exchange.error_code) == ("blocked", "guardrail_violation")

@@ -74,6 +74,7 @@ async def test_the_line_of_an_exchange_counts_and_has_no_text() -> None:
         "status": 200,
         "outcome": "redacted",
         "model": "m-1",
+        "response_status": "completed",
         "input": "redacted",
         "input_findings": {"tags.TAG": 2},
         "input_parts": 1,

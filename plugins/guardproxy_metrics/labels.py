@@ -12,7 +12,7 @@ MOST_CATEGORIES = 200
 MOST_CODES = 100  # of errors, and routes: the core has fewer of each
 _CATEGORY = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 # Of these the upstream is the cause.
-_UPSTREAM_ERRORS = frozenset({"upstream_error", "upstream_timeout", "client_disconnected"})
+_UPSTREAM_ERRORS = frozenset({"upstream_error", "upstream_timeout", "client_disconnected", "response_failed"})
 
 
 class Bounded:
@@ -61,12 +61,10 @@ class Labels:
         return self._routes.admit(facts.route(exchange) or OTHER)
 
     def error(self, exchange: Exchange) -> str | None:
-        """The code of what stopped an exchange, or the upstream's status from 500 on; a block is no error."""
-        if exchange.outcome == "blocked":
+        """The code of what stopped an exchange, or what was wrong with its answer; a block is no error."""
+        if exchange.outcome == "blocked" or exchange.error_code is None:
             return None
-        if exchange.error_code is not None:
-            return self._codes.admit(facts.label(exchange.error_code) or OTHER)
-        return str(exchange.status) if exchange.status is not None and exchange.status >= 500 else None
+        return self._codes.admit(facts.label(exchange.error_code) or OTHER)
 
     def upstream_error(self, exchange: Exchange, status: int | None, code: str | None) -> str | None:
         """What was wrong with the call of an upstream that answered `status`, or failed with `code`."""

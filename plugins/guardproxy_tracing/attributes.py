@@ -91,11 +91,13 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
 
 
 def is_broken(exchange: Exchange, step: Step) -> bool:
-    """Whether the exchange ended in an error of ours or of the upstream."""
-    if exchange.error_code == "client_disconnected":
+    """Whether the exchange broke: by a fault, ours or the upstream's. A request that was refused did not."""
+    if exchange.error_code == "client_disconnected" or exchange.outcome == "blocked":
         return False
-    status = exchange.status if step.status is None else step.status
-    return exchange.outcome in _BROKEN or (exchange.outcome != "blocked" and (status or 0) >= 500)
+    status = (exchange.status if step.status is None else step.status) or 0
+    # Of what stopped it when the client had its head already.
+    worst = max(status, exchange.error_status or 0)
+    return worst >= 500 or (exchange.outcome in _BROKEN and not 400 <= status < 500)
 
 
 def of_stage(step: Step) -> Attributes:
@@ -185,12 +187,15 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
             "gen_ai.request.model": model(exchange) if is_chat(exchange) else None,
             "gen_ai.response.id": label(exchange.response_id) if id_shown else None,
             "gen_ai.response.model": label(exchange.response_model) if model_shown else None,
+            "guardproxy.response.status": label(exchange.response_status),
         }
     )
     if exchange.stream and exchange.first_chunk_seconds is not None:
         found["gen_ai.response.time_to_first_chunk"] = exchange.first_chunk_seconds
     if step.status is not None and step.status >= 400:
         found[ERROR_TYPE] = str(step.status)
+    elif exchange.response_failed:
+        found[ERROR_TYPE] = "response_failed"
     for name, count in exchange.usage.items():
         if name in _USAGE:
             found[_USAGE[name]] = count

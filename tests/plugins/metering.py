@@ -64,6 +64,10 @@ def upstream(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
     if word == "busy":
         return httpx.Response(503, json={"error": {"message": "busy"}})
+    if word == "limited":
+        return httpx.Response(429, json={"error": {"message": "slow down"}})
+    if word == "fails":
+        return httpx.Response(200, json=response() | {"status": "failed"})
     text = f"fine words {TAG}, and more of them" if "tag" in word else "fine words, and more of them"
     if not asked.get("stream"):
         return httpx.Response(200, json=response(message(text), usage=USAGE))
@@ -194,6 +198,18 @@ EXCHANGES: dict[str, tuple[dict[str, Any], dict[str, str], dict[str, str], dict[
         {"operation": 1},
     ),
     "upstream is busy": ({"model": "busy"}, {}, labels("error", "5xx", error_type="503"), {"operation": 1}),
+    "upstream has a limit": (
+        {"model": "limited"},
+        {},
+        labels("error", "4xx", error_type="429"),
+        {"operation": 1},
+    ),
+    "response failed": (
+        {"model": "fails"},
+        {},
+        labels("error", error_type="response_failed"),
+        {"operation": 1},
+    ),
     "upstream breaks off": (
         {"model": "breaks", **STREAM},
         {OUT: "tags"},

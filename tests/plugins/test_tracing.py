@@ -322,6 +322,32 @@ def test_a_client_that_left_is_no_error() -> None:
     assert attributes(spans[-1])["error.type"] == "client_disconnected"
 
 
+@pytest.mark.parametrize(
+    ("facts", "server", "call"),
+    [
+        ({"status": 429, "error_code": "429"}, False, True),
+        ({"status": 400, "error_code": "unknown_guard", "error_status": 400}, False, False),
+        ({"status": 503, "error_code": "503"}, True, True),
+        ({"status": 200, "error_code": "response_failed", "response_failed": True}, True, True),
+        ({"status": 200, "error_code": "upstream_error", "error_status": 502}, True, False),
+        ({"status": 429, "error_code": "upstream_error", "error_status": 502}, True, True),
+        ({"status": 200, "error_code": "uninspectable", "error_status": 400}, True, False),
+    ],
+)
+def test_a_refusal_is_an_error_of_the_call_and_not_of_the_server(
+    facts: dict[str, Any], server: bool, call: bool
+) -> None:
+    of = exchange(outcome="error", **facts)
+    with tracing.record() as spans, opened(of, Step(StepKind.EXCHANGE, "exchange")) as root:
+        with opened(of, Step(StepKind.CALL, "call", root)) as step:
+            step.status = None if facts["error_code"] == "unknown_guard" else facts["status"]
+        root.error_type = facts["error_code"]
+    below, above = spans
+    assert attributes(above)["error.type"] == facts["error_code"]
+    assert (above.status.status_code is StatusCode.ERROR) is server
+    assert (below.status.status_code is StatusCode.ERROR) is call
+
+
 def test_attempts_are_spans_of_their_own_and_their_status_tells_errors() -> None:
     with tracing.record() as spans:
         run(exchange(), statuses=(503, 200))
