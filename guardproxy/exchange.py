@@ -90,6 +90,9 @@ class Exchange:
     outcome: str = "allowed"  # allowed, flagged, redacted, blocked, failed, error, cancelled
     error_code: str | None = None
     error_status: int | None = None  # of the error that stopped it, whatever the client had got by then
+    upstream_status: int | None = None
+    parent_unusable: bool = False  # tracing is on, and the parent that the request names is none
+    guard_failures: dict[str, str] = field(default_factory=dict)  # by `stage.guard`: timeout, ...
     content: dict[Stage, Content] = field(default_factory=dict)  # with `capture_content`
     guard_seconds: dict[str, float] = field(default_factory=dict)  # of scanning, by `stage.guard`
     state: dict[str, Any] = field(default_factory=dict)
@@ -102,6 +105,11 @@ class Exchange:
     def upstream_seconds(self) -> float:
         """How long the exchange waited for the upstream so far: to connect, for the head, for its bytes."""
         return self.upstream_watch.seconds
+
+    @property
+    def called(self) -> bool:
+        """Whether the upstream was called."""
+        return self.upstream_watch.last is not None
 
     @property
     def client_seconds(self) -> float:
@@ -136,6 +144,11 @@ class Exchange:
         # What stopped it before its guards were known could have kept some from running.
         may_have_guards = self.policy is UNRESOLVED or self.policy.stage(stage)
         return Outcome.NOT_RUN if may_have_guards else Outcome.OFF
+
+    @property
+    def told_name(self) -> str | None:
+        """What the client calls the exchange, where it may be told."""
+        return self.name if self.name and self.may_tell("x-opper-name", Stage.INPUT) else None
 
     def may_tell(self, name: str, *stages: Stage) -> bool:
         """Whether the value at `name` (lower case) may be told: nothing was found there, by any guard."""

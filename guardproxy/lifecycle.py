@@ -175,6 +175,7 @@ def _conclude(exchange: Exchange) -> None:
 
 def line(exchange: Exchange) -> dict[str, Any]:
     """The facts of an exchange's line in the log: names, words, counts and seconds, never a text."""
+    seconds = exchange.elapsed() if exchange.seconds is None else exchange.seconds
     found: dict[str, Any] = {
         "exchange": exchange.id,
         "method": exchange.method,
@@ -183,27 +184,51 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "outcome": exchange.outcome,
         "code": exchange.error_code,
         "client": exchange.client,
+        "name": exchange.told_name,
         "model": exchange.model if exchange.may_tell("model", Stage.INPUT) else None,
+        "parent_unusable": exchange.parent_unusable or None,
         "stream": exchange.stream or None,
         "events": exchange.events or None,
         "events_delivered": exchange.events_delivered or None,
-        "response_status": exchange.response_status,
         "terminal_added": exchange.terminal_added or None,
+        "upstream_status": exchange.upstream_status,
+        "response_status": exchange.response_status,
     }
     for stage in Stage:
-        if (word := exchange.final_outcome(stage)) is not Outcome.OFF:
-            found[stage.value] = word.value
-        if (verdict := exchange.verdicts.get(stage)) is not None:
-            found[f"{stage}_findings"] = _counts(verdict.findings)
-            found[f"{stage}_shadowed"] = _counts(verdict.shadowed)
-            found[f"{stage}_failed"] = list(verdict.failed) or None
-            found[f"{stage}_parts"] = verdict.receipt.parts
+        found |= _of_stage(exchange, stage)
     found |= {name: count for name, count in exchange.usage.items() if name != "total_tokens"}
-    found["seconds"] = round(exchange.elapsed() if exchange.seconds is None else exchange.seconds, 6)
+    found["seconds"] = _rounded(seconds)
+    found["overhead_seconds"] = _rounded(exchange.overhead_seconds)
+    if exchange.called:
+        found["upstream_seconds"] = _rounded(exchange.upstream_seconds)
     if exchange.first_event_seconds is not None:
-        found["first_event_seconds"] = round(exchange.first_event_seconds, 6)
-    found["guard_seconds"] = {name: round(took, 6) for name, took in exchange.guard_seconds.items()} or None
+        found["first_event_seconds"] = _rounded(exchange.first_event_seconds)
+    found["guard_seconds"] = {name: _rounded(took) for name, took in exchange.guard_seconds.items()} or None
+    found["guard_failures"] = exchange.guard_failures or None
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _of_stage(exchange: Exchange, stage: Stage) -> dict[str, Any]:
+    """What the log says of one stage: nothing where no guard is on."""
+    if (word := exchange.final_outcome(stage)) is Outcome.OFF:
+        return {}
+    found: dict[str, Any] = {stage.value: word.value}
+    if rules := exchange.policy.stage(stage):
+        found[f"{stage}_guards"] = {
+            name: f"shadow {rule.action.word}" if rule.shadow else rule.action.word
+            for name, rule in rules.items()
+        }
+    if (verdict := exchange.verdicts.get(stage)) is not None:
+        found[f"{stage}_findings"] = _counts(verdict.findings)
+        found[f"{stage}_shadowed"] = _counts(verdict.shadowed)
+        found[f"{stage}_failed"] = list(verdict.failed) or None
+        found[f"{stage}_parts"] = verdict.receipt.parts
+        found[f"{stage}_skipped"] = dict(verdict.receipt.skipped) or None
+    return found
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 6)
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int] | None:

@@ -310,7 +310,7 @@ class Pipeline:
         except GuardProxyError as error:
             call.error_type = attempt.error_type = error.error_code
             raise
-        call.status = attempt.status = answer.status
+        call.status = attempt.status = exchange.upstream_status = answer.status
         return answer
 
     def _request_headers(self, incoming: Incoming, extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
@@ -390,6 +390,8 @@ class Pipeline:
                         exchange.content[stage] = content
                     for guard in run.guards:
                         exchange.guard_seconds[f"{stage}.{guard.name}"] = guard.step.seconds
+                        if guard.step.failure is not None:
+                            exchange.guard_failures[f"{stage}.{guard.name}"] = guard.step.failure
                     if rules:
                         exchange.verdicts[stage] = verdict
                         await self._hooks.verdict(exchange, verdict)

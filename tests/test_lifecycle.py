@@ -1,32 +1,51 @@
 """The life of an exchange around its work: its one line in the log, and the ids in every line."""
 
 import asyncio
+import dataclasses
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
+import guardproxy_tracing as tracing
 from guardproxy import (
+    Action,
     Exchange,
+    Finding,
     Guard,
+    Outcome,
     Policy,
     Rule,
     Stage,
     Step,
     StepKind,
+    Verdict,
     hookimpl,
     logs,
     serve,
 )
+from guardproxy.facts import of_response
+from guardproxy.lifecycle import line as line_of
 from guardproxy.settings import Settings
+from guardproxy.types import Receipt
 from tests.harness import logging_restored, message, proxy, whole
 from tests.samples import Waits
+
+USAGE = {
+    "input_tokens": 3,
+    "output_tokens": 4,
+    "total_tokens": 7,
+    "input_tokens_details": {"cached_tokens": 1},
+    "output_tokens_details": {"reasoning_tokens": 1},
+}
 
 
 async def test_an_exchange_is_one_line_of_the_log() -> None:
@@ -36,12 +55,13 @@ async def test_an_exchange_is_one_line_of_the_log() -> None:
             await client.post({"input": "hi"}, {"x-opper-guard-input": "nobody"})  # a 400 is no failure
             failed, refused = client.recorder.exchanges
     assert got.status == 502
-    unknown = {"input": "not_run", "output": "not_run"}
+    unknown: dict[str, str] = {"input": "not_run", "output": "not_run"}
     for line, level, of, code, words in (
         (logged[0], "warning", failed, "upstream_error", {}),
         (logged[1], "info", refused, "unknown_guard", unknown),
     ):
-        assert line.pop("seconds") > 0
+        assert line.pop("seconds") >= line.pop("overhead_seconds") > 0
+        assert (line.pop("upstream_seconds", None) is None) is (of is refused)
         assert line == {
             "event": "exchange",
             "log_level": level,
@@ -63,7 +83,8 @@ async def test_the_line_of_an_exchange_counts_and_has_no_text() -> None:
             body = {"model": "m-1", "input": [{"role": "user", "content": "TAG-1234 TAG-1234"}]}
             await client.post(body, {"x-opper-guard-input": "tags=redact", "x-opper-guard-output": "tags"})
     (line,) = logged
-    assert line.pop("seconds") > 0
+    assert line.pop("seconds") >= line.pop("overhead_seconds") > 0
+    assert line.pop("upstream_seconds") > 0
     assert set(line.pop("guard_seconds")) == {"input.tags", "output.tags"}
     assert line.pop("exchange").startswith("req_")
     assert line == {
@@ -74,11 +95,14 @@ async def test_the_line_of_an_exchange_counts_and_has_no_text() -> None:
         "status": 200,
         "outcome": "redacted",
         "model": "m-1",
+        "upstream_status": 200,
         "response_status": "completed",
         "input": "redacted",
+        "input_guards": {"tags": "redact"},
         "input_findings": {"tags.TAG": 2},
         "input_parts": 1,
         "output": "flagged",
+        "output_guards": {"tags": "flag"},
         "output_findings": {"tags.TAG": 1},
         "output_parts": 1,
         "input_tokens": 3,
@@ -92,6 +116,73 @@ async def test_the_line_of_an_exchange_names_no_model_that_a_guard_found_somethi
             await client.post({"model": "TAG-1234", "input": "hi"}, {"x-opper-guard-input": "tags"})
     assert "TAG-1234" not in repr(logged)
     assert logged[0]["input_findings"] == {"tags.TAG": 1}
+
+
+async def test_the_line_of_an_exchange_says_which_guards_failed_and_how() -> None:
+    floor = Policy(input={"raises": Rule(shadow=True), "tags": Rule(Action.REDACT)})
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    content = [{"type": "input_text", "text": "boom"}, image]
+    with capture_logs() as logged:
+        async with proxy(whole(), floor=floor) as client:
+            headers = {"x-opper-name": "checkout"}
+            await client.post({"input": [{"role": "user", "content": content}]}, headers)
+            await client.post({"input": "boom"}, headers | {"x-opper-guard-input": "raises"})
+    let_go, stopped = (line for line in logged if line["event"] == "exchange")
+    assert let_go["input_guards"] == {"raises": "shadow flag", "tags": "redact"}
+    assert let_go["input_skipped"] == {"image": 1}
+    assert let_go["guard_failures"] == stopped["guard_failures"] == {"input.raises": "raised"}
+    assert "upstream_seconds" in let_go
+    assert "upstream_seconds" not in stopped
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_the_line_of_an_exchange_names_it_where_no_guard_found_something_in_the_name(
+    named: bool,
+) -> None:
+    headers = {"x-opper-name": "checkout" if named else "TAG-1234", "x-opper-guard-input": "tags"}
+    with capture_logs() as logged:
+        async with proxy(whole()) as client:
+            await client.post({"input": "hi"}, headers)
+    assert logged[0].get("name") == ("checkout" if named else None)
+
+
+@pytest.mark.parametrize("parent", ["none", "0190f5f0-1111-7222-8333-444455556666"])
+async def test_the_line_of_an_exchange_says_that_its_parent_is_none(parent: str) -> None:
+    with capture_logs() as logged, tracing.record():
+        async with proxy(whole(), plugins=[tracing]) as client:
+            await client.post({"input": "hi"}, {"x-opper-parent-span-id": parent})
+    (line,) = (line for line in logged if line["event"] == "exchange")
+    assert line.get("parent_unusable") == (True if parent == "none" else None)
+
+
+def test_every_fact_of_the_line_is_documented_and_every_documented_one_is_there() -> None:
+    rules = {"tags": Rule()}
+    finding = Finding("tags", Stage.INPUT, "/input", 0, 8, "TAG")
+    receipt = Receipt(1, {"image": 1})
+    verdicts = {
+        stage: Verdict(stage, Outcome.FLAGGED, (finding,), (finding,), ("tags",), receipt) for stage in Stage
+    }
+    facts: dict[str, Any] = {
+        field.name: "x" for field in dataclasses.fields(Exchange) if field.type == (str | None)
+    }
+    facts |= {field.name: True for field in dataclasses.fields(Exchange) if field.type is bool}
+    facts |= {"status": 200, "upstream_status": 200, "events": 1, "events_delivered": 1}
+    facts |= {"first_event_seconds": 0.5}
+    facts |= {"guard_seconds": {"input.tags": 1.0}, "guard_failures": {"input.tags": "raised"}}
+    fine = Exchange("POST", "/v1/responses", {}, **facts)
+    with fine.upstream_watch:
+        of_response(fine, {"usage": USAGE})
+    told = set(line_of(fine))
+    fine.policy, fine.verdicts = (
+        Policy(rules, rules),
+        verdicts,
+    )  # now something may have been found in the names
+    told |= set(line_of(fine))
+    page = (Path(__file__).parents[1] / "docs/logs.md").read_text("utf-8")
+    table = page.split("| fact | meaning |")[1].split("\n\n")[0].splitlines()[2:]
+    documented = [name for row in table for name in re.findall(r"`([a-z_]+)`", row.split("|")[1])]
+    assert len(documented) == len(set(documented))
+    assert told - {"exchange"} == set(documented)
 
 
 @pytest.fixture

@@ -68,13 +68,14 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
             OUTCOME: label(exchange.outcome),
             "guardproxy.exchange.id": label(exchange.id),
             "guardproxy.client": label(exchange.client),
+            "guardproxy.name": label(exchange.told_name),
             "guardproxy.stream": exchange.stream,
+            "guardproxy.overhead.seconds": exchange.overhead_seconds,
+            "guardproxy.upstream.seconds": exchange.upstream_seconds if exchange.called else None,
             "guardproxy.verdict.input": exchange.final_outcome(Stage.INPUT).value,
             "guardproxy.verdict.output": exchange.final_outcome(Stage.OUTPUT).value,
         }
     )
-    if exchange.name is not None and exchange.may_tell("x-opper-name", Stage.INPUT):
-        found |= _present({"guardproxy.name": label(exchange.name)})
     if exchange.events:
         found["guardproxy.events"] = exchange.events
         found["guardproxy.events_delivered"] = exchange.events_delivered

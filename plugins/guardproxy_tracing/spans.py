@@ -41,6 +41,7 @@ class ExchangeSpan:
             # The path, too, is the template: whatever stands for an id in it, a client chose it.
             first["http.route"] = first["url.path"] = route
         if origin.unusable:
+            exchange.parent_unusable = True
             first["guardproxy.parent.unusable"] = True
         name = f"{method} {route}" if route else method
         self.context = recorder.root(origin, name, SpanKind.SERVER, first)
