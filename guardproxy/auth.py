@@ -13,6 +13,17 @@ from guardproxy.settings import ClientKey, Settings
 _CREDENTIALS = ("authorization", "api-key", "x-api-key")
 
 
+def digest(headers: Mapping[str, str]) -> str | None:
+    """SHA-256, in hexadecimal digits, of the bearer token or API key that came; None: none came."""
+    given = _token(headers) or headers.get("api-key") or headers.get("x-api-key")
+    # It may be looked up and shown in part: an attacker cannot choose it byte by byte, nor go back from it.
+    return hashlib.sha256(given.encode("utf-8", "replace")).hexdigest() if given else None
+
+
+def _token(headers: Mapping[str, str]) -> str:
+    return headers.get("authorization", "").partition(" ")[2].strip()
+
+
 class Credentials:
     """The deployment's rules about credentials."""
 
@@ -30,16 +41,15 @@ class Credentials:
             Unauthorized: a credential is missing, or is none of the deployment's.
         """
         if self._keys:
-            scheme, _, token = headers.get("authorization", "").partition(" ")
-            # A digest of a secret may be looked up: an attacker cannot choose it byte by byte.
-            digest = hashlib.sha256(token.strip().encode("utf-8", "replace")).hexdigest()
-            if scheme.lower() != "bearer" or not token.strip() or digest not in self._keys:
+            scheme = headers.get("authorization", "").partition(" ")[0]
+            found = self._keys.get(digest(headers) or "") if _token(headers) else None
+            if scheme.lower() != "bearer" or found is None:
                 raise Unauthorized(
                     "The API key is missing or not known here; send 'Authorization: Bearer <key>' with a key "
                     "of this guardproxy.",
                     param="Authorization",
                 )
-            return self._keys[digest]
+            return found
         if self._needed and not any(headers.get(name) for name in _CREDENTIALS):
             raise Unauthorized(
                 "The request has no credential; send 'Authorization: Bearer <the provider's API key>'.",
@@ -69,9 +79,9 @@ def identify(settings: Settings, headers: Iterable[tuple[bytes, bytes]]) -> Clie
     found = lower_headers(tuple(headers))
     if key := Credentials(settings).identify(found):
         return Client(key.name, key.sha256.lower())
-    scheme, _, token = found.get("authorization", "").partition(" ")
+    scheme = found.get("authorization", "").partition(" ")[0]
     # The same credential is the same client, however its scheme is spelled and whatever blanks follow.
-    given = (f"{scheme.lower()} {token.strip()}", *(found.get(name, "") for name in _CREDENTIALS[1:]))
+    given = (f"{scheme.lower()} {_token(found)}", *(found.get(name, "") for name in _CREDENTIALS[1:]))
     return Client(None, hashlib.sha256("\n".join(given).encode("utf-8", "replace")).hexdigest())
 
 

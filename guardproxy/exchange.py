@@ -62,6 +62,7 @@ class Exchange:
     trace_id: str | None = None  # of the exchange's span, where it has one: 32 hexadecimal digits
     span_id: str | None = None  # 16 hexadecimal digits
     client: str | None = None  # the name of the [[keys]] entry that the client's key belongs to
+    client_id: str | None = None  # the first 12 digits of the SHA-256 of the credential that came
     policy: Policy = UNRESOLVED
     request: bytes = b""
     model: str | None = None

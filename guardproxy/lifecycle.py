@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from guardproxy import encodings, facts
-from guardproxy.auth import Credentials
+from guardproxy.auth import Credentials, digest
 from guardproxy.delivery import drain_over, note_error, response_head
 from guardproxy.document import dumps
 from guardproxy.errors import (
@@ -105,6 +105,7 @@ class Lifecycle:
 
     async def _arrive(self, exchange: Exchange, incoming: Incoming) -> Arrival:
         arrival = Arrival()
+        exchange.client_id = (digest(exchange.headers) or "")[:12] or None
         try:
             arrival.key = self._credentials.identify(exchange.headers)
             exchange.client = arrival.key.name if arrival.key else None
@@ -184,6 +185,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "outcome": exchange.outcome,
         "code": exchange.error_code,
         "client": exchange.client,
+        "client_id": exchange.client_id,
         "name": exchange.told_name,
         "model": exchange.model if exchange.may_tell("model", Stage.INPUT) else None,
         "parent_unusable": exchange.parent_unusable or None,

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from guardproxy.auth import Client, Credentials, check_model, identify
+from guardproxy.auth import Client, Credentials, check_model, digest, identify
 from guardproxy.errors import InvalidRequest, Unauthorized
 from guardproxy.headers import Raw
 from guardproxy.settings import ClientKey, Settings
@@ -36,6 +36,22 @@ def test_keys() -> None:
     assert credentials.authorization == "Bearer k"
 
 
+@pytest.mark.parametrize(
+    ("headers", "given"),
+    [
+        ({"authorization": f"Bearer {TOKEN}"}, TOKEN),
+        ({"authorization": f"bearer   {TOKEN} ", "api-key": "other"}, TOKEN),
+        ({"api-key": TOKEN, "x-api-key": "other"}, TOKEN),
+        ({"x-api-key": TOKEN}, TOKEN),
+        ({"authorization": "Bearer ", "api-key": TOKEN}, TOKEN),
+        ({"authorization": "Bearer", "api-key": ""}, None),
+        ({}, None),
+    ],
+)
+def test_which_credential_was_sent(headers: dict[str, str], given: str | None) -> None:
+    assert digest(headers) == (None if given is None else hashlib.sha256(given.encode()).hexdigest())
+
+
 def test_a_key_of_ours_is_never_sent_on() -> None:
     assert Credentials(Settings(keys=(KEY,))).authorization == ""
 
@@ -62,8 +78,9 @@ def test_a_key_without_a_list_may_use_all_models_and_with_an_empty_one_none() ->
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", ""])
 def test_no_key_is_never_a_key(value: str) -> None:
     nobody = ClientKey("a", hashlib.sha256(b"").hexdigest())
-    with pytest.raises(Unauthorized):
-        Credentials(Settings(keys=(nobody,))).identify({"authorization": value})
+    for other in ({}, {"api-key": TOKEN}):  # the keys are bearer tokens
+        with pytest.raises(Unauthorized):
+            Credentials(Settings(keys=(nobody, KEY))).identify({"authorization": value, **other})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import hashlib
 import io
 import json
 import logging
@@ -34,11 +35,12 @@ from guardproxy import (
 )
 from guardproxy.facts import of_response
 from guardproxy.lifecycle import line as line_of
-from guardproxy.settings import Settings
+from guardproxy.settings import ClientKey, Settings
 from guardproxy.types import Receipt
 from tests.harness import logging_restored, message, proxy, whole
 from tests.samples import Waits
 
+CLIENT_ID = "948fe603f61d"  # printf %s client | sha256sum | cut -c1-12
 USAGE = {
     "input_tokens": 3,
     "output_tokens": 4,
@@ -61,6 +63,7 @@ async def test_an_exchange_is_one_line_of_the_log() -> None:
         (logged[1], "info", refused, "unknown_guard", unknown),
     ):
         assert line.pop("seconds") >= line.pop("overhead_seconds") > 0
+        assert line.pop("client_id") == CLIENT_ID
         assert (line.pop("upstream_seconds", None) is None) is (of is refused)
         assert line == {
             "event": "exchange",
@@ -84,6 +87,7 @@ async def test_the_line_of_an_exchange_counts_and_has_no_text() -> None:
             await client.post(body, {"x-opper-guard-input": "tags=redact", "x-opper-guard-output": "tags"})
     (line,) = logged
     assert line.pop("seconds") >= line.pop("overhead_seconds") > 0
+    assert line.pop("client_id") == CLIENT_ID
     assert line.pop("upstream_seconds") > 0
     assert set(line.pop("guard_seconds")) == {"input.tags", "output.tags"}
     assert line.pop("exchange").startswith("req_")
@@ -144,6 +148,20 @@ async def test_the_line_of_an_exchange_names_it_where_no_guard_found_something_i
         async with proxy(whole()) as client:
             await client.post({"input": "hi"}, headers)
     assert logged[0].get("name") == ("checkout" if named else None)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_line_of_an_exchange_says_which_key_was_sent_and_not_the_key(known: bool) -> None:
+    keys = (ClientKey(name="team-a", sha256=hashlib.sha256(b"client" if known else b"other").hexdigest()),)
+    with capture_logs() as logged:
+        async with proxy(whole(), keys=keys) as client:
+            await client.post({"input": "hi"})
+        async with proxy(whole(), auth="none") as client:
+            await client.post({"input": "hi"}, {"authorization": ""})
+    sent, none = logged
+    assert sent["client_id"] == CLIENT_ID == hashlib.sha256(b"client").hexdigest()[:12]
+    assert (sent.get("client"), sent["status"]) == (("team-a", 200) if known else (None, 401))
+    assert "client_id" not in none
 
 
 @pytest.mark.parametrize("parent", ["none", "0190f5f0-1111-7222-8333-444455556666"])

@@ -68,6 +68,7 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
             OUTCOME: label(exchange.outcome),
             "guardproxy.exchange.id": label(exchange.id),
             "guardproxy.client": label(exchange.client),
+            "guardproxy.client.id": label(exchange.client_id),
             "guardproxy.name": label(exchange.told_name),
             "guardproxy.stream": exchange.stream,
             "guardproxy.overhead.seconds": exchange.overhead_seconds,
