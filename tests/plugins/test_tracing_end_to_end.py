@@ -203,6 +203,9 @@ async def test_the_bodys_trace_object(
         await client.post(gzip.compress(body) if encoding else body, headers)
     server = collector.named("POST /v1/responses")
     assert {"trace_id": server.trace_id, "parent_span_id": server.parent_id} == trace
+    sent = client.requests[0].content
+    sent = gzip.decompress(sent) if "content-encoding" in client.requests[0].headers else sent
+    assert json.loads(sent)["trace"] == trace | {"trace_name": "x [TAG]" if guards else f"x {TAG}"}
     assert TAG.encode() not in collector.raw
 
 
