@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import importlib
 import logging
 import multiprocessing
@@ -120,6 +121,8 @@ class Server(uvicorn.Server):
         if self.started and not self.should_exit:
             for listener in sockets or ():
                 reuse_later(listener)
+            gc.collect()
+            gc.freeze()  # what is there now stays: later collections need not walk it
             self.on_ready()
 
     async def _give_up_when_stopped(self) -> None:
