@@ -4,16 +4,15 @@ from collections.abc import Sequence
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace import ReadableSpan
 
-from guardproxy_tracing.encoding import encode
+from guardproxy_tracing.encoding import Encoded, EncodedExporter, request
 
 
-class GrpcExporter(OTLPSpanExporter):
+class GrpcExporter(EncodedExporter, OTLPSpanExporter):
     """Endpoint, headers, time-out, retries and all else are the SDK's, by the standard environment."""
 
-    def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+    def _translate_data(self, data: Sequence[Encoded]) -> ExportTraceServiceRequest:  # type: ignore[override]
         # The stub serializes a message; to make it of bytes costs little, unlike to make it of objects.
-        request = ExportTraceServiceRequest()
-        request.ParseFromString(encode(data))
-        return request
+        message = ExportTraceServiceRequest()
+        message.ParseFromString(request(data))
+        return message
