@@ -42,8 +42,13 @@ def method(exchange: Exchange) -> str:
 
 def route(exchange: Exchange) -> str | None:
     """The path without a query string, where it fits the grammar of paths."""
-    path = exchange.path.partition("?")[0]
-    return path if _ROUTE.fullmatch(path) else None
+    return _route(exchange.path)
+
+
+@lru_cache(maxsize=256)  # templates
+def _route(path: str) -> str | None:
+    bare = path.partition("?")[0]
+    return bare if _ROUTE.fullmatch(bare) else None
 
 
 def is_chat(exchange: Exchange) -> bool:
@@ -56,27 +61,32 @@ def model(exchange: Exchange) -> str | None:
     return label(exchange.model) if exchange.may_tell("model", Stage.INPUT) else None
 
 
+def _add_label(found: Attributes, name: str, value: str | None) -> None:
+    if value is not None and _GRAMMAR.fullmatch(value):
+        found[name] = value
+
+
 def _present(values: Mapping[str, Value | None]) -> Attributes:
     return {name: value for name, value in values.items() if value is not None}
 
 
 def of_exchange(exchange: Exchange, step: Step) -> Attributes:
     """The whole exchange, when it is over."""
-    found = _present(
-        {
-            "http.response.status_code": exchange.status if step.status is None else step.status,
-            OUTCOME: label(exchange.outcome),
-            "guardproxy.exchange.id": label(exchange.id),
-            "guardproxy.client": label(exchange.client),
-            "guardproxy.client.id": label(exchange.client_id),
-            "guardproxy.name": label(exchange.told_name),
-            "guardproxy.stream": exchange.stream,
-            "guardproxy.overhead.seconds": exchange.overhead_seconds,
-            "guardproxy.upstream.seconds": exchange.upstream_seconds if exchange.called else None,
-            "guardproxy.verdict.input": exchange.final_outcome(Stage.INPUT).value,
-            "guardproxy.verdict.output": exchange.final_outcome(Stage.OUTPUT).value,
-        }
-    )
+    found: Attributes = {
+        "guardproxy.stream": exchange.stream,
+        "guardproxy.overhead.seconds": exchange.overhead_seconds,
+        "guardproxy.verdict.input": exchange.final_outcome(Stage.INPUT).value,
+        "guardproxy.verdict.output": exchange.final_outcome(Stage.OUTPUT).value,
+    }
+    if (status := exchange.status if step.status is None else step.status) is not None:
+        found["http.response.status_code"] = status
+    if exchange.called:
+        found["guardproxy.upstream.seconds"] = exchange.upstream_seconds
+    _add_label(found, OUTCOME, exchange.outcome)
+    _add_label(found, "guardproxy.exchange.id", exchange.id)
+    _add_label(found, "guardproxy.client", exchange.client)
+    _add_label(found, "guardproxy.client.id", exchange.client_id)
+    _add_label(found, "guardproxy.name", exchange.told_name)
     if exchange.events:
         found["guardproxy.events"] = exchange.events
         found["guardproxy.events_delivered"] = exchange.events_delivered
@@ -88,7 +98,7 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
         code = label(step.error_type) or label(exchange.error_code)
         found[ERROR_TYPE] = code or str(exchange.status or 500)
     elif step.error_type or exchange.error_code:
-        found |= _present({ERROR_TYPE: label(step.error_type or exchange.error_code)})
+        _add_label(found, ERROR_TYPE, step.error_type or exchange.error_code)
     return found
 
 
@@ -181,17 +191,15 @@ def _scores(step: Step) -> dict[str, float]:
 
 def of_call(exchange: Exchange, step: Step) -> Attributes:
     """The model asked for; the upstream's answer: its model, its id, its tokens."""
-    id_shown = exchange.may_tell("id", Stage.OUTPUT)
-    # The upstream says the model again.
-    model_shown = exchange.may_tell("model", Stage.INPUT, Stage.OUTPUT)
-    found = _present(
-        {
-            "gen_ai.request.model": model(exchange) if is_chat(exchange) else None,
-            "gen_ai.response.id": label(exchange.response_id) if id_shown else None,
-            "gen_ai.response.model": label(exchange.response_model) if model_shown else None,
-            "guardproxy.response.status": label(exchange.response_status),
-        }
-    )
+    found: Attributes = {}
+    if is_chat(exchange):
+        _add_label(found, "gen_ai.request.model", model(exchange))
+    if exchange.response_id is not None and exchange.may_tell("id", Stage.OUTPUT):
+        _add_label(found, "gen_ai.response.id", exchange.response_id)
+    # The upstream says the request's model again.
+    if exchange.response_model is not None and exchange.may_tell("model", Stage.INPUT, Stage.OUTPUT):
+        _add_label(found, "gen_ai.response.model", exchange.response_model)
+    _add_label(found, "guardproxy.response.status", exchange.response_status)
     if exchange.stream and exchange.first_chunk_seconds is not None:
         found["gen_ai.response.time_to_first_chunk"] = exchange.first_chunk_seconds
     if step.status is not None and step.status >= 400:
@@ -206,6 +214,8 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
 
 def of_content(exchange: Exchange) -> Attributes:
     """What may be told of the texts (`capture_content`): as JSON."""
+    if not exchange.content:
+        return {}
     given, answer = (exchange.content.get(stage) for stage in (Stage.INPUT, Stage.OUTPUT))
     return _present(
         {

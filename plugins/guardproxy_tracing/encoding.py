@@ -15,7 +15,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
-from opentelemetry.trace.span import TraceState
 
 _VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5  # how a field's value is spelled
 _LONGEST_KEPT: Final = 64  # characters of a text whose bytes are remembered: most attributes come again
@@ -84,26 +83,25 @@ def _scope(scope: InstrumentationScope | None) -> bytes:
 
 def _span(span: ReadableSpan) -> bytes:
     context, parent = span.context, span.parent
-    parts = [_ids(context), _text(3, _state(context.trace_state))]
-    flags = _IS_REMOTE_KNOWN
+    parts = [_ids(context)]
+    if context.trace_state:
+        parts.append(_text(3, ",".join(f"{key}={value}" for key, value in context.trace_state.items())))
     if parent is not None:
-        parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
-        flags |= _IS_REMOTE if parent.is_remote else 0
-    parts += (
-        _text(5, span.name),
-        _TIMES.pack(0x30, _KINDS[span.kind], 0x39, span.start_time or 0, 0x41, span.end_time or 0),
-        _attributes(9, span.attributes),
-        _number(10, span.dropped_attributes),
-    )
-    parts += (_field(11, _event(event)) for event in span.events)
-    parts.append(_number(12, span.dropped_events))
-    parts += (_field(13, _link(link)) for link in span.links)
-    parts.append(_number(14, span.dropped_links))
+        parts.append(b"\x22\x08" + parent.span_id.to_bytes(8, "big"))
+    parts.append(_text(5, span.name))
+    parts.append(_TIMES.pack(0x30, _KINDS[span.kind], 0x39, span.start_time or 0, 0x41, span.end_time or 0))
+    _add_attributes(parts, 9, span.attributes)
+    if dropped := span.dropped_attributes:
+        parts.append(_number(10, dropped))
+    if events := span.events:
+        parts += [_field(11, _event(event)) for event in events]
+        parts.append(_number(12, span.dropped_events))
+    if links := span.links:
+        parts += [_field(13, _link(link)) for link in links]
+        parts.append(_number(14, span.dropped_links))
     status = span.status
-    parts += (
-        _PLAIN[status.status_code] if status.description is None else _status(status),
-        _flags(16, flags),
-    )
+    parts.append(_PLAIN[status.status_code] if status.description is None else _status(status))
+    parts.append(_flags(16, parent is not None and parent.is_remote))
     return b"".join(parts)
 
 
@@ -119,9 +117,8 @@ def _event(event: Event) -> bytes:
 
 def _link(link: Link) -> bytes:
     context = link.context
-    flags = _IS_REMOTE_KNOWN | (_IS_REMOTE if context.is_remote else 0)
     dropped = _number(5, link.dropped_attributes)
-    return _ids(context) + _attributes(4, link.attributes) + dropped + _flags(6, flags)
+    return _ids(context) + _attributes(4, link.attributes) + dropped + _flags(6, context.is_remote)
 
 
 def _ids(context: SpanContext) -> bytes:
@@ -131,17 +128,17 @@ def _ids(context: SpanContext) -> bytes:
     )
 
 
-def _state(state: TraceState) -> str:
-    return ",".join(f"{key}={value}" for key, value in state.items()) if state else ""
-
-
 def _attributes(number: int, attributes: Mapping[str, Any] | None) -> bytes:
-    parts = []
+    parts: list[bytes] = []
+    _add_attributes(parts, number, attributes)
+    return b"".join(parts)
+
+
+def _add_attributes(parts: list[bytes], number: int, attributes: Mapping[str, Any] | None) -> None:
     for key, value in (attributes or {}).items():
         kind = type(value)
         often = kind is bool or kind is int or (kind is str and len(value) <= _LONGEST_KEPT)
         parts.append(_kept_attribute(number, key, value) if often else _attribute(number, key, value))
-    return b"".join(parts)
 
 
 def _attribute(number: int, key: str, value: Any) -> bytes:
@@ -194,8 +191,10 @@ def _number(number: int, value: int) -> bytes:
     return _tag(number, _VARINT) + _varint(value) if value else b""
 
 
-def _flags(number: int, value: int) -> bytes:
-    return _tag(number, _FIXED32) + value.to_bytes(4, "little")
+@lru_cache
+def _flags(number: int, is_remote: bool) -> bytes:
+    flags = _IS_REMOTE_KNOWN | (_IS_REMOTE if is_remote else 0)
+    return _tag(number, _FIXED32) + flags.to_bytes(4, "little")
 
 
 @lru_cache(maxsize=256)

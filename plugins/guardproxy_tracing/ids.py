@@ -36,8 +36,8 @@ def uuid_of(trace_id: int, span_id: int) -> str:
     It leads back to `trace_id` exactly if `expand` made that. In a trace that began elsewhere it only
     keeps the children of one parent together.
     """
-    digits = f"{_high_of(key_of(trace_id)):016x}{span_id:016x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    high, low = f"{trace_id >> 64:016x}", f"{span_id:016x}"
+    return f"{high[:8]}-{high[8:12]}-8{high[13:]}-{low[:4]}-{low[4:]}"  # an 8 where the version is
 
 
 def parent_of(text: str) -> tuple[int, int] | None:

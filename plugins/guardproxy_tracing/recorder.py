@@ -24,6 +24,7 @@ from guardproxy_tracing.provider import Provider
 Value = str | bool | int | float | list[str]
 Attributes = dict[str, Value]
 
+_UNDECIDED: Final = Context()  # no parent, or one that did not say whether its trace is sampled
 _UNSET: Final = Status(StatusCode.UNSET)
 _ERROR: Final = Status(StatusCode.ERROR)
 _DROPPED: Final = TraceFlags(TraceFlags.DEFAULT)
@@ -57,7 +58,7 @@ class Recorder:
         else:
             trace_id = parent.trace_id
             random = parent.trace_flags.random_trace_id
-        decided = Context()
+        decided = _UNDECIDED
         if parent is not None and origin.decided:
             decided = trace.set_span_in_context(NonRecordingSpan(parent), decided)
         sampled = self.provider.sampler.should_sample(decided, trace_id, name, kind, attributes, origin.links)
