@@ -22,7 +22,7 @@ from guardproxy.messages import Expected, LocalAnswer, Reply
 from guardproxy.report import Reporter
 from guardproxy.settings import Settings
 from guardproxy.stage import StageRun
-from guardproxy.streaming import GuardedStream
+from guardproxy.streaming import TOO_EARLY, GuardedStream
 from guardproxy.upstream import Answer
 
 # What an answer's headers say of a body that was changed.
@@ -57,16 +57,21 @@ class Delivery:
         """
         received = await answer.read(self._settings.max_body)
         if received:
-            body = await outputs.inspect(
-                run,
-                self._decoder(answer).whole(received),
-                expected.shape,
-                expected.echoes,
-                self._settings.unscannable,
-                reporter,
-                lambda response, response_id: learn(exchange, expected, response, response_id),
-                _content_type(answer),
-            )
+            plain = self._decoder(answer).whole(received)
+            try:
+                body = await outputs.inspect(
+                    run,
+                    plain,
+                    expected.shape,
+                    expected.echoes,
+                    self._settings.unscannable,
+                    reporter,
+                    lambda response, response_id: learn(exchange, expected, response, response_id),
+                    _content_type(answer),
+                )
+            except GuardProxyError:
+                facts.of_answer(exchange, plain, "usage", "status")  # it was paid for
+                raise
         else:
             body = received
             outputs.judge(run, reporter)
@@ -110,7 +115,11 @@ class Delivery:
             if run.problem is not None:
                 pass  # what was found before it counts, but there is no end to inspect
             elif stream is not None:
-                await stream.end()
+                try:
+                    await stream.end()
+                except UpstreamError as error:  # the client has got it so; it is to be told of all the same
+                    note_error(exchange, error)
+                    raise
             elif body:
                 facts.of_answer(exchange, bytes(body))
                 expected.learned(exchange.response_id)
@@ -125,18 +134,25 @@ class Delivery:
         """Deliver an answer as it came; its facts are noted on its way."""
         exchange.status = answer.status
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
+        streams = _content_type(answer).lower().startswith("text/event-stream")
         tail = bytearray()
         keeps = True
         async for chunk in answer.chunks():
             if exchange.first_event_seconds is None:
                 exchange.first_event_seconds = exchange.elapsed()
             await reply.write(chunk)
+            if streams:
+                tail += chunk
+                del tail[: -facts.MOST_READ]
+                continue
             keeps = keeps and len(tail) + len(chunk) <= facts.MOST_READ
             if keeps:
                 tail += chunk
         await reply.end()
-        if keeps:
+        if not streams and keeps:
             facts.of_answer(exchange, bytes(tail))
+        elif streams and not facts.of_stream(exchange, bytes(tail)):
+            note_error(exchange, UpstreamError(TOO_EARLY))
 
     async def stream(
         self,

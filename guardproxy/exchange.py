@@ -151,6 +151,27 @@ class Exchange:
         """What the client calls the exchange, where it may be told."""
         return self.name if self.name and self.may_tell("x-opper-name", Stage.INPUT) else None
 
+    @property
+    def told_response_id(self) -> str | None:
+        """The id of the response, where it may be told."""
+        return self.response_id if self.response_id and self.may_tell("id", Stage.OUTPUT) else None
+
+    @property
+    def told_response_model(self) -> str | None:
+        """The model that answered, where it may be told: it repeats the one that was asked for."""
+        told = self.response_model and self.may_tell("model", Stage.INPUT, Stage.OUTPUT)
+        return self.response_model if told else None
+
+    @property
+    def broke(self) -> bool:
+        """Whether a fault ended it, ours or the upstream's. A request that was refused did not break."""
+        if self.error_code == "client_disconnected" or self.outcome == "blocked":
+            return False
+        status = self.status or 0
+        # Of what stopped it when the client had its head already.
+        worst = max(status, self.error_status or 0)
+        return worst >= 500 or (self.outcome in ("failed", "error") and not 400 <= status < 500)
+
     def may_tell(self, name: str, *stages: Stage) -> bool:
         """Whether the value at `name` (lower case) may be told: nothing was found there, by any guard."""
         for stage in stages:

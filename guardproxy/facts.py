@@ -8,7 +8,7 @@ import msgspec
 
 from guardproxy.document import Number
 from guardproxy.exchange import Exchange
-from guardproxy.shapes import GRAMMAR
+from guardproxy.shapes import GRAMMAR, TERMINAL
 
 
 class _Head(msgspec.Struct):
@@ -23,6 +23,11 @@ class _Answer(msgspec.Struct):
     usage: Any = None
 
 
+class _Event(msgspec.Struct):
+    type: Any = None
+    response: _Answer | None = None
+
+
 class _Traced(msgspec.Struct):
     trace: Any = None
 
@@ -30,6 +35,9 @@ class _Traced(msgspec.Struct):
 _TRACED = msgspec.json.Decoder(_Traced)
 _HEAD = msgspec.json.Decoder(_Head)
 _ANSWER = msgspec.json.Decoder(_Answer)
+_LAST = msgspec.json.Decoder(_Event)
+_LAST_LINES = 16  # of a stream: its last events, and blank ones
+_FAILED = frozenset(("error", "response.failed"))
 _STATUSES = frozenset(("completed", "failed", "incomplete", "cancelled", "in_progress", "queued"))
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
 _DETAILS = (("input_tokens_details", "cached_tokens"), ("output_tokens_details", "reasoning_tokens"))
@@ -72,13 +80,34 @@ def of_document(exchange: Exchange, document: Mapping[str, Any]) -> None:
     exchange.stream = document.get("stream") is True
 
 
-def of_answer(exchange: Exchange, body: bytes) -> None:
-    """Note what a whole response says."""
+def of_answer(exchange: Exchange, body: bytes, *names: str) -> None:
+    """Note what a whole response says, under all of its `names` or these."""
     try:
         answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return
-    of_response(exchange, msgspec.structs.asdict(answer))
+    found = msgspec.structs.asdict(answer)
+    of_response(exchange, {name: found[name] for name in names} if names else found)
+
+
+def of_stream(exchange: Exchange, tail: bytes) -> bool:
+    """Note what the last event of a stream says, by the stream's last bytes; whether it was an end.
+
+    What cannot be read here counts as one: nobody knows better.
+    """
+    lines = tail.rsplit(b"\n", _LAST_LINES)
+    told = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+    done = told[-1:] == [b"[DONE]"]
+    try:
+        event = _LAST.decode(told[-2 if done else -1])
+    except (IndexError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+    if not isinstance(kind := event.type, str):
+        return True
+    if event.response is not None:
+        of_response(exchange, msgspec.structs.asdict(event.response))
+    exchange.response_failed |= kind in _FAILED
+    return done or kind in _FAILED or kind in TERMINAL or not kind.startswith("response.")
 
 
 def of_response(exchange: Exchange, response: Mapping[str, Any]) -> None:

@@ -37,8 +37,8 @@ def request_headers(
 
     `replace_authorization` is a whole value (`Bearer …`) that stands in for the client's credentials;
     "" only removes them, None passes them on. `extra` (trace context) replaces what the client sent
-    under the same name. Nothing else is added; Host and Content-Length are left to the
-    transport.
+    under the same name; an empty value only removes that. Nothing else is added; Host and Content-Length
+    are left to the transport.
     """
     added = _encoded(extra)
     gone = _NOT_SENT.union(_named(raw), added)
@@ -50,7 +50,7 @@ def request_headers(
         (name, value) for name, value in _lower(raw) if name not in gone and not name.startswith(_PREFIXES)
     ]
     passed = [name for name in added if name == _PARENT or not name.startswith(_PREFIXES)]
-    return kept + [(name, added[name]) for name in passed if name not in _NOT_SENT]
+    return kept + [(name, added[name]) for name in passed if added[name] and name not in _NOT_SENT]
 
 
 def response_headers(raw: Raw, ours: Mapping[str, str], *, drop: Container[str]) -> list[tuple[bytes, bytes]]:

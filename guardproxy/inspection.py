@@ -4,6 +4,7 @@ The same text gives the same matches here and in a stream (lanes.py).
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -55,6 +56,8 @@ async def find(
             scanner.cache.put(slot, digest, result)
             for index in indexes:
                 found[index] = tuple(result)
+    if meter is not None:
+        meter.last = time.perf_counter()
     return [matches or () for matches in found]
 
 

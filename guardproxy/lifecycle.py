@@ -132,7 +132,7 @@ class Lifecycle:
             _conclude(exchange)
             step.status, step.error_type = exchange.status, exchange.error_code
             await self._hooks.after_forward(exchange)
-            if (exchange.error_status or 0) >= 500:
+            if exchange.broke:
                 _log.warning("exchange", **line(exchange))
             else:
                 _log.info("exchange", **line(exchange))
@@ -195,6 +195,8 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "terminal_added": exchange.terminal_added or None,
         "upstream_status": exchange.upstream_status,
         "response_status": exchange.response_status,
+        "response_id": exchange.told_response_id,
+        "response_model": exchange.told_response_model,
     }
     for stage in Stage:
         found |= _of_stage(exchange, stage)
@@ -226,6 +228,7 @@ def _of_stage(exchange: Exchange, stage: Stage) -> dict[str, Any]:
         found[f"{stage}_failed"] = list(verdict.failed) or None
         found[f"{stage}_parts"] = verdict.receipt.parts
         found[f"{stage}_skipped"] = dict(verdict.receipt.skipped) or None
+        found[f"{stage}_allowed"] = verdict.receipt.allowed or None
     return found
 
 

@@ -205,7 +205,8 @@ def verdict(
     enforced = tuple(f for f in findings if not rules[f.guard].shadow)
     shadowed = tuple(f for f in findings if rules[f.guard].shadow)
     strictest = max((rules[f.guard].action for f in enforced), default=None)
-    outcome = OUTCOMES[strictest] if strictest else (Outcome.FLAGGED if failed else Outcome.CLEAN)
+    let_go = any(not rules[name].shadow for name in failed)
+    outcome = OUTCOMES[strictest] if strictest else (Outcome.FLAGGED if let_go else Outcome.CLEAN)
     return Verdict(stage, outcome, enforced, shadowed, tuple(failed), receipt)
 
 

@@ -56,6 +56,7 @@ class Meter:
     seconds: float = 0.0
     scanned: int = 0
     cached: int = 0
+    last: float | None = None  # when a look was over the last time, by `time.perf_counter`
 
 
 Outcome: TypeAlias = Results | Failed | Busy
@@ -193,6 +194,7 @@ class Scanner:
 
             if fault := await self._scan_missing(ref, texts, missing, keep, meter):
                 return fault
+        meter.last = time.perf_counter()
         return [list(matches or ()) for matches in found]
 
     def _digest_of_slice(self, ref: DetectorRef, text: str) -> bytes | None:

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+# The events with which a stream ends.
+TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed", "response.cancelled"))
 GRAMMAR = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 # The API's own vocabulary (`function_call_output`, `response.created`) looks like this, and no key, number
 # or address does: such a name needs no inspection.

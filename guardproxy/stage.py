@@ -485,10 +485,14 @@ class StageRun:
             stopped = self.cut or error_type not in (None, Violation.code)
             error_type = error_type or self.problem
             verdict = self.verdict(error_type)
+            steps = {guard.name: guard.step for guard in self.guards}
             for guard in self.guards:
                 guard.step.seconds = guard.meter.seconds
                 guard.step.scanned, guard.step.cached = guard.meter.scanned, guard.meter.cached
-            steps = {guard.name: guard.step for guard in self.guards}
+                if guard.rule.shadow:  # it has waited since, with the exchange
+                    guard.step.ended = moment(guard.meter.last)
+            if not self.enforced:
+                self.step.ended = max((step.ended for step in steps.values() if step.ended), default=None)
             for finding in (*verdict.findings, *verdict.shadowed):
                 step = steps[finding.guard]
                 step.findings[finding.category] = step.findings.get(finding.category, 0) + 1

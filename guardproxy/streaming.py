@@ -21,13 +21,13 @@ from guardproxy.errors import GuardProxyError, Uninspectable, UpstreamError
 from guardproxy.exchange import clock
 from guardproxy.places import Places
 from guardproxy.report import Reporter
-from guardproxy.shapes import EVENT
+from guardproxy.shapes import EVENT, TERMINAL
 from guardproxy.sse import DONE, Frame
 from guardproxy.stage import GuardRun, StageRun
 from guardproxy.types import Path, PathMark, Stage, TextPart
 from guardproxy.waiting import Event, Waiting, kind_of, leaves_of
 
-TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed", "response.cancelled"))
+TOO_EARLY = "The upstream ended its stream before the response was complete."
 MOST_QUEUED = 8 * 1024 * 1024  # bytes of events that wait
 MOST_REMEMBERED = 4096
 
@@ -120,7 +120,7 @@ class GuardedStream:
         if not self._finished:
             await self._settle()
             if not self._done or self._erred or not self._ending.begun:
-                raise UpstreamError("The upstream ended its stream before the response was complete.")
+                raise UpstreamError(TOO_EARLY)
             self._finish()
             out += self._ending.completed()
             self.terminal_added = True

@@ -15,6 +15,7 @@ from guardproxy import (
     Guard,
     LocalReply,
     Match,
+    Outcome,
     Policy,
     Rule,
     Stage,
@@ -539,62 +540,57 @@ def ending(*last: Any) -> Upstreaming:
 
 
 @pytest.mark.parametrize(
-    ("upstream", "code", "status", "reads"),
+    ("upstream", "code", "status"),
     [
-        pytest.param(whole(message("ok")), None, "completed", True, id="completed"),
-        pytest.param(whole(status=429), "429", "completed", True, id="429"),
-        pytest.param(lambda _: httpx.Response(400, json={"error": {}}), "400", None, True, id="400"),
-        pytest.param(lambda _: httpx.Response(503, content=b"busy"), "503", None, True, id="503"),
+        pytest.param(whole(message("ok")), None, "completed", id="completed"),
+        pytest.param(whole(status=429), "429", "completed", id="429"),
+        pytest.param(lambda _: httpx.Response(400, json={"error": {}}), "400", None, id="400"),
+        pytest.param(lambda _: httpx.Response(503, content=b"busy"), "503", None, id="503"),
         pytest.param(
             lambda _: httpx.Response(200, json=response() | {"status": "failed"}),
             "response_failed",
             "failed",
-            True,
             id="failed",
         ),
         pytest.param(
             lambda _: httpx.Response(200, json=response() | {"status": "incomplete"}),
             None,
             "incomplete",
-            True,
             id="incomplete",
         ),
         pytest.param(
             lambda _: httpx.Response(200, json=response() | {"status": "cancelled"}),
             None,
             "cancelled",
-            True,
             id="cancelled",
         ),
         pytest.param(
             lambda _: httpx.Response(200, json=response() | {"status": "my word"}),
             None,
             None,
-            True,
             id="no status",
         ),
-        pytest.param(ending(FAILED_EVENT), "response_failed", "failed", False, id="failed stream"),
-        pytest.param(ending(ERROR_EVENT, FAILED_EVENT), "response_failed", "failed", False, id="both"),
-        pytest.param(ending(ERROR_EVENT), "response_failed", "in_progress", False, id="error event"),
+        pytest.param(ending(FAILED_EVENT), "response_failed", "failed", id="failed stream"),
+        pytest.param(ending(ERROR_EVENT, FAILED_EVENT), "response_failed", "failed", id="both"),
+        pytest.param(ending(ERROR_EVENT), "response_failed", "in_progress", id="error event"),
         pytest.param(
             ending({"type": "response.incomplete", "response": response() | {"status": "incomplete"}}),
             None,
             "incomplete",
-            False,
             id="incomplete stream",
         ),
     ],
 )
 @pytest.mark.parametrize("how", ["raw", "guarded", "watched"])
 async def test_an_answer_that_is_an_error_is_no_success(
-    upstream: Upstreaming, code: str | None, status: str | None, reads: bool, how: str
+    upstream: Upstreaming, code: str | None, status: str | None, how: str
 ) -> None:
     floor = WATCHED if how == "watched" else Policy()
     async with proxy(upstream, floor=floor) as client:
         await client.post({"input": "TAG-1234"}, FLAGGED if how == "guarded" else {})
     (exchange,) = client.recorder.exchanges
-    if how == "raw" and not reads:  # nobody reads the stream
-        code = status = None
+    if how == "raw" and status == "in_progress":  # then only the last event is read
+        status = None
     fine = "flagged" if how == "guarded" else "allowed"
     assert exchange.outcome == ("error" if code else fine)
     assert (exchange.error_code, exchange.response_status) == (code, status)
@@ -607,3 +603,46 @@ async def test_a_block_is_the_outcome_of_an_answer_that_is_an_error_too() -> Non
         await client.post({"input": "hi"}, BLOCKS)
     (exchange,) = client.recorder.exchanges
     assert (exchange.outcome, exchange.error_code) == ("blocked", "guardrail_violation")
+
+
+@pytest.mark.parametrize("how", ["raw", "guarded", "watched"])
+async def test_a_stream_that_broke_off_is_no_success_whoever_reads_it(how: str) -> None:
+    floor = WATCHED if how == "watched" else Policy()
+    async with proxy(streaming(sse(EVENTS_SENT[:5], done=False)), floor=floor) as client:
+        await client.post({"input": "hi"}, FLAGGED if how == "guarded" else {})
+    (exchange,) = client.recorder.exchanges
+    assert (exchange.outcome, exchange.error_code, exchange.broke) == ("error", "upstream_error", True)
+
+
+async def test_the_tokens_of_a_stream_without_guards_are_known() -> None:
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    last = {"type": "response.completed", "response": response() | {"usage": usage}}
+    async with proxy(ending(last)) as client:
+        await client.post({"input": "hi", "stream": True})
+    (exchange,) = client.recorder.exchanges
+    assert exchange.usage == usage
+    assert (exchange.outcome, exchange.response_status, exchange.told_response_id) == (
+        "allowed",
+        "completed",
+        "resp_1",
+    )
+
+
+async def test_the_tokens_of_an_answer_whose_guard_failed_are_known_and_its_names_are_not() -> None:
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    async with proxy(whole(message("boom"), usage=usage)) as client:
+        await client.post({"input": "hi"}, {"x-opper-guard-output": "raises"})
+    (exchange,) = client.recorder.exchanges
+    assert exchange.outcome == "failed"
+    assert exchange.usage == usage
+    assert (exchange.response_id, exchange.response_model) == (None, None)
+
+
+async def test_a_guard_in_shadow_that_fails_flags_nothing() -> None:
+    floor = Policy({"raises": Rule(shadow=True)}, {"raises": Rule(shadow=True)})
+    async with proxy(whole(message("boom")), floor=floor) as client:
+        await client.post({"input": "boom"})
+    (exchange,) = client.recorder.exchanges
+    assert exchange.outcome == "allowed"
+    assert [verdict.outcome for verdict in exchange.verdicts.values()] == [Outcome.CLEAN, Outcome.CLEAN]
+    assert exchange.guard_failures == {"input.raises": "raised", "output.raises": "raised"}

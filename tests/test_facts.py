@@ -1,10 +1,15 @@
 """Facts are read leniently, and only names become facts."""
 
+import json
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guardproxy.document import Number
 from guardproxy.exchange import Exchange
-from guardproxy.facts import of_answer, of_document, of_request, of_response, of_trace
+from guardproxy.facts import of_answer, of_document, of_request, of_response, of_stream, of_trace
 
 
 def exchange() -> Exchange:
@@ -89,3 +94,48 @@ def test_ids_of_a_trace(body: str, ids: list[str | None]) -> None:
     made = exchange()
     of_trace(made, body.encode())
     assert [made.trace.get("trace_id"), made.trace.get("parent_span_id")] == ids
+
+
+def told(*events: dict[str, Any] | str) -> bytes:
+    datas = (event if isinstance(event, str) else json.dumps(event) for event in events)
+    return b"".join(f"event: x\ndata: {data}\n\n".encode() for data in datas)
+
+
+DELTA = {"type": "response.output_text.delta", "delta": "x"}
+COMPLETED = {
+    "type": "response.completed",
+    "response": {"id": "resp_1", "model": "m", "status": "completed", "usage": {"input_tokens": 3}},
+}
+
+
+@pytest.mark.parametrize(
+    ("tail", "ends"),
+    [
+        (told(DELTA, COMPLETED), True),
+        (told(DELTA, COMPLETED, "[DONE]"), True),
+        (told(DELTA, COMPLETED).replace(b"\n", b"\r\n"), True),
+        (b'"half":"a line"}\n\n' + told(COMPLETED), True),
+        (told(DELTA), False),
+        (told(DELTA, "[DONE]"), True),
+        (told(DELTA)[:-20], True),  # nobody knows
+        (told({"type": "error", "message": "no"}), True),
+        (told({"type": ["response."]}), True),
+        (told({"type": "message_stop"}), True),
+        (told("[DONE]"), True),
+        (b"", True),
+        (b"\x1f\x8b\x08 packed", True),
+        (b"data: " + b"[" * 100_000, True),
+    ],
+)
+def test_the_last_event_of_a_stream_says_how_it_ended(tail: bytes, ends: bool) -> None:
+    exchange = Exchange("POST", "/v1/responses", {})
+    assert of_stream(exchange, tail) is ends
+    known = b'"usage"' in tail
+    assert exchange.usage == ({"input_tokens": 3} if known else {})
+    assert exchange.response_status == ("completed" if known else None)
+    assert exchange.response_failed is (b'"error"' in tail)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_stream(tail: bytes) -> None:
+    of_stream(Exchange("POST", "/v1/responses", {}), b"data: " + tail)

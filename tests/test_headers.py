@@ -96,6 +96,12 @@ def test_trace_context_replaces_the_clients() -> None:
     assert found == [(b"accept", b"*/*"), (b"traceparent", b"ours")]
 
 
+def test_an_empty_extra_header_only_removes() -> None:
+    raw = [(b"Accept", b"*/*"), (b"tracestate", b"theirs=1")]
+    found = request_headers(raw, replace_authorization=None, extra={"tracestate": ""})
+    assert found == [(b"accept", b"*/*")]
+
+
 @pytest.mark.parametrize("name", ["Content-Length", "Transfer-Encoding", "Host", "X-Opper-Name"])
 def test_an_extra_header_cannot_break_the_framing(name: str) -> None:
     assert request_headers([], replace_authorization=None, extra={name: "7"}) == []

@@ -101,6 +101,8 @@ async def test_the_line_of_an_exchange_counts_and_has_no_text() -> None:
         "model": "m-1",
         "upstream_status": 200,
         "response_status": "completed",
+        "response_id": "resp_1",
+        "response_model": "m",
         "input": "redacted",
         "input_guards": {"tags": "redact"},
         "input_findings": {"tags.TAG": 2},
@@ -176,7 +178,7 @@ async def test_the_line_of_an_exchange_says_that_its_parent_is_none(parent: str)
 def test_every_fact_of_the_line_is_documented_and_every_documented_one_is_there() -> None:
     rules = {"tags": Rule()}
     finding = Finding("tags", Stage.INPUT, "/input", 0, 8, "TAG")
-    receipt = Receipt(1, {"image": 1})
+    receipt = Receipt(1, {"image": 1}, 1)
     verdicts = {
         stage: Verdict(stage, Outcome.FLAGGED, (finding,), (finding,), ("tags",), receipt) for stage in Stage
     }

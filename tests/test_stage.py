@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
@@ -58,6 +59,24 @@ async def test_steps_close_with_their_facts_in_reverse() -> None:
     assert [step.name for step in steps] == ["pairs", "tags", "input"]
     assert [step.findings for step in steps] == [{"XY": 1}, {"TAG": 2}, {}]
     assert (len(verdict.findings), len(verdict.shadowed)) == (2, 1)
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+async def test_a_guard_in_shadow_is_over_when_it_has_looked(
+    enforced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with the exchange, whose end it waits for; nor is a stage that holds up nothing."""
+    rules = {"pairs": Rule(shadow=True)} | ({"tags": Rule()} if enforced else {})
+    run, steps = stage(**rules)
+    run.watch([TextPart(("input",), "a text")])
+    await run.settle()
+    then = time.perf_counter()
+    monkeypatch.setattr(time, "perf_counter", lambda: then + 4.0)
+    run.finish()
+    ended = {step.name: step.ended for step in steps}
+    assert ended["pairs"] is not None
+    assert time.time_ns() - ended["pairs"] >= 3e9
+    assert ended["input"] == (None if enforced else ended["pairs"])
 
 
 def outcomes(steps: list[Step]) -> dict[str, str | None]:

@@ -26,7 +26,6 @@ _USAGE = {
     "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
-_BROKEN = frozenset({"failed", "error"})  # outcomes that are errors; a block and a client that left are not
 _NOT_ERRORS = frozenset({"guardrail_violation", GUARDRAIL_BLOCKED, "cancelled", "client_disconnected"})
 
 
@@ -94,22 +93,12 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
         found["guardproxy.terminal_added"] = True
     if exchange.outcome == "blocked":
         found[ERROR_TYPE] = GUARDRAIL_BLOCKED
-    elif is_broken(exchange, step):
+    elif exchange.broke:
         code = label(step.error_type) or label(exchange.error_code)
         found[ERROR_TYPE] = code or str(exchange.status or 500)
     elif step.error_type or exchange.error_code:
         _add_label(found, ERROR_TYPE, step.error_type or exchange.error_code)
     return found
-
-
-def is_broken(exchange: Exchange, step: Step) -> bool:
-    """Whether the exchange broke: by a fault, ours or the upstream's. A request that was refused did not."""
-    if exchange.error_code == "client_disconnected" or exchange.outcome == "blocked":
-        return False
-    status = (exchange.status if step.status is None else step.status) or 0
-    # Of what stopped it when the client had its head already.
-    worst = max(status, exchange.error_status or 0)
-    return worst >= 500 or (exchange.outcome in _BROKEN and not 400 <= status < 500)
 
 
 def of_stage(step: Step) -> Attributes:
@@ -194,11 +183,8 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
     found: Attributes = {}
     if is_chat(exchange):
         _add_label(found, "gen_ai.request.model", model(exchange))
-    if exchange.response_id is not None and exchange.may_tell("id", Stage.OUTPUT):
-        _add_label(found, "gen_ai.response.id", exchange.response_id)
-    # The upstream says the request's model again.
-    if exchange.response_model is not None and exchange.may_tell("model", Stage.INPUT, Stage.OUTPUT):
-        _add_label(found, "gen_ai.response.model", exchange.response_model)
+    _add_label(found, "gen_ai.response.id", exchange.told_response_id)
+    _add_label(found, "gen_ai.response.model", exchange.told_response_model)
     _add_label(found, "guardproxy.response.status", exchange.response_status)
     if exchange.stream and exchange.first_chunk_seconds is not None:
         found["gen_ai.response.time_to_first_chunk"] = exchange.first_chunk_seconds

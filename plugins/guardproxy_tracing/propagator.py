@@ -98,8 +98,8 @@ def origin(headers: Mapping[str, str], ids: Mapping[str, str], trust: bool = Tru
         return Origin()
     given = headers.get(PARENT_HEADER, "").strip()
     named = parent_of(given) if given else None
-    unusable = bool(given) and named is None
     parent = _traceparent(headers)
+    unusable = (bool(given) and named is None) or (parent is None and "traceparent" in headers)
     if parent is None and named is None and ids:
         found = _of_body(ids)
         return replace(found, unusable=found.unusable or unusable)

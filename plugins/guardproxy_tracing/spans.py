@@ -69,7 +69,7 @@ class ExchangeSpan:
         self._span.attributes |= facts.of_exchange(self._exchange, self._step)
         if not inside.calls:
             self._span.attributes |= facts.of_content(self._exchange)
-        self._span.failed = facts.is_broken(self._exchange, self._step)
+        self._span.failed = self._exchange.broke
         self._span.end(self._step.ended)
 
 

@@ -141,7 +141,7 @@ EXCHANGES: dict[str, tuple[dict[str, Any], dict[str, str], dict[str, str], dict[
         {"model": "tag", **STREAM},
         {},
         labels("allowed", stream=True),
-        {"operation": 1, "first": 1},
+        {"operation": 1, "tokens": 2, "first": 1},
     ),
     "clean stream": (
         {"model": "fine", **STREAM},

@@ -600,10 +600,12 @@ def test_the_headers_go_before_the_bodys_trace(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("headers", "noted"),
     [
-        ({"traceparent": "x"}, False),
-        ({"traceparent": TRACEPARENT[:-2]}, False),
+        ({"traceparent": "x"}, True),
+        ({"traceparent": TRACEPARENT[:-2]}, True),
         ({"x-opper-parent-span-id": "no uuid"}, True),
         ({"traceparent": "x", "x-opper-parent-span-id": "no uuid"}, True),
+        ({"traceparent": ""}, True),
+        ({"x-opper-parent-span-id": ""}, False),
     ],
 )
 def test_headers_that_name_no_parent_leave_the_turn_to_the_bodys_trace(
