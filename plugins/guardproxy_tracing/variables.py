@@ -56,6 +56,12 @@ def _are_headers(value: str) -> bool:
     return all(_HEADER.fullmatch(piece.strip()) for piece in value.split(","))
 
 
+def _are_attributes(value: str) -> bool:
+    # As for headers, an empty piece is none.
+    pieces = (piece.partition("=") for piece in value.split(",") if piece.strip())
+    return all(key.strip() and equals for key, equals, _ in pieces)
+
+
 def _is_positive(number: float) -> bool:
     return 0 < number < math.inf
 
@@ -70,6 +76,10 @@ _FILE_OR_FOLDER = _Rule(
 )
 _RATIO = _Rule("a number from 0 to 1", _number(float, lambda number: 0 <= number <= 1))
 
+_SWITCH: Final = {"OTEL_SDK_DISABLED": _words("true", "false")}
+_RESOURCE: Final = {
+    "OTEL_RESOURCE_ATTRIBUTES": _Rule("key=value, more of them after commas", _are_attributes, shows=False)
+}
 # OTEL_EXPORTER_OTLP_<signal>_… goes before OTEL_EXPORTER_OTLP_…
 _OTLP: Final = {
     "TIMEOUT": _Rule("seconds, more than 0", _number(float, _is_positive)),
@@ -121,12 +131,15 @@ _LIMITS: Final = dict.fromkeys(
 def check(environ: Mapping[str, str], signal: Signal, *, drawn: bool = False) -> None:
     """Refuse what the environment gets wrong of a signal that is exported; no connection is opened.
 
-    `drawn` is whether spans are made without an exporter, too.
+    OTEL_SDK_DISABLED counts always. `drawn` is whether spans are made without an exporter, too.
 
     Raises:
         ConfigError: names the variable, what is wrong, and what would be right.
     """
+    _refuse(environ, _SWITCH)
     used = environment.exporters(environ, signal)
+    if used or drawn:
+        _refuse(environ, _RESOURCE)
     if used:
         _refuse(environ, _OF_SIGNAL[signal])
     if signal == "TRACES" and (used or drawn):

@@ -128,6 +128,8 @@ def test_the_targets_are_documented(names: Any) -> None:
 def test_every_variable_that_is_checked_is_documented() -> None:
     told = {signal: (ROOT / f"docs/{signal}.md").read_text("utf-8") for signal in ("tracing", "metrics")}
     of_otlp = [*variables._OTLP, *(name for rules in variables._OF_PROTOCOL.values() for name in rules)]
+    for name in (*variables._SWITCH, *variables._RESOURCE):
+        assert f"\n| `{name}` | `" in told["tracing"].split("| what is right |")[1]
     for name in (*variables._LIMITS, *variables._OF_SIGNAL["TRACES"], "OTEL_TRACES_SAMPLER_ARG"):
         assert f"`{name}`" in told["tracing"]
     for name in of_otlp:

@@ -90,11 +90,61 @@ def test_what_may_be_meant_is_not_doubted(environ: dict[str, str]) -> None:
 def test_a_word_about_the_names_of_guards_that_means_nothing(word: str) -> None:
     environ = {"OTEL_SEMCONV_STABILITY_OPT_IN": f"http/dup, {word}"}
     (said,) = doubts(environ, "TRACES", drawn=True)
-    assert f" = '{word}' " in said
-    assert "there is gen_ai_latest_experimental." in said
+    assert said == (
+        f"OTEL_SEMCONV_STABILITY_OPT_IN has '{word}', which is not known here: for guards there is "
+        "gen_ai_latest_experimental."
+    )
     assert doubts(environ, "TRACES") == []
     for right in ("http/dup,database", "gen_ai_latest_experimental"):
         assert doubts({"OTEL_SEMCONV_STABILITY_OPT_IN": right}, "TRACES", drawn=True) == []
+
+
+def test_a_word_that_may_be_a_credential_is_not_shown() -> None:
+    (said,) = doubts({"OTEL_SEMCONV_STABILITY_OPT_IN": f"gen_ai {SECRET}"}, "TRACES", drawn=True)
+    assert "has a word, which is not known here" in said
+    assert SECRET not in said
+
+
+def test_an_argument_without_its_sampler() -> None:
+    given = {"OTEL_TRACES_SAMPLER_ARG": "0.1"}
+    (said,) = doubts(given, "TRACES", drawn=True)
+    assert said.startswith("OTEL_TRACES_SAMPLER_ARG has no effect without OTEL_TRACES_SAMPLER, such as ")
+    assert doubts(given | {TRACES: "http://a.example:4318/v1/traces"}, "TRACES") == [said]
+    assert doubts(given, "TRACES") == doubts(given, "METRICS") == []
+    assert doubts(given | {"OTEL_TRACES_SAMPLER": "traceidratio"}, "TRACES", drawn=True) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("OTEL_EXPORTER_OTLP_TRACE_ENDPOINT", TRACES),
+        ("OTEL_EXPORTER_OTLP_ENDPONT", ENDPOINT),
+        ("OTEL_EXPORTER_OTLP_METRIC_TIMEOUT", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT"),
+        ("OTEL_TRACES_EXPORTERS", "OTEL_TRACES_EXPORTER"),
+        ("OTEL_TRACES_SAMPLER_ARGS", "OTEL_TRACES_SAMPLER_ARG"),
+        ("OTEL_METRICS_EXPORTR", "OTEL_METRICS_EXPORTER"),
+        ("OTEL_BSP_MAX_QUEUE", "OTEL_BSP_MAX_QUEUE_SIZE"),
+    ],
+)
+def test_a_name_that_nobody_reads(name: str, nearest: str) -> None:
+    said = [f"{name} is no variable of OpenTelemetry's: the nearest is {nearest}."]
+    assert doubts({name: SECRET}, "TRACES") == said
+    assert doubts({name: SECRET, ENDPOINT: "http://a.example:4318"}, "TRACES") == said
+    assert doubts({name: SECRET}, "METRICS") == []  # once is enough
+    assert doubts({name: SECRET, "OTEL_SDK_DISABLED": "true"}, "TRACES") == []
+    assert doubts({name: ""}, "TRACES") == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_METRICS_EXEMPLAR_FILTER"),
+        *("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT"),
+        *("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_LOGS_SOMETHING"),
+    ],
+)
+def test_names_that_somebody_reads_are_not_doubted(name: str) -> None:
+    assert doubts({name: "none"}, "TRACES") == doubts({name: "none"}, "METRICS") == []
 
 
 def test_both_plugins_say_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,28 @@ def test_a_signals_own_variable_counts() -> None:
         check(environment("grpc", **own), "METRICS")
 
 
+@pytest.mark.parametrize("signal", ["TRACES", "METRICS"])
+def test_the_switch_is_on_or_off(signal: Signal) -> None:
+    for base in ({}, environment()):
+        for word in ("yes", "1", "tru"):
+            with pytest.raises(ConfigError) as caught:
+                check(base | {"OTEL_SDK_DISABLED": word}, signal)
+            assert str(caught.value) == f"OTEL_SDK_DISABLED = '{word}' must be one of true, false."
+        for word in ("", " ", "true", "False", " TRUE "):
+            check(base | {"OTEL_SDK_DISABLED": word}, signal)
+
+
+@pytest.mark.parametrize("signal", ["TRACES", "METRICS"])
+def test_a_resource_is_made_of_pairs(signal: Signal) -> None:
+    for wrong in (SECRET, f"a=b,{SECRET}", f"={SECRET}", f"a=b, ={SECRET}"):
+        with pytest.raises(ConfigError) as caught:
+            check(environment(RESOURCE_ATTRIBUTES=wrong), signal)
+        assert str(caught.value) == ("OTEL_RESOURCE_ATTRIBUTES must be key=value, more of them after commas.")
+        check({"OTEL_RESOURCE_ATTRIBUTES": wrong}, signal)
+    for right in ("", "a=b", "a=b, c.d=e%20f=g,", "a="):
+        check(environment(RESOURCE_ATTRIBUTES=right), signal)
+
+
 def test_what_is_off_is_not_looked_at() -> None:
     wrong = {
         "OTEL_TRACES_SAMPLER": "pigeon",
