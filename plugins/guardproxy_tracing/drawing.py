@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from guardproxy_tracing.names import LATEST, RESULT_EVENT, SETTLED
+from guardproxy_tracing.names import GUARDRAIL_BLOCKED, LATEST, RESULT_EVENT, SETTLED
 
 MOST_WAITING: Final = 10_000  # spans that wait for their exchange's; beyond it the oldest are not drawn
 _WIDTH: Final = 1000  # a terminal breaks what is longer than itself; rich would cut it, in files, too
+_ASKING: Final = ("/responses", "/openresponses")  # how the routes end that ask a model
 _STYLES: Final = {"flagged": "yellow", "redacted": "yellow"} | dict.fromkeys(
     ("blocked", "failed", "error"), "red"
 )
@@ -65,15 +66,26 @@ def _line(span: ReadableSpan) -> Text:
     for event in span.events:
         if event.name == RESULT_EVENT:
             line.append(f"  {_result(event.attributes or {}, 'would ' if shadow else '')}", "yellow")
+    failed = span.status.status_code is StatusCode.ERROR
     status = facts.get("http.response.status_code")
-    error = facts.get("error.type", "error") if span.status.status_code is StatusCode.ERROR else None
+    error = facts.get("error.type", "error" if failed else None)
     if status is not None and str(status) != error:
         line.append(f"  {status}", "dim")
-    if error is not None:
-        line.append(f"  {error}", "red")
-    if facts.get("guardproxy.parent.unusable"):
-        line.append("  the parent that was named is none", "yellow")
+    if error is not None and not (error == GUARDRAIL_BLOCKED and outcome == "blocked"):
+        line.append(f"  {error}", "red" if failed else "dim")
+    for remark, style in _remarks(span, facts):
+        line.append(f"  {remark}", style)
     return line
+
+
+def _remarks(span: ReadableSpan, facts: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    if facts.get("guardproxy.terminal_added"):
+        yield "guardproxy made the terminal event", "yellow"
+    asked = facts.get("http.request.method") == "POST" and str(facts.get("http.route")).endswith(_ASKING)
+    if span.kind is SpanKind.SERVER and asked and "guardproxy.upstream.seconds" not in facts:
+        yield "the provider was not called", "dim"
+    if facts.get("guardproxy.parent.unusable"):
+        yield "the parent that was named is none", "yellow"
 
 
 def _result(facts: Mapping[str, object], would: str) -> str:

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from rich.console import Console
 
 import guardproxy_tracing as tracing
 from guardproxy_tracing.drawing import TreePrinter
 from guardproxy_tracing.names import LATEST, SETTLED, Names
 from guardproxy_tracing.provider import Provider
-from tests.harness import message, proxy, whole
+from tests.harness import message, proxy, sse, streaming, text_events, whole
 
 MS = 1_000_000
 
@@ -72,6 +72,68 @@ def test_a_status_and_an_error_that_say_the_same_are_one_word() -> None:
         span.set_status(Status(StatusCode.ERROR))
         span.end(MS)
     assert drawn.lines[1:] == ["└── server  1.0 ms  502  upstream_error", "    └── POST  1.0 ms  503"]
+
+
+def test_an_error_that_is_no_fault_is_named_too() -> None:
+    drawn = Drawn()
+    for status, error, outcome in (
+        *((400, "unknown_guard", "error"), (429, "429", "error"), (400, "guardrail_blocked", "blocked")),
+        (200, "client_disconnected", "cancelled"),
+    ):
+        facts = {"http.response.status_code": status, "error.type": error, "guardproxy.outcome": outcome}
+        drawn.span("server", **facts).end(MS)
+    assert drawn.lines[1::2] == [
+        "└── server  1.0 ms  error  400  unknown_guard",
+        "└── server  1.0 ms  error  429",
+        "└── server  1.0 ms  blocked  400",
+        "└── server  1.0 ms  cancelled  200  client_disconnected",
+    ]
+
+
+def test_an_error_is_red_where_it_is_a_fault_and_else_dim() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=160, force_terminal=True, color_system="standard")
+    tracer = Provider((), (TreePrinter(console),)).get_tracer("test")
+    for failed, style in ((True, "\x1b[31m"), (False, "\x1b[2m")):
+        span = tracer.start_span("server", Context(), attributes={"error.type": "no_such_word"})
+        if failed:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
+        line = out.getvalue().splitlines()[-1]
+        assert f"{style}  no_such_word" in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "said"),
+    [
+        (SpanKind.SERVER, {}, True),
+        (SpanKind.SERVER, {"http.route": "/v3/compat/openresponses"}, True),
+        (SpanKind.SERVER, {"guardproxy.upstream.seconds": 0.0}, False),
+        (SpanKind.SERVER, {"http.request.method": "GET"}, False),
+        (SpanKind.SERVER, {"http.route": "/v1/guard/check"}, False),
+        (SpanKind.CLIENT, {}, False),
+    ],
+)
+def test_a_provider_that_was_not_called_is_said(kind: SpanKind, facts: dict[str, Any], said: bool) -> None:
+    drawn = Drawn()
+    given = {"http.request.method": "POST", "http.route": "/v1/responses"} | facts
+    drawn.tracer.start_span("s", Context(), kind, given, start_time=0).end(MS)
+    assert drawn.lines[1:] == ["└── s  1.0 ms" + ("  the provider was not called" if said else "")]
+
+
+async def test_what_guardproxy_did_in_the_providers_place_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    body, guard = {"model": "m", "input": "hi", "stream": True}, {"x-opper-guard-output": "tags"}
+    cut = sse(text_events("fine")[:-1])
+    async with proxy(streaming(cut), plugins=[tracing], trace="console") as client:
+        await client.post(body, guard)
+        made = capsys.readouterr().out
+        await client.post(body, {"x-opper-guard-output": "no-such"})
+        refused = capsys.readouterr().out
+    assert "  200  guardproxy made the terminal event\n" in made
+    assert "was not called" not in made
+    assert "  error  400  unknown_guard  the provider was not called\n" in refused
 
 
 def test_a_chain_of_exchanges_can_be_followed_by_the_heads() -> None:
