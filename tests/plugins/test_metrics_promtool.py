@@ -61,6 +61,9 @@ SERIES = {
     "GuardproxyExchangesFail": [
         ('guardproxy_exchanges_total{guardproxy_outcome="error",guardproxy_status_class="5xx"}', "0+1x30")
     ],
+    "GuardproxyProviderRefuses": [
+        ('guardproxy_exchanges_total{guardproxy_status_class="4xx",error_type="401"}', "0+1x30")
+    ],
     "GuardproxySlow": [
         (f'guardproxy_overhead_seconds_bucket{{le="{bound}"}}', values)
         for bound, values in (("0.25", "0x30"), ("1", "0+1x30"), ("+Inf", "0+1x30"))
@@ -72,7 +75,18 @@ QUIET = (
     ('guardproxy_guard_errors_total{guardproxy_guard="pii"}', "7x30"),
     ('guardproxy_exchanges_total{guardproxy_outcome="allowed",guardproxy_status_class="2xx"}', "0+9x30"),
     ('guardproxy_exchanges_total{guardproxy_outcome="blocked",guardproxy_status_class="4xx"}', "0+9x30"),
-    ('guardproxy_exchanges_total{guardproxy_outcome="error",guardproxy_status_class="4xx"}', "0+9x30"),
+    *(
+        (
+            'guardproxy_exchanges_total{guardproxy_outcome="error",'
+            f'guardproxy_status_class="{status}",error_type="{error}"}}',
+            values,
+        )
+        for status, error, values in (
+            ("4xx", "invalid_api_key", "0+9x30"),
+            ("4xx", "429", "0+2x30"),
+            ("5xx", "not_implemented", "0+9x30"),
+        )
+    ),
     ('guardproxy_overhead_seconds_bucket{le="0.1"}', "0+9x30"),
     ('guardproxy_overhead_seconds_bucket{le="+Inf"}', "0+9x30"),
     ('guardproxy_trace_spans_total{guardproxy_result="exported"}', "0+9x30"),
@@ -98,3 +112,14 @@ def test_each_alert_fires_when_it_must_and_not_before(promtool: str, tmp_path: P
     for alert, bad in SERIES.items():
         assert fires(promtool, tmp_path, alert, bad), alert
         assert not fires(promtool, tmp_path, alert, QUIET), alert
+
+
+@pytest.mark.parametrize("error", ["401", "403", "429", "model_not_allowed"])
+def test_a_provider_that_refuses_is_told_from_guardproxy_that_does(
+    promtool: str, tmp_path: Path, error: str
+) -> None:
+    refused = f'guardproxy_exchanges_total{{guardproxy_status_class="4xx",error_type="{error}"}}'
+    fine = 'guardproxy_exchanges_total{guardproxy_status_class="2xx"}'
+    alert, is_the_providers = "GuardproxyProviderRefuses", error.isdecimal()
+    for of_fine, told in (("0+1x30", is_the_providers), ("0+9x30", False)):
+        assert fires(promtool, tmp_path, alert, [(refused, "0+1x30"), (fine, of_fine)]) is told
