@@ -239,8 +239,10 @@ def test_an_event_of_the_log_is_documented() -> None:
     pages = [
         page.read_text("utf-8") for page in (*ROOT.glob("guardproxy/*.py"), *ROOT.glob("plugins/*/*.py"))
     ]
-    events = {e for page in pages for e in re.findall(r'(?:_log\.\w+|failure)\(\s*"([^"]+)"', page)}
-    assert {"exchange", "drain_over"} <= events
+    # Whatever the logger is called, or wherever it is got.
+    logged = re.compile(r'(?:\.(?:debug|info|warning|error|exception|critical)|\bfailure)\(\s*"([^"]+)"')
+    events = {event for page in pages for event in logged.findall(page)}
+    assert {"exchange", "drain_over", "scan_worker_replaced"} <= events
     for event in events | {"library_log"}:
         assert f"`{event}`" in told, event
 

@@ -124,6 +124,20 @@ async def test_the_line_of_an_exchange_names_no_model_that_a_guard_found_somethi
     assert logged[0]["input_findings"] == {"tags.TAG": 1}
 
 
+async def test_what_is_no_exchange_leaves_no_line_and_no_trace() -> None:
+    with capture_logs() as logged, tracing.record() as spans:
+        async with proxy(whole(), plugins=[tracing]) as client:
+            for method, path in (
+                *(("GET", "/v1/models"), ("GET", "/v1/unknown"), ("PUT", "/v1/responses")),
+                *(("GET", "/livez"), ("GET", "/readyz")),
+            ):
+                await client.post(b"", path=path, method=method)
+            await client.post(b"", {"upgrade": "websocket"}, method="GET")
+    assert [request.url.path for request in client.requests] == ["/v1/models"]
+    assert "exchange" not in {line["event"] for line in logged}
+    assert spans == []
+
+
 async def test_the_line_of_an_exchange_says_which_guards_failed_and_how() -> None:
     floor = Policy(input={"raises": Rule(shadow=True), "tags": Rule(Action.REDACT)})
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
@@ -131,10 +145,12 @@ async def test_the_line_of_an_exchange_says_which_guards_failed_and_how() -> Non
     with capture_logs() as logged:
         async with proxy(whole(), floor=floor) as client:
             headers = {"x-opper-name": "checkout"}
-            await client.post({"input": [{"role": "user", "content": content}]}, headers)
+            asked = {"model": "m-1", "input": [{"role": "user", "content": content}]}
+            await client.post(asked, headers)
             await client.post({"input": "boom"}, headers | {"x-opper-guard-input": "raises"})
     let_go, stopped = (line for line in logged if line["event"] == "exchange")
     assert let_go["input_guards"] == {"raises": "shadow flag", "tags": "redact"}
+    assert not {"name", "model"} & set(let_go)  # who knows what it would have found there
     assert let_go["input_skipped"] == {"image": 1}
     assert let_go["guard_failures"] == stopped["guard_failures"] == {"input.raises": "raised"}
     assert "upstream_seconds" in let_go

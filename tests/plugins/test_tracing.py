@@ -34,6 +34,7 @@ from guardproxy_tracing.counts import SPANS
 from guardproxy_tracing.hooks import _process
 from guardproxy_tracing.ids import expand, key_of, parent_of, uuid_of
 from guardproxy_tracing.names import LATEST, SETTLED
+from tests.harness import proxy, whole
 
 UUID = "0190f5f0-1111-7222-8333-444455556666"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -493,6 +494,17 @@ def test_inbound_context_can_be_distrusted() -> None:
     server = recorded(exchange(headers=headers), trust_inbound=False)["POST /v1/responses"]
     assert server.parent is None
     assert server.links == ()
+    assert "guardproxy.parent.unusable" not in (server.attributes or {})
+
+
+async def test_a_stage_that_could_not_inspect_is_an_error() -> None:
+    with tracing.record() as spans:
+        async with proxy(whole(), plugins=[tracing]) as client:
+            await client.post(b"{", {"x-opper-guard-input": "tags"})
+    stage, server = (span for span in spans if not span.name.startswith("apply_guardrail"))
+    assert (stage.name, stage.status.status_code) == ("guardproxy.guard input", StatusCode.ERROR)
+    assert {(span.attributes or {})["error.type"] for span in (stage, server)} == {"uninspectable"}
+    assert server.status.status_code is StatusCode.UNSET
 
 
 def sent_on(of: Exchange, **own: Any) -> tuple[dict[str, str], list[ReadableSpan]]:
