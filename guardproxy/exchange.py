@@ -38,7 +38,7 @@ class Stopwatch:
 
 
 def new_id() -> str:
-    """An id for `X-Request-Id`."""
+    """An id for `X-Guardproxy-Exchange`, and for `X-Request-Id` where the upstream gives none."""
     return f"req_{uuid.uuid4().hex}"
 
 

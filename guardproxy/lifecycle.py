@@ -29,6 +29,7 @@ from guardproxy.settings import ClientKey
 from guardproxy.types import Finding, Outcome, Stage, Step, StepKind
 
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
+ID_HEADER = "X-Guardproxy-Exchange"  # X-Request-Id is the upstream's where it sends one
 RESPONSE_FAILED = "response_failed"  # the code of an exchange whose response says that it failed
 BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
 _log = structlog.stdlib.get_logger("guardproxy")
@@ -79,6 +80,7 @@ class Lifecycle:
         exchange = Exchange(
             incoming.method, incoming.path, lower_headers(incoming.headers), client_watch=reply.watch
         )
+        exchange.response_headers[ID_HEADER] = exchange.id
         step = Step(StepKind.EXCHANGE, f"{incoming.method} {incoming.path}")
         # Before the step, which knows by the body to which trace it belongs.
         arrival = await self._arrive(exchange, incoming)

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.trace import SpanKind
 from structlog.testing import capture_logs
 
 import guardproxy_tracing as tracing
@@ -37,7 +38,7 @@ from guardproxy.facts import of_response
 from guardproxy.lifecycle import line as line_of
 from guardproxy.settings import ClientKey, Settings
 from guardproxy.types import Receipt
-from tests.harness import logging_restored, message, proxy, whole
+from tests.harness import logging_restored, message, proxy, sse, streaming, text_events, whole
 from tests.samples import Waits
 
 CLIENT_ID = "948fe603f61d"  # printf %s client | sha256sum | cut -c1-12
@@ -155,6 +156,42 @@ async def test_the_line_of_an_exchange_says_which_guards_failed_and_how() -> Non
     assert let_go["guard_failures"] == stopped["guard_failures"] == {"input.raises": "raised"}
     assert "upstream_seconds" in let_go
     assert "upstream_seconds" not in stopped
+
+
+async def test_every_answer_of_an_exchange_has_the_id_that_log_and_span_call_it_by() -> None:
+    theirs = {"x-request-id": "theirs", "x-guardproxy-exchange": "theirs"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if b"refuse" in request.content:
+            raise httpx.ConnectError("no")
+        made = streaming(sse(text_events("hi"))) if b"stream" in request.content else whole()
+        reply = made(request)
+        reply.headers.update(theirs)
+        return reply
+
+    block = {"x-opper-guard-input": "tags=block", "x-opper-guard-output": "tags"}
+    cases: list[tuple[dict[str, Any], dict[str, str], int]] = [
+        ({"input": "hi"}, {}, 200),
+        ({"input": "hi"}, block, 200),
+        ({"input": "hi", "stream": True}, block, 200),
+        ({"input": "TAG-1234"}, block, 400),
+        ({"input": "hi"}, {"x-opper-guard-input": "nobody"}, 400),
+        ({"input": "hi"}, {"authorization": ""}, 401),
+        ({"input": "refuse"}, {}, 502),
+    ]
+    with capture_logs() as logged, tracing.record() as spans:
+        async with proxy(answer, plugins=[tracing]) as client:
+            got = [await client.post(body, headers) for body, headers, _ in cases]
+            got.append(await client.post({"input": "hi", "guards": ["tags"]}, path="/v1/guard/check"))
+    assert [one.status for one in got] == [*(status for _, _, status in cases), 200]
+    ids = [one.headers["x-guardproxy-exchange"] for one in got]
+    assert len(set(ids)) == len(ids)
+    assert [line["exchange"] for line in logged if line["event"] == "exchange"] == ids
+    called = [span.attributes or {} for span in spans if span.kind is SpanKind.SERVER]
+    assert [of["guardproxy.exchange.id"] for of in called] == ids
+    assert {one.headers["x-request-id"] for one in got[:3]} == {"theirs"}
+    assert [one.headers["x-request-id"] for one in got[3:]] == ids[3:]
+    assert "theirs" not in repr(logged)
 
 
 @pytest.mark.parametrize("named", [True, False])
