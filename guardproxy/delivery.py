@@ -22,7 +22,7 @@ from guardproxy.messages import Expected, LocalAnswer, Reply
 from guardproxy.report import Reporter
 from guardproxy.settings import Settings
 from guardproxy.stage import StageRun
-from guardproxy.streaming import TOO_EARLY, GuardedStream
+from guardproxy.streaming import GuardedStream, ended_early
 from guardproxy.upstream import Answer
 
 # What an answer's headers say of a body that was changed.
@@ -152,7 +152,7 @@ class Delivery:
         if not streams and keeps:
             facts.of_answer(exchange, bytes(tail))
         elif streams and not facts.of_stream(exchange, bytes(tail)):
-            note_error(exchange, UpstreamError(TOO_EARLY))
+            note_error(exchange, ended_early())
 
     async def stream(
         self,
@@ -291,6 +291,8 @@ def note_error(exchange: Exchange, error: GuardProxyError) -> None:
     if exchange.error_code is not None:
         return
     exchange.error_code, exchange.error_status = error.error_code, error.status
+    if isinstance(error, UpstreamError):
+        exchange.upstream_failure = error.failure
     if isinstance(error, Violation) or error.error_code == Violation.code:
         exchange.outcome = "blocked"
     else:

@@ -20,7 +20,10 @@ ConfigError                startup only; never reaches a client
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+# Why there is no answer of the upstream that could be delivered, or not all of it: the words of `failure`.
+UpstreamFailure = Literal["dns", "refused", "unreachable", "proxy", "tls", "broke_off", "invalid", "redirect"]
 
 
 class GuardProxyError(Exception):
@@ -154,11 +157,20 @@ class NotImplementedYet(GuardProxyError):
 
 
 class UpstreamError(GuardProxyError):
-    """The upstream refused the connection, could not be reached, or broke off its answer."""
+    """The upstream refused the connection, could not be reached, or broke off its answer; `failure`: which.
+
+    `invalid` is an answer that is no HTTP, too large, or not to be inspected.
+    """
 
     status = 502
     code = "upstream_error"
     final = True
+
+    def __init__(
+        self, message: str, *, param: str | None = None, failure: UpstreamFailure = "invalid"
+    ) -> None:
+        super().__init__(message, param=param)
+        self.failure = failure
 
 
 class Overloaded(GuardProxyError):

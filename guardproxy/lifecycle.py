@@ -196,6 +196,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "events_delivered": exchange.events_delivered or None,
         "terminal_added": exchange.terminal_added or None,
         "upstream_status": exchange.upstream_status,
+        "upstream_failure": exchange.upstream_failure,
         "response_status": exchange.response_status,
         "response_id": exchange.told_response_id,
         "response_model": exchange.told_response_model,

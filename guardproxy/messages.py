@@ -161,7 +161,8 @@ def check_redirect(status: int, headers: Raw) -> None:
     if 300 <= status < 400 and "location" in lower_headers(headers):
         raise UpstreamError(
             f"The upstream answered with a redirect ({status}), which leads past the guards; "
-            "set 'upstream' to where it leads."
+            "set 'upstream' to where it leads.",
+            failure="redirect",
         )
 
 

@@ -229,12 +229,13 @@ class Pipeline:
                         check_redirect(answer.status, answer.headers)
                     await self._output(exchange, step, answer, expected, reporter, reply)
                 except (UpstreamError, UpstreamTimeout) as error:
-                    call.error_type = attempt.error_type = error.error_code
+                    _broke(error, call, attempt)
                     raise
                 finally:
                     if exchange.error_code in BROKE_OFF and not exchange.response_failed:
                         # A stream has told of it.
                         call.error_type = attempt.error_type = exchange.error_code
+                    attempt.failure = attempt.failure or exchange.upstream_failure
                     await answer.aclose()
                     if answer.first is not None:
                         exchange.first_chunk_seconds = answer.first - began
@@ -308,7 +309,7 @@ class Pipeline:
                 incoming.method, incoming.target, incoming.query, headers, body, exchange.upstream_watch
             )
         except GuardProxyError as error:
-            call.error_type = attempt.error_type = error.error_code
+            _broke(error, call, attempt)
             raise
         call.status = attempt.status = exchange.upstream_status = answer.status
         return answer
@@ -401,6 +402,13 @@ class Pipeline:
                 exchange.deferred.append(end)
             else:
                 await end(False)
+
+
+def _broke(error: GuardProxyError, call: Step, attempt: Step) -> None:
+    """Note on the steps of a call what it failed of."""
+    call.error_type = attempt.error_type = error.error_code
+    if isinstance(error, UpstreamError):
+        attempt.failure = error.failure
 
 
 def _check_background(whole: Policy, document: Mapping[str, Any]) -> None:

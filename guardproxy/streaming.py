@@ -27,7 +27,6 @@ from guardproxy.stage import GuardRun, StageRun
 from guardproxy.types import Path, PathMark, Stage, TextPart
 from guardproxy.waiting import Event, Waiting, kind_of, leaves_of
 
-TOO_EARLY = "The upstream ended its stream before the response was complete."
 MOST_QUEUED = 8 * 1024 * 1024  # bytes of events that wait
 MOST_REMEMBERED = 4096
 
@@ -43,6 +42,12 @@ class _Flow:
     @property
     def watched(self) -> Iterable[Watched]:
         return (watched for watched in (self.flagging, self.shadowing) if watched is not None)
+
+
+def ended_early() -> UpstreamError:
+    """The error of a stream that ended before its response did."""
+    message = "The upstream ended its stream before the response was complete."
+    return UpstreamError(message, failure="broke_off")
 
 
 class GuardedStream:
@@ -120,7 +125,7 @@ class GuardedStream:
         if not self._finished:
             await self._settle()
             if not self._done or self._erred or not self._ending.begun:
-                raise UpstreamError(TOO_EARLY)
+                raise ended_early()
             self._finish()
             out += self._ending.completed()
             self.terminal_added = True

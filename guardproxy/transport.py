@@ -5,6 +5,7 @@ Measured at half the CPU of the next best (docs/performance.md).
 
 import asyncio
 import base64
+import errno
 import os
 import re
 import socket
@@ -18,7 +19,7 @@ from urllib.parse import unquote
 import httptools
 import httpx
 
-from guardproxy.errors import ConfigError
+from guardproxy.errors import ConfigError, UpstreamFailure
 
 _KEEP_ALIVE = 15.0  # seconds; many servers close idle connections soon after
 _HEAD_LIMIT = 256 * 1024
@@ -26,6 +27,15 @@ _BUFFER = 128 * 1024  # of an answer that nobody reads; then the upstream waits
 _SLICE = 256 * 1024  # of a request, between two looks at whether the upstream reads
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _NO_BODY = frozenset({204, 304})
+_CUT = (ConnectionResetError, ConnectionAbortedError)
+
+
+class NoConnection(httpx.ConnectError):
+    """There is no connection; `failure` says why in a word."""
+
+    def __init__(self, message: str, failure: UpstreamFailure) -> None:
+        super().__init__(message)
+        self.failure = failure
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -114,7 +124,7 @@ class Transport(httpx.AsyncBaseTransport):
         except TimeoutError:
             raise httpx.ConnectTimeout("the connection took too long") from None
         except OSError as error:
-            raise httpx.ConnectError(_reason(error)) from error
+            raise NoConnection(_reason(error), _failure(error, secured=tls is not None)) from error
 
     async def _open(self, host: str, port: int, tls: ssl.SSLContext | None) -> "_Connection":
         def connection() -> _Connection:
@@ -127,7 +137,7 @@ class Transport(httpx.AsyncBaseTransport):
             if self._proxy is not None and not isinstance(error, TimeoutError):
                 raise httpx.ProxyError("the proxy (upstream_proxy) cannot be reached") from error
             if isinstance(error, UnicodeError):
-                raise httpx.ConnectError("its name cannot be resolved") from error
+                raise NoConnection("its name cannot be resolved", "dns") from error
             raise
         return opened
 
@@ -148,7 +158,7 @@ class Transport(httpx.AsyncBaseTransport):
             connection.abort()
             raise
         if secured is None:
-            raise httpx.ConnectError("the TLS handshake failed")
+            raise NoConnection("the TLS handshake failed", "tls")
         connection.connection_made(secured)
 
 
@@ -410,6 +420,22 @@ def _reason(error: OSError) -> str:
         return "its TLS certificate is not trusted"
     if isinstance(error, ssl.SSLError):
         return "the TLS handshake failed"
-    # With several addresses to try, asyncio has the numbers in the text only.
-    found = _ERRNO.search(str(error))
-    return os.strerror(int(found[1])).lower() if found else "the connection failed"
+    number = _errno(error)
+    return os.strerror(number).lower() if number is not None else "the connection failed"
+
+
+def _failure(error: OSError, *, secured: bool) -> UpstreamFailure:
+    """The word for why a connection failed; `secured`: TLS was to begin on it."""
+    if isinstance(error, socket.gaierror):
+        return "dns"
+    # No connection is reset or aborted before it is made: then it was in the handshake.
+    if isinstance(error, ssl.SSLError) or (secured and isinstance(error, _CUT)):
+        return "tls"
+    return "refused" if _errno(error) == errno.ECONNREFUSED else "unreachable"
+
+
+def _errno(error: OSError) -> int | None:
+    """The number of the error: with several addresses to try, a refusal where one of them refused."""
+    # Then asyncio has the numbers in the text only.
+    found = [int(number) for number in _ERRNO.findall(str(error))]
+    return errno.ECONNREFUSED if errno.ECONNREFUSED in found else next(iter(found), None)

@@ -13,10 +13,10 @@ from urllib.parse import quote_from_bytes
 
 import httpx
 
-from guardproxy.errors import ConfigError, InternalError, UpstreamError, UpstreamTimeout
+from guardproxy.errors import ConfigError, InternalError, UpstreamError, UpstreamFailure, UpstreamTimeout
 from guardproxy.exchange import Stopwatch, clock
 from guardproxy.settings import Settings
-from guardproxy.transport import Transport
+from guardproxy.transport import NoConnection, Transport
 
 _EVENT_STREAM = re.compile(rb"\s*text/event-stream\b", re.IGNORECASE)
 
@@ -63,7 +63,9 @@ class Answer:
                 ) from None
             except httpx.TransportError as error:
                 await self.aclose()
-                raise UpstreamError(f"The upstream {self._origin} broke off its answer: {error}.") from None
+                raise UpstreamError(
+                    f"The upstream {self._origin} broke off its answer: {error}.", failure=_failure(error)
+                ) from None
             if chunk:
                 if self.first is None:
                     self.first = clock()
@@ -168,12 +170,15 @@ class Upstream:
                 " (upstream_timeout)."
             ) from None
         except (httpx.ConnectError, httpx.ProxyError) as error:
-            raise UpstreamError(f"The upstream {self.origin} could not be reached: {error}.") from None
+            raise UpstreamError(
+                f"The upstream {self.origin} could not be reached: {error}.", failure=_failure(error)
+            ) from None
         except (httpx.LocalProtocolError, httpx.InvalidURL):
             raise InternalError("A request header or the request target holds a line break.") from None
         except httpx.TransportError as error:
             raise UpstreamError(
-                f"The upstream {self.origin} gave no answer: {error}. It may have processed the request."
+                f"The upstream {self.origin} gave no answer: {error}. It may have processed the request.",
+                failure=_failure(error),
             ) from None
         return Answer(response, self.origin, settings, watch)
 
@@ -183,6 +188,16 @@ class Upstream:
 
     def _make_url(self, target: str) -> httpx.URL:
         return self._base.copy_with(raw_path=target.encode("ascii"))
+
+
+def _failure(error: httpx.TransportError) -> UpstreamFailure:
+    if isinstance(error, NoConnection):
+        return error.failure
+    if isinstance(error, httpx.ProxyError):
+        return "proxy"
+    if isinstance(error, httpx.ConnectError):
+        return "unreachable"
+    return "invalid" if isinstance(error, httpx.RemoteProtocolError) else "broke_off"
 
 
 def _base(upstream: str) -> httpx.URL:

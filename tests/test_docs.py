@@ -9,6 +9,7 @@ import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pluggy
@@ -18,7 +19,7 @@ from rich.console import Console
 from guardproxy import Guard, Policy, checks, errors, gold, hookspecs
 from guardproxy.app import create_app
 from guardproxy.config import load_settings
-from guardproxy.errors import GuardProxyError
+from guardproxy.errors import GuardProxyError, UpstreamFailure
 from guardproxy.explain import explain
 from guardproxy.plugins import load_plugins, settings_types
 from guardproxy.settings import UNSCANNABLE_REASONS
@@ -245,6 +246,11 @@ def test_an_event_of_the_log_is_documented() -> None:
     assert {"exchange", "drain_over", "scan_worker_replaced"} <= events
     for event in events | {"library_log"}:
         assert f"`{event}`" in told, event
+
+
+def test_why_a_provider_failed_is_documented_word_by_word() -> None:
+    page = (ROOT / "docs/logs.md").read_text("utf-8").split("## Why a provider failed")[1]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == get_args(UpstreamFailure)
 
 
 @pytest.mark.parametrize("reason", UNSCANNABLE_REASONS)

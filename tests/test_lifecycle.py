@@ -60,7 +60,7 @@ async def test_an_exchange_is_one_line_of_the_log() -> None:
     assert got.status == 502
     unknown: dict[str, str] = {"input": "not_run", "output": "not_run"}
     for line, level, of, code, words in (
-        (logged[0], "warning", failed, "upstream_error", {}),
+        (logged[0], "warning", failed, "upstream_error", {"upstream_failure": "unreachable"}),
         (logged[1], "info", refused, "unknown_guard", unknown),
     ):
         assert line.pop("seconds") >= line.pop("overhead_seconds") > 0
@@ -192,6 +192,36 @@ async def test_every_answer_of_an_exchange_has_the_id_that_log_and_span_call_it_
     assert {one.headers["x-request-id"] for one in got[:3]} == {"theirs"}
     assert [one.headers["x-request-id"] for one in got[3:]] == ids[3:]
     assert "theirs" not in repr(logged)
+
+
+CUT = sse(text_events("hello")[:-1], done=False)
+
+
+@pytest.mark.parametrize("guards", [{}, {"x-opper-guard-output": "tags=redact"}])
+@pytest.mark.parametrize(
+    ("answer", "raw", "guarded"),
+    [
+        (lambda _: (_ for _ in ()).throw(httpx.ProxyError("no")), "proxy", "proxy"),
+        (streaming(CUT, error=httpx.ReadError("reset")), "broke_off", "broke_off"),
+        (streaming(CUT, error=httpx.RemoteProtocolError("no")), "invalid", "invalid"),
+        (streaming(CUT), None, "broke_off"),
+        (lambda _: httpx.Response(307, headers={"location": "http://host.test"}), None, "redirect"),
+        (lambda _: httpx.Response(200, json="x", headers={"content-encoding": "br"}), None, "invalid"),
+        (whole(), None, None),
+    ],
+)
+async def test_log_and_span_say_why_the_upstream_failed(
+    answer: Any, raw: str | None, guarded: str | None, guards: dict[str, str]
+) -> None:
+    with capture_logs() as logged, tracing.record() as spans:
+        async with proxy(answer, plugins=[tracing]) as client:
+            await client.post({"input": "hi", "stream": True}, guards)
+    (line,) = (line for line in logged if line["event"] == "exchange")
+    (attempt,) = (span.attributes or {} for span in spans if "url.full" in (span.attributes or {}))
+    word = guarded if guards else raw
+    assert line.get("upstream_failure") == attempt.get("guardproxy.upstream.failure") == word
+    assert (word is not None) is (attempt.get("error.type") == "upstream_error")
+    assert "host.test" not in repr(line)
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import gzip
 import shutil
 import socket
@@ -520,6 +521,32 @@ async def test_refused() -> None:
     assert error.message == (
         f"The upstream http://127.0.0.1:{server.port} could not be reached: connection refused."
     )
+    assert error.failure == "refused"
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason", "failure_word"),
+    [
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "no route to host", "unreachable"),
+        (OSError("Multiple exceptions: [Errno 99] a, [Errno 111] b"), "connection refused", "refused"),
+        (OSError("Multiple exceptions: [Errno 99] a, [Errno 101] b"), None, "unreachable"),
+        (ssl.SSLCertVerificationError("of a host"), "its TLS certificate is not trusted", "tls"),
+        (ssl.SSLError("wrong version"), "the TLS handshake failed", "tls"),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "connection reset by peer", "tls"),
+    ],
+)
+async def test_why_there_is_no_connection(
+    monkeypatch: pytest.MonkeyPatch, raised: OSError, reason: str | None, failure_word: str
+) -> None:
+    async def no_connection(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", no_connection)
+    async with connected(Server(), upstream="https://nowhere.invalid/v1") as upstream:
+        error = await failure(upstream)
+    assert isinstance(error, UpstreamError)
+    assert error.failure == failure_word
+    assert reason is None or error.message.endswith(f"could not be reached: {reason}.")
 
 
 async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,6 +558,7 @@ async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> No
         error = await failure(upstream)
     assert isinstance(error, UpstreamError)
     assert error.message.endswith("http://nowhere.invalid could not be reached: its name cannot be resolved.")
+    assert error.failure == "dns"
 
 
 async def test_a_connection_that_takes_too_long() -> None:
@@ -606,8 +634,9 @@ async def test_an_answer_that_breaks_off(start: bytes, rest: bytes, reason: str)
         chunks = answer.chunks()
         assert await anext(chunks) == b"first"
         go_on.set()
-        with pytest.raises(UpstreamError, match=f"broke off its answer: {reason}"):
+        with pytest.raises(UpstreamError, match=f"broke off its answer: {reason}") as raised:
             await collected(chunks)
+        assert raised.value.failure == ("invalid" if "HTTP" in reason else "broke_off")
 
 
 @pytest.mark.parametrize(
@@ -622,6 +651,7 @@ async def test_no_valid_answer(reply: bytes) -> None:
         error = await failure(upstream)
     assert isinstance(error, UpstreamError)
     assert "gave no answer: " in error.message
+    assert error.failure == ("broke_off" if reply in (b"", b"HTTP/1.1 200") else "invalid")
     assert len(server.requests) == 1
 
 
@@ -655,8 +685,9 @@ async def test_a_kept_connection_that_is_known_to_be_closed_is_not_used() -> Non
 async def test_an_answer_over_the_limit() -> None:
     async with serving(answers(OK)) as server, connected(server) as upstream:
         answer = await upstream.send("POST", "/responses", b"", [], b"{}")
-        with pytest.raises(UpstreamError, match="larger than 1 bytes"):
+        with pytest.raises(UpstreamError, match="larger than 1 bytes") as raised:
             await answer.read(1)
+        assert raised.value.failure == "invalid"
 
 
 # Settings
@@ -712,6 +743,8 @@ async def test_a_proxy_is_used_and_its_failure_named() -> None:
     ) as upstream:
         error = await failure(upstream)
     assert error.message.endswith("could not be reached: the proxy (upstream_proxy) cannot be reached.")
+    assert isinstance(error, UpstreamError)
+    assert error.failure == "proxy"
 
 
 async def test_a_proxy_that_refuses_the_tunnel() -> None:
@@ -725,6 +758,8 @@ async def test_a_proxy_that_refuses_the_tunnel() -> None:
         error = await failure(upstream)
     assert proxy.requests[0][0].startswith(b"CONNECT model.invalid:443 HTTP/1.1\r\n")
     assert error.message.endswith("could not be reached: the proxy (upstream_proxy) refused.")
+    assert isinstance(error, UpstreamError)
+    assert error.failure == "proxy"
 
 
 @pytest.fixture(scope="module")
@@ -753,6 +788,8 @@ async def test_the_ca_file_decides_whom_to_trust(certificate: tuple[Path, Path])
     assert (
         error.message == f"The upstream {url[:-3]} could not be reached: its TLS certificate is not trusted."
     )
+    assert isinstance(error, UpstreamError)
+    assert error.failure == "tls"
 
 
 async def test_tls_goes_through_a_proxy(certificate: tuple[Path, Path]) -> None:

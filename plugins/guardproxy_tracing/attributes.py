@@ -221,6 +221,8 @@ def of_attempt(step: Step) -> Attributes:
         found["http.response.status_code"] = step.status
         if step.status >= 400:
             found[ERROR_TYPE] = str(step.status)
+    if step.failure is not None:
+        found["guardproxy.upstream.failure"] = step.failure
     return _with_error(found, step)
 
 

@@ -69,6 +69,9 @@ async def everything() -> list[ReadableSpan]:
         cut = sse(text_events("fine")[:-1])
         async with proxy(streaming(cut), plugins=[tracing], made=MADE, **given) as client:
             await client.post(body | {"stream": True}, headers)
+        broken = streaming(cut, error=httpx.ReadError("reset"))
+        async with proxy(broken, plugins=[tracing], made=MADE, **given) as client:
+            await client.post(body | {"stream": True}, headers)
         async with proxy(lambda _: httpx.Response(500, stream=Chunks([b"no"])), plugins=[tracing]) as client:
             await client.post(body)
         tracing.guardproxy_startup(Settings())
