@@ -84,6 +84,7 @@ class Lifecycle:
         step = Step(StepKind.EXCHANGE, f"{incoming.method} {incoming.path}")
         # Before the step, which knows by the body to which trace it belongs.
         arrival = await self._arrive(exchange, incoming)
+        cut: asyncio.CancelledError | None = None
         with self._hooks.step(exchange, step), structlog.contextvars.bound_contextvars(**_ids(exchange)):
             try:
                 if arrival.problem is not None:
@@ -91,11 +92,14 @@ class Lifecycle:
                 await work(exchange, step, arrival)
             except GuardProxyError as error:
                 await fail(exchange, error, reply)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 if reply.gone:
                     exchange.outcome, exchange.error_code = "cancelled", "client_disconnected"
                     raise
-                await fail(exchange, drain_over(), reply)
+                if reply.ended is None:
+                    await fail(exchange, drain_over(), reply)
+                else:  # the client has its answer: only guards in shadow are cut off
+                    cut = error
             except Exception as error:
                 failure("exchange failed", error, exchange=exchange.id)
                 mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
@@ -103,7 +107,7 @@ class Lifecycle:
             finally:
                 ended = clock() if reply.ended is None else reply.ended
                 exchange.seconds, step.ended = ended - exchange.started, moment(ended)
-                await self._end(exchange, step)
+                await self._end(exchange, step, cut)
 
     async def _arrive(self, exchange: Exchange, incoming: Incoming) -> Arrival:
         arrival = Arrival()
@@ -120,8 +124,7 @@ class Lifecycle:
                 facts.of_trace(exchange, arrival.plain())
         return arrival
 
-    async def _end(self, exchange: Exchange, step: Step) -> None:
-        cancelled: asyncio.CancelledError | None = None
+    async def _end(self, exchange: Exchange, step: Step, cancelled: asyncio.CancelledError | None) -> None:
         try:
             for end in exchange.deferred:
                 try:
@@ -133,11 +136,13 @@ class Lifecycle:
         finally:
             _conclude(exchange)
             step.status, step.error_type = exchange.status, exchange.error_code
-            await self._hooks.after_forward(exchange)
-            if exchange.broke:
-                _log.warning("exchange", **line(exchange))
-            else:
-                _log.info("exchange", **line(exchange))
+            try:
+                await self._hooks.after_forward(exchange)
+            finally:  # a plugin that is cancelled there leaves the line to be written
+                if exchange.broke:
+                    _log.warning("exchange", **line(exchange))
+                else:
+                    _log.info("exchange", **line(exchange))
 
 
 async def fail(exchange: Exchange, error: GuardProxyError, reply: Reply) -> None:

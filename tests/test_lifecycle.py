@@ -38,8 +38,17 @@ from guardproxy.facts import of_response
 from guardproxy.lifecycle import line as line_of
 from guardproxy.settings import ClientKey, Settings
 from guardproxy.types import Receipt
-from tests.harness import logging_restored, message, proxy, sse, streaming, text_events, whole
-from tests.samples import Waits
+from tests.harness import (
+    Upstreaming,
+    logging_restored,
+    message,
+    proxy,
+    sse,
+    streaming,
+    text_events,
+    whole,
+)
+from tests.samples import Waits, guards
 
 CLIENT_ID = "948fe603f61d"  # printf %s client | sha256sum | cut -c1-12
 USAGE = {
@@ -379,3 +388,50 @@ class _Started:
         for event in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{event}.complete"})
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("upstream", [whole(message("ok")), streaming(sse(text_events("ok")))])
+@pytest.mark.parametrize("rules", [{}, {"tags": Rule(Action.BLOCK)}])
+async def test_a_server_that_ends_cuts_guards_in_shadow_off_and_not_an_exchange_whose_answer_is_there(
+    stage: Stage, upstream: Upstreaming, rules: dict[str, Rule]
+) -> None:
+    waits, delivered = Waits(), asyncio.Event()
+    made = {**guards(), "waits": Guard("waits", (waits,))}
+    floor = Policy(**{stage.value: {"waits": Rule(shadow=True), **rules}})
+    async with proxy(upstream, made=made, floor=floor) as client:
+        running = asyncio.create_task(client.post({"input": "hi"}, delivered=delivered))
+        await waits.asked.wait()
+        await delivered.wait()
+        with capture_logs() as logged:
+            running.cancel()  # as the server does when the drain is over
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        (exchange,) = client.recorder.exchanges
+    (line,) = logged
+    assert (line["log_level"], line["outcome"], line.get("code")) == ("info", "allowed", None)
+    assert exchange.final_outcome(stage) is Outcome.INTERRUPTED
+
+
+class Lingers:
+    """A plugin that does not come to an end."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    @hookimpl
+    async def guardproxy_after_forward(self) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_the_line_of_an_exchange_is_written_though_a_plugin_was_cut_off() -> None:
+    lingers = Lingers()
+    async with proxy(whole(), plugins=[lingers]) as client:
+        with capture_logs() as logged:
+            running = asyncio.create_task(client.post({"input": "hi"}))
+            await lingers.asked.wait()
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+    assert [(line["event"], line["outcome"]) for line in logged] == [("exchange", "allowed")]
