@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from guardproxy import encodings, facts, outputs, report, sse
@@ -66,7 +67,7 @@ class Delivery:
                     expected.echoes,
                     self._settings.unscannable,
                     reporter,
-                    lambda response, response_id: learn(exchange, expected, response, response_id),
+                    partial(learn, exchange, expected),
                     _content_type(answer),
                 )
             except GuardProxyError:
@@ -95,7 +96,7 @@ class Delivery:
         decoder: encodings.Decoder | None = None
         with aside(exchange, run):
             decoder = self._decoder(answer)
-        events, body = sse.Decoder(), bytearray()
+        events, body, learned = sse.Decoder(), bytearray(), partial(learn, exchange, expected)
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
         async for chunk in answer.chunks():
             if exchange.first_event_seconds is None:
@@ -121,10 +122,8 @@ class Delivery:
                     note_error(exchange, error)
                     raise
             elif body:
-                facts.of_answer(exchange, bytes(body))
-                expected.learned(exchange.response_id)
                 await outputs.inspect(
-                    run, bytes(body), expected.shape, {}, {}, reporter, lambda *_: None, _content_type(answer)
+                    run, bytes(body), expected.shape, {}, {}, reporter, learned, _content_type(answer)
                 )
         if stream is not None:
             with aside(exchange, run):

@@ -180,7 +180,8 @@ class Exchange:
                 if self.policy.stage(stage):
                     return False
                 continue
-            if verdict.failed or verdict.outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
+            unknown = verdict.failed or verdict.more
+            if unknown or verdict.outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
                 return False
             found = (*verdict.findings, *verdict.shadowed)
             if any(finding.path.rpartition("/")[2].lower() == name for finding in found):

@@ -118,6 +118,7 @@ class StageRun:
         self.blocked = False  # a blocking guard found something
         self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place; `~` ends that of a key
         self._noted: dict[str, int] = {}  # by guard
+        self._more = False  # there are hits beyond those that are kept
         self._allowed: set[bytes] = set()  # digests of guard and value
         self._keys: dict[str, Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
@@ -407,9 +408,13 @@ class StageRun:
         for hit in hits:
             rule = self.rules[hit.guard]
             self.blocked |= not rule.shadow and rule.action is Action.BLOCK
-            if hit not in of_path and self._noted.get(hit.guard, 0) < MOST_FINDINGS:
+            if hit in of_path:
+                continue
+            if self._noted.get(hit.guard, 0) < MOST_FINDINGS:
                 of_path.add(hit)
                 self._noted[hit.guard] = self._noted.get(hit.guard, 0) + 1
+            else:
+                self._more = True
 
     def shown(self, path: str) -> str:
         """The pointer `path`, in which keys that any guard found something in are shown redacted."""
@@ -432,6 +437,7 @@ class StageRun:
         receipt = Receipt(self.parts, dict(self.skipped), len(self._allowed))
         findings = [f for path, hits in self._hits.items() for f in self._findings(path, hits)]
         verdict = policy.verdict(self.stage, self.rules, findings, tuple(self.failed), receipt)
+        verdict = replace(verdict, more=self._more)
         if self.blocked:
             return replace(verdict, outcome=Outcome.BLOCKED)
         if error_type is not None:
@@ -457,8 +463,8 @@ class StageRun:
 
     def content(self) -> Content | None:
         """The inspected document less all that was found in it; None unless every guard saw all of it."""
-        unseen = self.failed or self.problem or "too_large" in self.skipped
-        if self.captured is None or unseen or max(self._noted.values(), default=0) >= MOST_FINDINGS:
+        unseen = self.failed or self.problem or self.cut or "too_large" in self.skipped
+        if self.captured is None or unseen or self._more:
             return None
         return self.captured.content(self._matches_at, self.placeholder)
 

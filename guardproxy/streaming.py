@@ -186,8 +186,8 @@ class GuardedStream:
             if self._run.captures and kind in TERMINAL:
                 self._run.captured = Captured(Stage.OUTPUT, text, walked.parts, located.path, ("response",))
             await self._texts(event, walked)
-        if isinstance(response := value.get("response"), dict):
-            self._observe({k: v for k, v in response.items() if ("response", k) not in event.edits.texts})
+            if isinstance(response := value.get("response"), dict):
+                self._observe({k: v for k, v in response.items() if ("response", k) not in event.edits.texts})
         self._repair(event)
         if self._holding:
             self._unseal(event)

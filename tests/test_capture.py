@@ -187,6 +187,19 @@ async def test_what_guards_in_shadow_find_after_the_answer_is_out_or_nothing_is_
     assert sum(step[0] == "+" for step in steps) == sum(step[0] == "-" for step in steps)
 
 
+async def test_nothing_is_told_of_an_answer_whose_block_cut_a_guard_in_shadow_off() -> None:
+    last = text_events(f"hello Zorp and {TAG}")[-1]
+    made = {**GUARDS, "pii": Guard("pii", (Names(),)), "secrets": Guard("secrets", (Tags(),))}
+    rules = {"secrets": Rule(Action.BLOCK), "pii": Rule(shadow=True)}
+    policy = Policy(floor().input, rules)
+    upstream = streaming(sse([last]))  # nothing has left when it is blocked
+    async with proxy(upstream, made=made, floor=policy, capture_content="redacted") as client:
+        got = await client.post({"input": "hi", "stream": True})
+        (exchange,) = client.recorder.exchanges
+    assert got.status == 400
+    assert Stage.OUTPUT not in exchange.content
+
+
 async def test_nothing_is_told_of_a_document_with_something_in_a_key() -> None:
     call = {"type": "function_call", "name": "f", "call_id": "c", "arguments": json.dumps({TAG: 1})}
     given, _, _ = await captured({"input": [call, {"role": "user", "content": "hi"}]}, whole())

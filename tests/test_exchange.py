@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+import guardproxy_tracing as tracing
 from guardproxy import (
     Action,
     Detector,
@@ -646,3 +648,56 @@ async def test_a_guard_in_shadow_that_fails_flags_nothing() -> None:
     assert exchange.outcome == "allowed"
     assert [verdict.outcome for verdict in exchange.verdicts.values()] == [Outcome.CLEAN, Outcome.CLEAN]
     assert exchange.guard_failures == {"input.raises": "raised", "output.raises": "raised"}
+
+
+TAG = "TAG-" + "1234"
+WATCHING = {"tags": Rule(Action.FLAG, shadow=True)}
+FLAGGING = {"tags": Rule(Action.FLAG)}
+AS_JSON = {"content-type": "application/json"}
+NAMED_TWICE = f'{{"id": "{TAG}", "id": "{TAG}", "model": "{TAG}", "output": []}}'
+NAMED = f'{{"id": "{TAG}", "model": "{TAG}", "output": []}}'
+UTF_16 = {"content-type": "application/json; charset=utf-16"}
+
+
+def saying(text: str, headers: dict[str, str]) -> Upstreaming:
+    return lambda _: httpx.Response(200, content=text.encode(), headers=headers)
+
+
+def too_deep() -> Any:
+    value: Any = 1
+    for _ in range(600):
+        value = [value]
+    event = {"type": "response.completed", "response": response(id=TAG, model=TAG, metadata=value)}
+    return streaming(sse([event]))
+
+
+MANY = [f"TAG-{number:08d}" for number in range(10_001)]
+MANY_SAID = sse(
+    [{"type": "response.completed", "response": {"metadata": MANY, **response(id=TAG, model=TAG)}}]
+)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "floor", "said"),
+    [
+        (saying(NAMED_TWICE, AS_JSON), Policy(output=WATCHING), {"input": "hi"}),
+        (saying(NAMED_TWICE, AS_JSON), Policy(output=FLAGGING), {"input": "hi"}),
+        (saying(NAMED, UTF_16), Policy(output=WATCHING), {"input": "hi"}),
+        (saying(NAMED, UTF_16), Policy(output=FLAGGING), {"input": "hi"}),
+        (too_deep(), Policy(output=WATCHING), {"input": "hi"}),
+        (too_deep(), Policy(output=FLAGGING), {"input": "hi"}),
+        (whole(), Policy(input=WATCHING), {"input": MANY, "model": TAG}),
+        (whole(), Policy(input=FLAGGING), {"input": MANY, "model": TAG}),
+        (streaming(MANY_SAID), Policy(output=WATCHING), {"input": "hi"}),
+        (streaming(MANY_SAID), Policy(output=FLAGGING), {"input": "hi"}),
+    ],
+)
+async def test_a_name_is_told_only_where_every_guard_has_seen_it(
+    upstream: Upstreaming, floor: Policy, said: Any
+) -> None:
+    with tracing.record() as spans, capture_logs() as logged:
+        async with proxy(upstream, floor=floor, plugins=[tracing]) as client:
+            await client.post(said)
+    assert [line["event"] for line in logged if "outcome" in line] == ["exchange"]
+    assert len(spans) == 5
+    assert TAG not in f"{[span.to_json() for span in spans]} {logged}"
