@@ -213,7 +213,7 @@ CUT = sse(text_events("hello")[:-1], done=False)
         (lambda _: (_ for _ in ()).throw(httpx.ProxyError("no")), "proxy", "proxy"),
         (streaming(CUT, error=httpx.ReadError("reset")), "broke_off", "broke_off"),
         (streaming(CUT, error=httpx.RemoteProtocolError("no")), "invalid", "invalid"),
-        (streaming(CUT), None, "broke_off"),
+        (streaming(CUT), "broke_off", "broke_off"),
         (lambda _: httpx.Response(307, headers={"location": "http://host.test"}), None, "redirect"),
         (lambda _: httpx.Response(200, json="x", headers={"content-encoding": "br"}), None, "invalid"),
         (whole(), None, None),
