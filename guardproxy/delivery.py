@@ -98,20 +98,25 @@ class Delivery:
             decoder = self._decoder(answer)
         events, body, learned = sse.Decoder(), bytearray(), partial(learn, exchange, expected)
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
-        async for chunk in answer.chunks():
-            if exchange.first_event_seconds is None:
-                exchange.first_event_seconds = exchange.elapsed()
-            await reply.write(chunk)
-            if decoder is None or run.problem is not None:
-                continue
-            with aside(exchange, run):
-                plain = decoder.feed(chunk)
-                if stream is None:
-                    body += plain
-                else:
-                    for frame in _read(events, plain):
-                        await stream.feed(frame)
-        await reply.end()
+        try:
+            async for chunk in answer.chunks():
+                if exchange.first_event_seconds is None:
+                    exchange.first_event_seconds = exchange.elapsed()
+                await reply.write(chunk)
+                if decoder is None or run.problem is not None:
+                    continue
+                with aside(exchange, run):
+                    plain = decoder.feed(chunk)
+                    if stream is None:
+                        body += plain
+                    else:
+                        for frame in _read(events, plain):
+                            await stream.feed(frame)
+            await reply.end()
+        except BaseException:
+            if stream is not None:
+                stream.cancel()
+            raise
         with aside(exchange, run):
             if run.problem is not None:
                 pass  # what was found before it counts, but there is no end to inspect

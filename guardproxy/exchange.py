@@ -180,7 +180,7 @@ class Exchange:
                 if self.policy.stage(stage):
                     return False
                 continue
-            unknown = verdict.failed or verdict.more
+            unknown = verdict.failed or verdict.partial
             if unknown or verdict.outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
                 return False
             found = (*verdict.findings, *verdict.shadowed)

@@ -107,6 +107,7 @@ def _refuse(run: StageRun, unscannable: Mapping[str, str], why: str) -> None:
     """An answer that cannot be inspected passes only where nothing would be held back of it."""
     if run.holds:
         raise UpstreamError(f"The upstream's answer cannot be inspected. {why}")
+    run.unread = True
     run.count((), {"file": 1})
     run.unscannable({"file": 1}, unscannable)
 

@@ -123,6 +123,7 @@ class StageRun:
         self._keys: dict[str, Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
         self.cut = False  # a stream was stopped before its end
+        self.unread = False  # the document could not be inspected, and passes all the same
         self.passed = False  # the guards that traffic waits for are through
         self.captures = False  # whether content is told, to traces; then whoever reads a document says which
         self.captured: Captured | None = None
@@ -437,14 +438,16 @@ class StageRun:
         receipt = Receipt(self.parts, dict(self.skipped), len(self._allowed))
         findings = [f for path, hits in self._hits.items() for f in self._findings(path, hits)]
         verdict = policy.verdict(self.stage, self.rules, findings, tuple(self.failed), receipt)
-        verdict = replace(verdict, more=self._more)
+        cut_off = self.cut and not all(guard.holds for guard in self.guards)
+        if self._more or cut_off or self.unread or self.problem is not None:
+            verdict = replace(verdict, partial=True)
         if self.blocked:
             return replace(verdict, outcome=Outcome.BLOCKED)
         if error_type is not None:
             failed = error_type in (GuardFailed.code, Overloaded.code)
             return replace(verdict, outcome=Outcome.FAILED if failed else Outcome.INTERRUPTED)
-        if self.flagged and verdict.outcome is Outcome.CLEAN:
-            return replace(verdict, outcome=Outcome.FLAGGED)
+        if verdict.outcome is Outcome.CLEAN and (self.flagged or self.unread):
+            return replace(verdict, outcome=Outcome.FLAGGED if self.flagged else Outcome.INTERRUPTED)
         return verdict
 
     def _findings(self, path: str, hits: Iterable[Hit]) -> list[Finding]:
@@ -518,6 +521,7 @@ class StageRun:
             return Outcome.FAILED
         if step.findings:
             return policy.OUTCOMES[guard.rule.action]
-        if not stopped and not (guard.rule.shadow and self.problem is not None):
+        stopped |= self.unread or (guard.rule.shadow and self.problem is not None)
+        if not stopped:
             return Outcome.CLEAN
         return Outcome.INTERRUPTED if step.scanned or step.cached else Outcome.NOT_RUN

@@ -264,7 +264,8 @@ class Verdict:
     """The policy applied to the findings of one stage.
 
     `findings` are those of enforcing guards, `shadowed` those of guards in shadow, `failed` the
-    guards that failed under `on_error = "flag"`. `more` was found than is kept of each guard.
+    guards that failed under `on_error = "flag"`. `partial`: they may have found
+    more than is here.
     """
 
     stage: Stage
@@ -273,7 +274,7 @@ class Verdict:
     shadowed: tuple[Finding, ...] = ()
     failed: tuple[str, ...] = ()
     receipt: Receipt = field(default_factory=Receipt)
-    more: bool = False
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

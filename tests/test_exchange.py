@@ -29,7 +29,7 @@ from guardproxy.exchange import Exchange, Stopwatch
 from guardproxy.lifecycle import line
 from guardproxy.settings import ClientKey
 from tests.harness import Chunks, Upstreaming, message, proxy, response, sse, streaming, text_events, whole
-from tests.samples import Tags, Waits
+from tests.samples import Raises, Tags, Waits
 
 CONNECT, PIECE, SCAN, PATIENCE = 2.0, 3.0, 0.25, 4.0  # halves and quarters: their sums are exact
 SHADOW = Policy(
@@ -423,6 +423,60 @@ async def test_a_client_that_leaves_interrupts_the_guards_that_are_not_through(
     assert exchange.final_outcome(Stage.OUTPUT) == ("interrupted" if shadow else word)
 
 
+async def test_a_name_that_a_guard_in_shadow_had_no_time_for_is_not_told_where_another_blocked() -> None:
+    waits, delivered = Waits(), asyncio.Event()
+    made = {"waits": Guard("waits", (waits,)), "tags": Guard("tags", (Tags(),))}
+    floor = Policy(input={"tags": Rule(Action.BLOCK), "waits": Rule(shadow=True)})
+    async with proxy(whole(), made=made, floor=floor) as client:
+        asked = client.post({"input": TAG, "model": "m"}, {"x-opper-name": "n"}, delivered=delivered)
+        running = asyncio.create_task(asked)
+        await delivered.wait()
+        running.cancel()  # as the server does when the drain is over
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    (exchange,) = client.recorder.exchanges
+    assert exchange.final_outcome(Stage.INPUT) == "blocked"
+    assert (exchange.told_name, exchange.may_tell("model", Stage.INPUT)) == (None, False)
+
+
+async def test_a_guard_in_shadow_that_fails_is_no_finding() -> None:
+    made = {"raises": Guard("raises", (Raises(),)), "tags": Guard("tags", (Tags(),))}
+    floor = Policy(input={"tags": Rule(), "raises": Rule(shadow=True)})
+    async with proxy(whole(), made=made, floor=floor) as client:
+        await client.post({"input": "boom"})
+    (exchange,) = client.recorder.exchanges
+    assert (exchange.outcome, exchange.final_outcome(Stage.INPUT)) == ("allowed", "clean")
+    assert exchange.guard_failures == {"input.raises": "raised"}
+
+
+class Endless(Detector):
+    """Remote: never goes on, and notes that it was stopped."""
+
+    name = "endless"
+    reach = 8
+
+    def __init__(self) -> None:
+        self.asked = self.stopped = 0
+
+    async def scan(self, texts: Sequence[str]) -> list[list[Match]]:
+        self.asked += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped += 1
+        return []
+
+
+async def test_no_guard_in_shadow_works_on_for_a_stream_that_broke_off() -> None:
+    endless = Endless()
+    floor = Policy(output={"endless": Rule(shadow=True)})
+    upstream = streaming(sse(text_events("ok"), done=False), 400, BROKEN)
+    async with proxy(upstream, made={"endless": Guard("endless", (endless,))}, floor=floor) as client:
+        await client.post({"input": "hi"})
+        await asyncio.sleep(0)
+    assert endless.asked == endless.stopped > 0
+
+
 class Outcomes:
     """A plugin that notes what became of each guard."""
 
@@ -456,6 +510,26 @@ async def test_what_becomes_of_the_guards_of_a_stream(
     async with proxy(upstream, plugins=[seen]) as client:
         await client.post({"input": "hi"}, {"x-opper-guard-output": "tags=block,pairs"})
     assert seen.words == words
+
+
+@pytest.mark.parametrize("shadow", [True, False])
+@pytest.mark.parametrize(
+    ("text", "kind", "word"),
+    [
+        ("{}", "application/json; charset=utf-16", "not_run"),
+        ('{"id": "a", "id": "a"}', "application/json", "interrupted"),
+    ],
+)
+async def test_guards_of_an_answer_that_passes_uninspected_call_nothing_clean(
+    text: str, kind: str, word: str, shadow: bool
+) -> None:
+    seen = Outcomes()
+    upstream = saying(text, {"content-type": kind})
+    floor = Policy(output={"tags": Rule(shadow=shadow)})
+    async with proxy(upstream, plugins=[seen], floor=floor) as client:
+        await client.post({"input": "hi"})
+    assert seen.words == {"tags": word}
+    assert client.recorder.exchanges[0].final_outcome(Stage.OUTPUT) == "interrupted"
 
 
 async def test_guards_of_what_is_no_json_did_not_run() -> None:
