@@ -158,21 +158,27 @@ class Client:
             "state": {},
         }
         sent: list[Any] = []
+        ended = asyncio.Event()
         messages = iter([{"type": "http.request", "body": data, "more_body": False}])
 
         async def receive() -> Any:
             for message in messages:
                 return message
-            if disconnect is None:
-                await asyncio.Event().wait()
-            else:
-                await disconnect.wait()
+            # A server says so of a client that has left, and behind the last piece of every answer.
+            ends = [asyncio.create_task(event.wait()) for event in (ended, disconnect) if event is not None]
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for end in ends:
+                    end.cancel()
             return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)
-            if delivered is not None and message["type"].endswith("body") and not message.get("more_body"):
-                delivered.set()
+            if message["type"].endswith("body") and not message.get("more_body"):
+                ended.set()
+                if delivered is not None:
+                    delivered.set()
 
         await self.app(scope, receive, send)
         if not sent:
