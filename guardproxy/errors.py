@@ -24,6 +24,8 @@ from typing import Any, ClassVar, Literal
 
 # Why there is no answer of the upstream that could be delivered, or not all of it: the words of `failure`.
 UpstreamFailure = Literal["dns", "refused", "unreachable", "proxy", "tls", "broke_off", "invalid", "redirect"]
+# How a guard failed: over `guard_timeout`, over `queue_timeout`, its worker ended, or all else.
+GuardFailure = Literal["timeout", "overloaded", "died", "raised"]
 
 
 class GuardProxyError(Exception):
@@ -138,9 +140,19 @@ class GuardFailed(GuardProxyError):
     code = "guardrail_failed"
     final = True
 
-    def __init__(self, message: str, *, late: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: GuardFailure = "raised",
+        detector: str | None = None,
+        raised: str | None = None,
+    ) -> None:
+        """`detector` is the one that failed, `raised` the type of its exception."""
         super().__init__(message)
-        self.kind = "timeout" if late else "raised"  # for metrics, which tell no names of exceptions
+        self.kind: GuardFailure = kind
+        self.detector = detector
+        self.raised = raised
 
 
 class InternalError(GuardProxyError):
@@ -178,10 +190,12 @@ class Overloaded(GuardProxyError):
 
     status = 503
     code = "overloaded"
-    kind = "overloaded"
+    kind: GuardFailure = "overloaded"
+    raised: str | None = None
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, detector: str | None = None) -> None:
         super().__init__(message, headers={"retry-after": "1"})
+        self.detector = detector
 
 
 class ShuttingDown(GuardProxyError):

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
-from guardproxy.errors import ConfigError
+from guardproxy.errors import ConfigError, GuardFailure
 from guardproxy.types import Detector, Match
 
 NICENESS = 10  # scanning gives way to the event loop
@@ -50,7 +50,14 @@ class Failed:
     """What a detector did wrong, in words that hold nothing of the text: "raised ValueError"."""
 
     reason: str
-    late: bool = False  # it was over its time
+    kind: GuardFailure = "raised"
+    raised: str | None = None  # the type of the exception
+
+
+def raised(error: BaseException) -> Failed:
+    """What stays of an exception: its type."""
+    name = type(error).__name__
+    return Failed(f"raised {name}", raised=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ def attempt(detector: Detector, texts: Sequence[str]) -> Results | Failed:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit() in a guard must not end the process
-        return Failed(f"raised {type(error).__name__}")
+        return raised(error)
 
 
 def checked(results: object, texts: Sequence[str]) -> Results | Failed:
@@ -127,7 +134,9 @@ def load(detector: Detector, guard: str, name: str, trial: bool = True) -> str |
 
 # In the worker.
 
-_Wire: TypeAlias = list[list[tuple[Any, ...]]] | str  # plain values: pickled three times faster than matches
+_Wire: TypeAlias = (
+    list[list[tuple[Any, ...]]] | Failed
+)  # plain values: pickled three times faster than matches
 
 _detectors: dict[int, Detector] = {}
 _faults: list[str] = []
@@ -199,7 +208,7 @@ def _scan(index: int, texts: Sequence[str]) -> tuple[float, _Wire]:
     outcome = attempt(_detectors[index], texts)
     seconds = time.perf_counter() - began
     if isinstance(outcome, Failed):
-        return seconds, outcome.reason
+        return seconds, outcome
     return seconds, [
         [(m.start, m.end, m.category, float(m.score), m.validated, m.open) for m in matches]
         for matches in outcome
@@ -342,15 +351,15 @@ class Pool:
         except TimeoutError:  # an OSError, as is pebble's ProcessExpired
             self._say_replaced(index, "timed out")
             self._spawn(self._revive(worker))
-            return Failed(f"ran for more than {self._timeout:g} seconds", late=True), self._timeout
+            return Failed(f"ran for more than {self._timeout:g} seconds", "timeout"), self._timeout
         except (OSError, RuntimeError) as error:
             killed = isinstance(error, ProcessExpired) and (error.exitcode or 0) < 0
             self._say_replaced(index, "killed" if killed else "died")
             self._spawn(self._revive(worker))
-            return Failed("ended its worker process, or somebody did"), 0.0
+            return Failed("ended its worker process, or somebody did", "died"), 0.0
         self._release(worker)
-        if isinstance(wire, str):
-            return Failed(wire), seconds
+        if isinstance(wire, Failed):
+            return wire, seconds
         results = _matches(wire)
         keep(results)
         return results, seconds

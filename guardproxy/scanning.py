@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from guardproxy.cache import MatchCache
 from guardproxy.errors import ConfigError, GuardFailed, Overloaded
-from guardproxy.pool import Busy, Failed, Job, Pool, Results, attempt, checked, load
+from guardproxy.pool import Busy, Failed, Job, Pool, Results, attempt, checked, load, raised
 from guardproxy.types import CONTEXT, Detector, Guard, Match
 
 if TYPE_CHECKING:
@@ -171,9 +171,10 @@ class Scanner:
     def _error(self, ref: DetectorRef, outcome: Failed | Busy) -> GuardFailed | Overloaded:
         if isinstance(outcome, Busy):
             seconds = self._settings.queue_timeout
-            return Overloaded(f"The guard '{ref.guard}' had no free worker for {seconds:g} seconds.")
+            message = f"The guard '{ref.guard}' had no free worker for {seconds:g} seconds."
+            return Overloaded(message, detector=ref.name)
         message = f"The guard '{ref.guard}' failed: its detector '{ref.name}' {outcome.reason}."
-        return GuardFailed(message, late=outcome.late)
+        return GuardFailed(message, kind=outcome.kind, detector=ref.name, raised=outcome.raised)
 
     async def _scan(self, ref: DetectorRef, texts: Sequence[str], meter: Meter) -> Outcome:
         slot = ~ref.index  # what inspection.py remembers of whole texts is something else
@@ -300,13 +301,12 @@ async def _attempt_remotely(
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        outcome = Failed(f"raised {type(error).__name__}")  # of its own accord: nobody cancelled us
+        outcome = raised(error)  # of its own accord: nobody cancelled us
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        late = deadline.expired()
-        reason = f"ran for more than {limit:g} seconds" if late else f"raised {type(error).__name__}"
-        outcome = Failed(reason, late)
+        late = Failed(f"ran for more than {limit:g} seconds", "timeout")
+        outcome = late if deadline.expired() else raised(error)
     return outcome, time.perf_counter() - began
 
 

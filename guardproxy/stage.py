@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
+
 from guardproxy import policy
 from guardproxy.capture import Captured
 from guardproxy.document import Edits, keys_at
@@ -43,6 +45,8 @@ MOST_FINDINGS = 10_000  # kept of each guard for the verdict of one stage; all o
 LONGEST_ALLOWED = 4096  # characters of a match that an allow-list may have
 CANCELLED = "cancelled"  # the error type of a stage that was given up before it had a verdict
 _EDGE = re.compile(r"(?=[/#])|\Z")  # where a step of a pointer may end
+
+_log = structlog.stdlib.get_logger("guardproxy")
 
 StepOpener = Callable[[Step], AbstractContextManager[object]]
 
@@ -285,9 +289,14 @@ class StageRun:
         return True
 
     def fail(self, guard: GuardRun, error: GuardFailed | Overloaded) -> None:
-        """Note that a guard failed; raise unless its rule tolerates that."""
-        guard.step.error_type = error.error_code
-        guard.step.failure = error.kind
+        """Note that a guard failed, once, and log it in an exchange; raise unless its rule tolerates that."""
+        step = guard.step
+        if step.failure is None:
+            step.error_type, step.failure, step.detector = error.error_code, error.kind, error.detector
+            if self.step.parent is not None:  # outside of an exchange what is raised is all that is told
+                facts = {"detector": error.detector, "failure": error.kind, "error": error.raised}
+                told = {name: value for name, value in facts.items() if value is not None}
+                _log.warning("guard_failed", guard=guard.name, stage=self.stage.value, **told)
         if not guard.tolerant:
             raise error
         self.failed[guard.name] = error.error_code

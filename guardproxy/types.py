@@ -311,16 +311,16 @@ class Step:
     Facts are filled in while the step runs and can be read when it is left: `verdict` (stage),
     `findings` by category, `score` the highest, `seconds` of scanning, and how many texts or pieces of
     texts were `scanned`, or `cached` from an earlier scan (guard), `status` (attempt, call, exchange),
-    `error_type` (a short code, never a message), `failure` says how it failed: `timeout`, `overloaded`, or
-    `raised` for all that is wrong with what it did (guard); `dns`, `refused`, `unreachable`, `proxy`, `tls`,
-    `broke_off`, `invalid` or `redirect`, by why the upstream did not answer (attempt). `outcome` (guard) is
-    what became of it: `clean`, what its action makes of its findings (in shadow: would make), `failed`,
-    `interrupted`, or `not_run` where the stage was stopped before the guard looked at a text. `ended`, in
-    nanoseconds since 1970, is when a step was over that is left later, for all its facts to be there: with
-    the upstream's last byte (attempt, call), the last piece that the client got (exchange), or the moment
-    from which the traffic waited for it no longer (stage, guard; not of a guard in shadow, or a stage of such
-    guards only). `url` is where an attempt goes, with `{id}` for an id. `request_headers` (attempt) may be
-    added to before the request is sent.
+    `error_type` (a short code, never a message), `failure` says how it failed: `timeout`, `overloaded`,
+    `died` with its worker, or `raised` for all that is wrong with what it did, and `detector` where (guard);
+    `dns`, `refused`, `unreachable`, `proxy`, `tls`, `broke_off`, `invalid` or `redirect`, by why the upstream
+    did not answer (attempt). `outcome` (guard) is what became of it: `clean`, what its action makes of its
+    findings (in shadow: would make), `failed`, `interrupted`, or `not_run` where the stage was stopped before
+    the guard looked at a text. `ended`, in nanoseconds since 1970, is when a step was over that is left
+    later, for all its facts to be there: with the upstream's last byte (attempt, call), the last piece that
+    the client got (exchange), or the moment from which the traffic waited for it no longer (stage, guard; not
+    of a guard in shadow, or a stage of such guards only). `url` is where an attempt goes, with `{id}` for an
+    id. `request_headers` (attempt) may be added to before the request is sent.
     """
 
     kind: StepKind
@@ -340,4 +340,5 @@ class Step:
     status: int | None = None
     error_type: str | None = None
     failure: str | None = None
+    detector: str | None = None
     outcome: Outcome | None = None

@@ -37,7 +37,7 @@ from guardproxy import (
 from guardproxy.facts import of_response
 from guardproxy.lifecycle import line as line_of
 from guardproxy.settings import ClientKey, Settings
-from guardproxy.types import Receipt
+from guardproxy.types import OnError, Receipt
 from tests.harness import (
     Upstreaming,
     logging_restored,
@@ -340,6 +340,45 @@ async def test_every_line_has_the_ids_of_its_exchange(output: io.StringIO) -> No
         assert [line["event"] for line in own] == ["library_log", *failed, "exchange"]
     assert "trace_id" not in lines[-1]
     assert "TAG-1234" not in output.getvalue()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("rule", [Rule(), Rule(on_error=OnError.FLAG), Rule(shadow=True)])
+async def test_a_guard_that_fails_is_a_line_with_the_ids_of_its_exchange(
+    output: io.StringIO, rule: Rule, stream: bool
+) -> None:
+    lets_go = rule != Rule()
+    answer = streaming(sse(text_events("a boom")), 64) if stream else whole(message("a boom"))
+    rules = {"raises": rule}
+    floor = Policy({} if stream else rules, rules)
+    with tracing.record() as spans:
+        async with proxy(answer, plugins=[tracing], floor=floor) as client:
+            got = await client.post({"input": ["a boom"], "stream": stream})
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    failed = sorted(
+        (line for line in lines if line["event"] == "guard_failed"), key=lambda line: str(line["stage"])
+    )
+    server = next(span for span in spans if span.kind is SpanKind.SERVER)
+    stages = ["output"] if stream else ["input", "output"] if lets_go else ["input"]
+    for line, stage in zip(failed, stages, strict=True):
+        assert line.pop("timestamp")
+        assert line == {
+            "event": "guard_failed",
+            "level": "warning",
+            "guard": "raises",
+            "stage": stage,
+            "detector": "raises",
+            "failure": "raised",
+            "error": "ValueError",
+            "exchange": got.headers["x-guardproxy-exchange"],
+            "trace_id": f"{server.context.trace_id:032x}",
+            "span_id": f"{server.context.span_id:016x}",
+        }
+    (told,) = (line for line in lines if line["event"] == "exchange")
+    assert told["guard_failures"] == {f"{stage}.raises": "raised" for stage in stages}
+    guards = [span for span in spans if span.name == "apply_guardrail raises"]
+    assert [(s.attributes or {})["guardproxy.guard.detector"] for s in guards] == ["raises"] * len(stages)
+    assert "boom" not in output.getvalue()
 
 
 class Ended:

@@ -217,7 +217,7 @@ async def test_a_batch_that_never_ends_fails_in_its_time_and_others_go_on(tmp_pa
         with capture_logs() as logged:
             outcome, seconds = await asyncio.wait_for(endless, LONG)
         assert logged == [replaced("timed out")]
-        assert outcome == Failed("ran for more than 1 seconds", late=True)
+        assert outcome == Failed("ran for more than 1 seconds", "timeout")
         assert seconds == 1.0
         await until(lambda: not alive(pid))
         both = await asyncio.gather(*(pool.run(0, ["a"], forget) for _ in range(4)))
@@ -242,7 +242,7 @@ async def test_a_killed_worker_fails_its_own_batch_alone(tmp_path: Path) -> None
         with capture_logs() as logged:
             os.kill(pid, signal.SIGKILL)
             assert (await asyncio.wait_for(victim, LONG))[0] == Failed(
-                "ended its worker process, or somebody did"
+                "ended its worker process, or somebody did", "died"
             )
         assert logged == [replaced("killed")]
         assert not other.done()
@@ -430,5 +430,5 @@ def test_results_that_are_good() -> None:
 
 def test_whatever_a_detector_raises_is_named_by_its_type_alone(tmp_path: Path) -> None:
     actor = Actor(tmp_path)
-    assert attempt(actor, ["raise:canary"]) == Failed("raised ValueError")
-    assert attempt(actor, ["exit:canary"]) == Failed("raised SystemExit")
+    assert attempt(actor, ["raise:canary"]) == Failed("raised ValueError", raised="ValueError")
+    assert attempt(actor, ["exit:canary"]) == Failed("raised SystemExit", raised="SystemExit")

@@ -329,6 +329,8 @@ def assert_silent(error: BaseException) -> None:
 RAISED = "The guard 'guard' failed: its detector '{}' raised {}."
 OUTSIDE = "The guard 'guard' failed: its detector '{}' returned a match that is empty or outside of its text."
 UNNAMED = "The guard 'guard' failed: its detector '{}' returned a match whose category is not UPPER_SNAKE."
+RAISES = {"raise": "TimeoutError", "cancel": "CancelledError"}
+IN_A_WORKER = {"raise": "ValueError", "exit": "SystemExit"}
 LATE = "The guard 'guard' failed: its detector '{}' ran for more than {} seconds."
 
 
@@ -369,6 +371,7 @@ async def test_failures_of_remote_detectors_show_nothing_of_the_text(word: str, 
         assert (type(error), str(error)) == (GuardFailed, message)
         assert isinstance(error, GuardFailed)
         assert error.kind == ("timeout" if word == "hang" else "raised")
+        assert (error.detector, error.raised) == ("remote", RAISES.get(word))
         assert_silent(error)
 
 
@@ -385,6 +388,7 @@ async def test_failures_in_a_worker_show_nothing_of_the_text(
             assert (type(error), str(error)) == (GuardFailed, message)
             assert isinstance(error, GuardFailed)
             assert error.kind == ("timeout" if word == "loop" else "raised")
+            assert (error.detector, error.raised) == ("actor", IN_A_WORKER.get(word))
             assert_silent(error)
         assert await scanner.scan(first(scanner), ["a"]) == [[HIT]]
     assert CANARY not in (out := capfd.readouterr()).out + out.err + caplog.text
@@ -396,6 +400,8 @@ async def test_a_killed_worker_shows_nothing_of_the_text(tmp_path: Path) -> None
         os.kill(int(await until(lambda: read(tmp_path / CANARY))), signal.SIGKILL)
         error = await asyncio.wait_for(failing, LONG)
         assert "ended its worker process" in str(error)
+        assert isinstance(error, GuardFailed)
+        assert (error.kind, error.detector, error.raised) == ("died", "actor", None)
         assert_silent(error)
 
 
@@ -409,6 +415,8 @@ async def test_a_full_queue_is_overload_not_failure(tmp_path: Path) -> None:
             Overloaded,
             "The guard 'guard' had no free worker for 0.05 seconds.",
         )
+        assert isinstance(error, Overloaded)
+        assert (error.kind, error.detector) == ("overloaded", "actor")
         assert meter.seconds == 0
         assert_silent(error)
         (tmp_path / "go").touch()

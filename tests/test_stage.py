@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from guardproxy.allow import AllowList
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
@@ -216,13 +217,33 @@ async def test_a_failure_that_is_tolerated_is_told_of() -> None:
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(GuardFailed("x", late=True), "timeout"), (GuardFailed("x"), "raised"), (Overloaded("x"), "overloaded")],
+    [
+        (GuardFailed("x", kind="timeout", detector="d"), "timeout"),
+        (GuardFailed("x", kind="died", detector="d"), "died"),
+        (GuardFailed("x", detector="d"), "raised"),
+        (Overloaded("x", detector="d"), "overloaded"),
+    ],
 )
-async def test_a_step_says_how_its_guard_failed(error: GuardFailed | Overloaded, kind: str) -> None:
+async def test_step_and_log_say_how_a_guard_failed(error: GuardFailed | Overloaded, kind: str) -> None:
     run, _ = stage(tags=Rule())
-    with pytest.raises(type(error)):
+    run.step.parent = Step(StepKind.EXCHANGE, "POST")
+    with pytest.raises(type(error)), capture_logs() as logged:
         run.fail(run.guards[0], error)
-    assert run.guards[0].step.failure == kind
+    assert (run.guards[0].step.failure, run.guards[0].step.detector) == (kind, "d")
+    facts = {"guard": "tags", "stage": "input", "detector": "d", "failure": kind}
+    assert logged == [{"event": "guard_failed", "log_level": "warning", **facts}]
+
+
+async def test_a_guard_that_fails_twice_is_told_of_once() -> None:
+    run, _ = stage(tags=Rule(on_error=OnError.FLAG))
+    run.step.parent = Step(StepKind.EXCHANGE, "POST")
+    with capture_logs() as logged:
+        run.fail(run.guards[0], GuardFailed("x", detector="d", raised="ValueError"))
+        run.fail(run.guards[0], GuardFailed("y", kind="timeout", detector="e"))
+    assert [(line["failure"], line["detector"], line["error"]) for line in logged] == [
+        ("raised", "d", "ValueError")
+    ]
+    assert (run.guards[0].step.failure, run.guards[0].step.detector) == ("raised", "d")
 
 
 @pytest.mark.parametrize("shadow", [False, True])

@@ -138,6 +138,7 @@ def of_guard(step: Step, names: Names) -> Attributes:
         found["guardproxy.guard.outcome"] = step.outcome.value
     if step.failure is not None:
         found["guardproxy.guard.failure"] = step.failure
+        _add_label(found, "guardproxy.guard.detector", step.detector)
     if step.stage is not None:
         found[names.target] = names.targets[step.stage.value]
     if step.rule is not None:

@@ -306,6 +306,7 @@ def test_a_failed_guard_is_an_error_up_to_the_server_span() -> None:
         with opened(of, Step(StepKind.STAGE, "input", root, Stage.INPUT)) as stage:
             with opened(of, Step(StepKind.GUARD, "pii", stage, Stage.INPUT, INPUT["pii"])) as guard:
                 guard.error_type, guard.failure = "guardrail_failed", "timeout"
+                guard.detector = "names"
                 guard.outcome = Outcome.FAILED
             stage.error_type = "guardrail_failed"
         of.status, of.outcome, of.error_code = 500, "failed", "guardrail_failed"
@@ -314,6 +315,7 @@ def test_a_failed_guard_is_an_error_up_to_the_server_span() -> None:
     assert {span.status.description for span in spans} == {None}
     assert attributes(spans[0])["guardproxy.guard.outcome"] == "failed"
     assert attributes(spans[0])["guardproxy.guard.failure"] == "timeout"
+    assert attributes(spans[0])["guardproxy.guard.detector"] == "names"
 
 
 def test_a_client_that_left_is_no_error() -> None:
