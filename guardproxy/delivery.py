@@ -117,46 +117,33 @@ class Delivery:
             if stream is not None:
                 stream.cancel()
             raise
-        with aside(exchange, run):
-            if run.problem is not None:
-                pass  # what was found before it counts, but there is no end to inspect
-            elif stream is not None:
-                try:
-                    await stream.end()
-                except UpstreamError as error:  # the client has got it so; it is to be told of all the same
-                    note_error(exchange, error)
-                    raise
-            elif body:
+        if stream is not None:
+            await _end_watched(exchange, run, stream)
+        elif body and run.problem is None:
+            with aside(exchange, run):
                 await outputs.inspect(
                     run, bytes(body), expected.shape, {}, {}, reporter, learned, _content_type(answer)
                 )
-        if stream is not None:
-            with aside(exchange, run):
-                await stream.settle_shadow()
 
     async def raw(self, exchange: Exchange, answer: "Answer | LocalAnswer", reply: Reply) -> None:
         """Deliver an answer as it came; its facts are noted on its way."""
         exchange.status = answer.status
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
         streams = _content_type(answer).lower().startswith("text/event-stream")
-        tail = bytearray()
-        keeps = True
+        tail, size = bytearray(), 0
         async for chunk in answer.chunks():
             if exchange.first_event_seconds is None:
                 exchange.first_event_seconds = exchange.elapsed()
             await reply.write(chunk)
-            if streams:
-                tail += chunk
-                del tail[: -facts.MOST_READ]
-                continue
-            keeps = keeps and len(tail) + len(chunk) <= facts.MOST_READ
-            if keeps:
-                tail += chunk
+            size += len(chunk)
+            tail += chunk
+            del tail[: -facts.MOST_READ]
         await reply.end()
-        if not streams and keeps:
+        if streams:
+            if not facts.of_stream(exchange, bytes(tail)):
+                note_error(exchange, ended_early())
+        elif size <= facts.MOST_READ:
             facts.of_answer(exchange, bytes(tail))
-        elif streams and not facts.of_stream(exchange, bytes(tail)):
-            note_error(exchange, ended_early())
 
     async def stream(
         self,
@@ -224,6 +211,18 @@ class Delivery:
     def _decoder(self, answer: "Answer | LocalAnswer") -> encodings.Decoder:
         encoding = lower_headers(answer.headers).get("content-encoding", "")
         return encodings.Decoder(encoding, self._settings.max_body, UpstreamError, "The upstream's answer")
+
+
+async def _end_watched(exchange: Exchange, run: StageRun, stream: GuardedStream) -> None:
+    with aside(exchange, run):
+        if run.problem is None:  # else what was found before it counts, but there is no end to inspect
+            try:
+                await stream.end()
+            except UpstreamError as error:  # the client has got it so; it is to be told of all the same
+                note_error(exchange, error)
+                raise
+    with aside(exchange, run):
+        await stream.settle_shadow()
 
 
 @contextmanager

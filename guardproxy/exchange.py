@@ -100,6 +100,9 @@ class Exchange:
     state: dict[str, Any] = field(default_factory=dict)
     # The core's own: what has to be brought to its end once the traffic went on, and others' time.
     deferred: list[Callable[[bool], Awaitable[None]]] = field(default_factory=list)  # True: at once
+    severed: bool = (
+        False  # the answer has begun and gets no end: the connection is closed, and waits for nobody
+    )
     upstream_watch: Stopwatch = field(default_factory=Stopwatch)
     client_watch: Stopwatch = field(default_factory=Stopwatch)
 

@@ -149,7 +149,8 @@ async def fail(exchange: Exchange, error: GuardProxyError, reply: Reply) -> None
     """Note what stopped the exchange, and tell the client where it was told nothing yet."""
     note_error(exchange, error)
     if reply.started:
-        return  # the connection is closed without an end, so the client knows
+        exchange.severed = reply.ended is None  # closed without an end, the connection lets the client know
+        return
     if exchange.status is not None:
         error.headers["x-should-retry"] = "false"  # the upstream has answered, and that was paid for
     body = dumps(error.envelope).encode()

@@ -141,7 +141,7 @@ class Pipeline:
             except GuardProxyError as error:
                 # Before the shadows of the input are done: they run to their end, and nobody waits for them.
                 await fail(exchange, error, reply)
-            if watching is not None:
+            if watching is not None and not exchange.severed:
                 await watching
         finally:
             if watching is not None:
@@ -380,7 +380,7 @@ class Pipeline:
             run.let_pass()
 
             async def end(at_once: bool) -> None:
-                if at_once or exchange.error_code in _GIVEN_UP:
+                if at_once or exchange.severed or exchange.error_code in _GIVEN_UP:
                     run.cancel()
                 try:
                     with aside(exchange, run):

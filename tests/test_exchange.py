@@ -775,3 +775,18 @@ async def test_a_name_is_told_only_where_every_guard_has_seen_it(
     assert [line["event"] for line in logged if "outcome" in line] == ["exchange"]
     assert len(spans) == 5
     assert TAG not in f"{[span.to_json() for span in spans]} {logged}"
+
+
+@pytest.mark.parametrize("stage", Stage)
+async def test_an_answer_that_broke_off_is_not_held_up_by_guards_in_shadow(stage: Stage) -> None:
+    """The client knows of it by the end of its connection alone."""
+    waits = Waits()
+    rules = {"waits": Rule(shadow=True)}
+    floor = Policy(rules, {}) if stage is Stage.INPUT else Policy({}, rules)
+    broken = streaming(sse(text_events("ok"), done=False), 400, httpx.ReadError("reset"))
+    async with proxy(broken, made={"waits": Guard("waits", (waits,))}, floor=floor) as client:
+        got = await client.post({"input": "hi"})  # nothing ever lets the guard go
+    (exchange,) = client.recorder.exchanges
+    assert got.status == 200
+    assert exchange.error_code == "upstream_error"
+    assert exchange.final_outcome(stage) == "interrupted"

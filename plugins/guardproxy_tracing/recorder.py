@@ -93,7 +93,7 @@ class Recorder:
                 None,
                 _ERROR if span.failed else _UNSET,
                 span.started,
-                ended,
+                max(span.started, ended),  # somebody may set the clock back meanwhile
                 self.scope,
             )
         )

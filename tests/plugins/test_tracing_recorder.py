@@ -111,3 +111,10 @@ def test_the_limits_of_the_environment_hold(
     span(recorder, root, None, a="abcdef", b="xyz").end()
     assert dict(kept.spans[0].attributes or {}) == left
     assert kept.spans[0].dropped_attributes == 2 - len(left)
+
+
+def test_a_clock_that_is_set_back_ends_no_span_before_its_start() -> None:
+    recorder, kept = made()
+    live = span(recorder, recorder.root(Origin(), "POST", SpanKind.SERVER, {}), None)
+    live.end(live.started - 10**9)
+    assert kept.spans[0].end_time == kept.spans[0].start_time == live.started
