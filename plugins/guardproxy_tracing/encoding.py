@@ -9,7 +9,7 @@ https://protobuf.dev/programming-guides/encoding/.
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -25,48 +25,25 @@ _KINDS: Final = {kind: kind.value + 1 for kind in SpanKind}  # 0 is unspecified 
 _DOUBLE = struct.Struct("<d")
 
 
-# A span with its resource and its scope, each as the fields of the message that is around it. A plain tuple
-# of bytes holds nothing that the garbage collector has to walk while it waits in a queue.
-Encoded: TypeAlias = tuple[bytes, bytes, bytes]
+def encode(spans: Sequence[ReadableSpan]) -> bytes:
+    """One request with all of `spans`, by resource and scope.
+
+    Raises:
+        TypeError: an attribute is no text, boolean, number or sequence of these.
+    """
+    # By identity, since to hash one is dear: there are one or two of each in a process.
+    groups: dict[int, dict[int, list[ReadableSpan]]] = {}
+    for span in spans:
+        of_resource = groups.setdefault(id(span.resource), {})
+        of_resource.setdefault(id(span.instrumentation_scope), []).append(span)
+    return b"".join(_field(1, _resource_spans(list(scopes.values()))) for scopes in groups.values())
 
 
-class Encoder:
-    """Encodes spans one by one; `request` puts what came of them together."""
-
-    def __init__(self) -> None:
-        # By identity, since to hash one is dear: there are one or two of each in a process.
-        self._resources: dict[int, tuple[Resource, bytes]] = {}
-        self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
-
-    def encode(self, span: ReadableSpan) -> Encoded:
-        """What is to wait, and to be sent.
-
-        Raises:
-            TypeError: an attribute is no text, boolean, number or sequence of these.
-        """
-        resource, scope = span.resource, span.instrumentation_scope
-        of_resource = self._resources.get(id(resource))
-        if of_resource is None:
-            of_resource = self._resources[id(resource)] = (resource, _resource(resource))
-        of_scope = self._scopes.get(id(scope))
-        if of_scope is None:
-            of_scope = self._scopes[id(scope)] = (scope, _scope(scope))
-        return of_resource[1], of_scope[1], _field(2, _span(span))
-
-
-class EncodedExporter:
-    """An exporter of what `Encoder` makes of spans, in the place of spans."""
-
-
-def request(batch: Iterable[Encoded]) -> bytes:
-    """One ExportTraceServiceRequest with all of a batch, by resource and scope."""
-    groups: dict[bytes, dict[bytes, list[bytes]]] = {}
-    for resource, scope, span in batch:
-        groups.setdefault(resource, {}).setdefault(scope, []).append(span)
-    parts = []
-    for resource, scopes in groups.items():
-        of_scopes = (_field(2, b"".join([scope, *spans])) for scope, spans in scopes.items())
-        parts.append(_field(1, b"".join([resource, *of_scopes])))
+def _resource_spans(scopes: Sequence[Sequence[ReadableSpan]]) -> bytes:
+    parts = [_resource(scopes[0][0].resource)]
+    for group in scopes:
+        spans = [_field(2, _span(span)) for span in group]
+        parts.append(_field(2, b"".join([_scope(group[0].instrumentation_scope), *spans])))
     return b"".join(parts)
 
 

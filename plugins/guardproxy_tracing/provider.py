@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk._shared_internal import BatchProcessor
@@ -20,7 +19,6 @@ from opentelemetry.util.types import Attributes
 
 from guardproxy_tracing import environment
 from guardproxy_tracing.counts import SPANS
-from guardproxy_tracing.encoding import EncodedExporter, Encoder
 from guardproxy_tracing.failures import watched
 from guardproxy_tracing.ids import OpperIdGenerator
 from guardproxy_tracing.propagator import undecided
@@ -90,30 +88,19 @@ class Provider(TracerProvider):
 
 
 class _Batches(BatchSpanProcessor):
-    """The SDK's, whose drops are counted, whether or not its own experimental metrics are on.
+    """The SDK's, whose drops are counted, whether or not its own experimental metrics are on."""
 
-    Spans that leave by OTLP wait as the bytes that are sent of them.
-    """
-
-    def __init__(self, exporter: "_ClosedOnce") -> None:
+    def __init__(self, exporter: SpanExporter) -> None:
         super().__init__(exporter)
-        self._encoder = Encoder() if exporter.takes_bytes else None
         self._batch_processor._metrics = SPANS
         # It would make a record of every span that a full queue drops, for a filter to throw away.
         logging.getLogger(BatchProcessor.__module__).setLevel(logging.ERROR)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        if span.context is None or not span.context.trace_flags.sampled:
-            return
-        waits: Any = span if self._encoder is None else self._encoder.encode(span)
-        self._batch_processor.emit(waits)
 
 
 class _ClosedOnce(SpanExporter):
     """An exporter that counts what became of spans, and may be closed twice: to give up, and as usual."""
 
     def __init__(self, exporter: SpanExporter) -> None:
-        self.takes_bytes = isinstance(exporter, EncodedExporter)
         self._exporter = exporter
         self._closed = threading.Event()
 

@@ -70,42 +70,15 @@ class Recorder:
         span_id = self._ids.generate_span_id()
         return SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state)
 
-    def finish(self, span: "LiveSpan", ended: int) -> None:
+    def finish(self, span: "LiveSpan") -> None:
         """Hand on a span that has ended."""
-        attributes: Mapping[str, Value] | BoundedAttributes = span.attributes
         if (limits := self._limits) is not None:
-            attributes = BoundedAttributes(
-                limits.max_span_attributes,
-                span.attributes,
-                immutable=True,
-                max_value_len=limits.max_span_attribute_length,
-            )
-        self.provider.finished(
-            ReadableSpan(
-                span.name,
-                span.context,
-                span.parent,
-                self.provider.resource,
-                attributes,
-                span.events,
-                span.links,
-                span.kind,
-                None,
-                _ERROR if span.failed else _UNSET,
-                span.started,
-                max(span.started, ended),  # somebody may set the clock back meanwhile
-                self.scope,
-            )
-        )
+            span.limit(limits.max_span_attributes, limits.max_span_attribute_length)
+        self.provider.finished(span)
 
 
-class LiveSpan:
-    """A span that has begun and not ended. Its attributes, its name and `failed` can be set until it does."""
-
-    __slots__ = (
-        *("_recorder", "attributes", "context", "events"),
-        *("failed", "kind", "links", "name", "parent", "started"),
-    )
+class LiveSpan(ReadableSpan):
+    """A span that is written to until it ends, and only read then; it holds nothing of its exchange."""
 
     def __init__(
         self,
@@ -115,22 +88,52 @@ class LiveSpan:
         context: SpanContext,
         parent: SpanContext | None,
         attributes: Attributes,
+        links: Sequence[Link] = (),
+        began: float = 0.0,
     ) -> None:
-        self._recorder = recorder
-        self.name = name
-        self.kind = kind
-        self.context = context
-        self.parent = parent
-        self.attributes = attributes
-        self.started = time_ns()
-        self.events: list[Event] = []
-        self.links: Sequence[Link] = ()
-        self.failed = False
+        """Begin it, `began` seconds ago; `attributes` are its own from now on."""
+        self._own, self._began = attributes, time_ns() - int(began * 1e9)
+        super().__init__(
+            name,
+            context,
+            parent,
+            recorder.provider.resource,
+            attributes,
+            (),
+            links,
+            kind,
+            None,
+            _UNSET,
+            self._began,
+            None,
+            recorder.scope,
+        )
+        self._recorder: Recorder | None = recorder
 
     def add_event(self, name: str, attributes: Attributes) -> None:
         """Something happened now."""
-        self.events.append(Event(name, attributes))
+        self._events = (*self._events, Event(name, attributes))
 
-    def end(self, time: int | None = None) -> None:
-        """End it at `time` (nanoseconds since 1970) or now, and hand it on."""
-        self._recorder.finish(self, time or time_ns())
+    def limit(self, most: int | None, length: int | None) -> None:
+        """Keep no more than `most` attributes, and no more of a text than `length` characters."""
+        self._attributes = BoundedAttributes(most, self._attributes, immutable=True, max_value_len=length)
+
+    def end(
+        self,
+        attributes: Attributes,
+        *,
+        name: str | None = None,
+        failed: bool = False,
+        time: int | None = None,
+    ) -> None:
+        """End it at `time` (nanoseconds since 1970) or now, with what is known then, and hand it on."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is None:
+            return
+        self._own |= attributes
+        if name is not None:
+            self._name = name
+        if failed:
+            self._status = _ERROR
+        self._end_time = max(self._began, time or time_ns())  # somebody may set the clock back meanwhile
+        recorder.finish(self)

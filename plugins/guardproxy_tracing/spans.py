@@ -47,10 +47,16 @@ class ExchangeSpan:
         self.context = recorder.root(origin, name, SpanKind.SERVER, first)
         self._span: LiveSpan | None = None
         if self.context.trace_flags.sampled:
-            self._span = LiveSpan(recorder, name, SpanKind.SERVER, self.context, origin.parent, first)
-            self._span.links = origin.links
-            # Since then it is live; the step began when its body was there.
-            self._span.started -= int(exchange.elapsed() * 1e9)
+            self._span = LiveSpan(
+                recorder,
+                name,
+                SpanKind.SERVER,
+                self.context,
+                origin.parent,
+                first,
+                origin.links,
+                exchange.elapsed(),  # since then it is live; the step began when its body was there
+            )
 
     def __enter__(self) -> None:
         exchange = self._exchange
@@ -66,11 +72,10 @@ class ExchangeSpan:
         inside: Trace = self._exchange.state.pop(STATE)
         for call, time in inside.calls:
             call.end(time)
-        self._span.attributes |= facts.of_exchange(self._exchange, self._step)
+        found = facts.of_exchange(self._exchange, self._step)
         if not inside.calls:
-            self._span.attributes |= facts.of_content(self._exchange)
-        self._span.failed = self._exchange.broke
-        self._span.end(self._step.ended)
+            found |= facts.of_content(self._exchange)
+        self._span.end(found, failed=self._exchange.broke, time=self._step.ended)
 
 
 class StepSpan:
@@ -109,7 +114,7 @@ class StepSpan:
 
     def end(self, time: int | None = None) -> None:
         """End the span with its facts, at `time` (nanoseconds since 1970) or now."""
-        step = self._step
+        step, name = self._step, None
         if step.kind is StepKind.GUARD:
             found = facts.of_guard(step, self._names)
             for result in facts.results(step, self._names):
@@ -119,12 +124,10 @@ class StepSpan:
         elif step.kind is StepKind.CALL:
             found = facts.of_call(self._exchange, step) | facts.of_content(self._exchange)
             if (model := found.get("gen_ai.request.model")) is not None:
-                self._span.name = f"chat {model}"
+                name = f"chat {model}"
         else:
             found = facts.of_attempt(step)
-        self._span.attributes |= found
-        self._span.failed = facts.is_error(found)
-        self._span.end(time)
+        self._span.end(found, name=name, failed=facts.is_error(found), time=time)
 
 
 def _begin(exchange: Exchange, step: Step, trace: Trace) -> tuple[str, Attributes]:

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from guardproxy_tracing.encoding import Encoder, request
+from guardproxy_tracing.encoding import encode
 
 TIMES = st.integers(0, 2**64 - 1)
 TEXTS = st.text(max_size=12) | st.integers(60, 200).map("é".__mul__)  # around the longest that is remembered
@@ -62,8 +62,8 @@ SPANS = st.builds(
 
 
 def encoded(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-    encoder, message = Encoder(), ExportTraceServiceRequest()
-    message.ParseFromString(request([encoder.encode(span) for span in spans]))
+    message = ExportTraceServiceRequest()
+    message.ParseFromString(encode(spans))
     return message
 
 
@@ -85,4 +85,4 @@ def test_numbers_and_booleans_that_are_equal_stay_what_they_are() -> None:
 def test_what_no_attribute_can_be_is_refused() -> None:
     odd = ReadableSpan("a", SpanContext(1, 2, False), resource=RESOURCES[0], attributes={"k": {1}})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="set"):
-        Encoder().encode(odd)
+        encode([odd])

@@ -80,13 +80,13 @@ def test_a_finished_span_is_handed_on_as_the_sdk_does() -> None:
     root = recorder.root(Origin(REMOTE, True), "POST", SpanKind.SERVER, {})
     live = span(recorder, root, REMOTE, n=1)
     live.add_event("happened", {"m": 2})
-    live.failed = True
     assert not kept.spans
-    live.end()
+    live.end({"k": True}, name="b", failed=True)
+    live.end({"k": False})  # it has ended
     (found,) = kept.spans
-    assert (found.name, found.context, found.parent) == ("a", root, REMOTE)
+    assert (found.name, found.context, found.parent) == ("b", root, REMOTE)
     assert found.start_time <= found.end_time  # type: ignore[operator]
-    assert dict(found.attributes or {}) == {"n": 1}
+    assert dict(found.attributes or {}) == {"n": 1, "k": True}
     assert [(event.name, event.attributes) for event in found.events] == [("happened", {"m": 2})]
     assert not found.status.is_ok
     assert found.resource is recorder.provider.resource
@@ -108,7 +108,7 @@ def test_the_limits_of_the_environment_hold(
     monkeypatch.setenv(name, value)
     recorder, kept = made()
     root = recorder.root(Origin(), "POST", SpanKind.SERVER, {})
-    span(recorder, root, None, a="abcdef", b="xyz").end()
+    span(recorder, root, None, a="abcdef").end({"b": "xyz"})
     assert dict(kept.spans[0].attributes or {}) == left
     assert kept.spans[0].dropped_attributes == 2 - len(left)
 
@@ -116,5 +116,6 @@ def test_the_limits_of_the_environment_hold(
 def test_a_clock_that_is_set_back_ends_no_span_before_its_start() -> None:
     recorder, kept = made()
     live = span(recorder, recorder.root(Origin(), "POST", SpanKind.SERVER, {}), None)
-    live.end(live.started - 10**9)
-    assert kept.spans[0].end_time == kept.spans[0].start_time == live.started
+    assert live.start_time is not None
+    live.end({}, time=live.start_time - 10**9)
+    assert kept.spans[0].end_time == kept.spans[0].start_time
