@@ -6,7 +6,7 @@ locks, for callers whom it does not know. Here one task owns a span, the sampler
 (its span's decision holds for those below it), and attributes are right as they are made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import time_ns
 from typing import Final
 
@@ -49,8 +49,11 @@ class Recorder:
         unlimited = limits.max_span_attribute_length is None and (most is None or most >= _USUAL)
         self._limits = None if unlimited else limits
 
-    def root(self, origin: Origin, name: str, kind: SpanKind, attributes: Mapping[str, Value]) -> SpanContext:
-        """The context of a span that begins where `origin` says; its flags say whether it is kept."""
+    def root(self, origin: Origin, name: str, kind: SpanKind) -> SpanContext:
+        """The context of a span that begins where `origin` says; its flags say whether it is kept.
+
+        None of the samplers that OTEL_TRACES_SAMPLER names looks at a span's attributes.
+        """
         parent = origin.parent
         if parent is None:
             trace_id = origin.trace_id or self._ids.generate_trace_id()
@@ -61,7 +64,7 @@ class Recorder:
         decided = _UNDECIDED
         if parent is not None and origin.decided:
             decided = trace.set_span_in_context(NonRecordingSpan(parent), decided)
-        sampled = self.provider.sampler.should_sample(decided, trace_id, name, kind, attributes, origin.links)
+        sampled = self.provider.sampler.should_sample(decided, trace_id, name, kind, None, origin.links)
         flags = _FLAGS[_KEPT if sampled.decision is Decision.RECORD_AND_SAMPLE else _DROPPED, random]
         return SpanContext(trace_id, self._ids.generate_span_id(), False, flags, sampled.trace_state)
 

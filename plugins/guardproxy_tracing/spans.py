@@ -36,17 +36,17 @@ class ExchangeSpan:
         self._exchange = exchange
         self._step = step
         method, route = facts.method(exchange), facts.route(exchange)
-        first: Attributes = {facts.KIND: "CHAIN", "http.request.method": method, "url.scheme": "http"}
-        if route is not None:
-            # The path, too, is the template: whatever stands for an id in it, a client chose it.
-            first["http.route"] = first["url.path"] = route
-        if origin.unusable:
-            exchange.parent_unusable = True
-            first["guardproxy.parent.unusable"] = True
+        exchange.parent_unusable = origin.unusable
         name = f"{method} {route}" if route else method
-        self.context = recorder.root(origin, name, SpanKind.SERVER, first)
+        self.context = recorder.root(origin, name, SpanKind.SERVER)
         self._span: LiveSpan | None = None
         if self.context.trace_flags.sampled:
+            first: Attributes = {facts.KIND: "CHAIN", "http.request.method": method, "url.scheme": "http"}
+            if route is not None:
+                # The path, too, is the template: whatever stands for an id in it, a client chose it.
+                first["http.route"] = first["url.path"] = route
+            if origin.unusable:
+                first["guardproxy.parent.unusable"] = True
             self._span = LiveSpan(
                 recorder,
                 name,

@@ -51,7 +51,7 @@ def span(recorder: Recorder, context: SpanContext, parent: SpanContext | None, *
 def test_the_sampler_is_asked_once_an_exchange() -> None:
     recorder, _ = made()
     recorder.provider.sampler = sampler = Asked()
-    root = recorder.root(Origin(), "POST", SpanKind.SERVER, {})
+    root = recorder.root(Origin(), "POST", SpanKind.SERVER)
     inner = recorder.below(recorder.below(root))
     assert sampler.given == [(root.trace_id, "POST")]
     assert inner.trace_id == root.trace_id
@@ -62,22 +62,22 @@ def test_the_sampler_is_asked_once_an_exchange() -> None:
 def test_what_is_not_to_be_exported_is_not_kept(decision: Decision) -> None:
     recorder, _ = made()
     recorder.provider.sampler = Asked(decision)
-    root = recorder.root(Origin(), "POST", SpanKind.SERVER, {})
+    root = recorder.root(Origin(), "POST", SpanKind.SERVER)
     assert not root.trace_flags.sampled
     assert not recorder.below(root).trace_flags.sampled
 
 
 def test_a_root_and_one_below_a_parent_say_whether_their_trace_id_is_random() -> None:
     recorder, _ = made()
-    assert recorder.root(Origin(), "POST", SpanKind.SERVER, {}).trace_flags.random_trace_id
-    below = recorder.root(Origin(REMOTE, True), "POST", SpanKind.SERVER, {})
+    assert recorder.root(Origin(), "POST", SpanKind.SERVER).trace_flags.random_trace_id
+    below = recorder.root(Origin(REMOTE, True), "POST", SpanKind.SERVER)
     assert below.trace_id == REMOTE.trace_id
     assert not below.trace_flags.random_trace_id
 
 
 def test_a_finished_span_is_handed_on_as_the_sdk_does() -> None:
     recorder, kept = made()
-    root = recorder.root(Origin(REMOTE, True), "POST", SpanKind.SERVER, {})
+    root = recorder.root(Origin(REMOTE, True), "POST", SpanKind.SERVER)
     live = span(recorder, root, REMOTE, n=1)
     live.add_event("happened", {"m": 2})
     assert not kept.spans
@@ -107,7 +107,7 @@ def test_the_limits_of_the_environment_hold(
 ) -> None:
     monkeypatch.setenv(name, value)
     recorder, kept = made()
-    root = recorder.root(Origin(), "POST", SpanKind.SERVER, {})
+    root = recorder.root(Origin(), "POST", SpanKind.SERVER)
     span(recorder, root, None, a="abcdef").end({"b": "xyz"})
     assert dict(kept.spans[0].attributes or {}) == left
     assert kept.spans[0].dropped_attributes == 2 - len(left)
@@ -115,7 +115,7 @@ def test_the_limits_of_the_environment_hold(
 
 def test_a_clock_that_is_set_back_ends_no_span_before_its_start() -> None:
     recorder, kept = made()
-    live = span(recorder, recorder.root(Origin(), "POST", SpanKind.SERVER, {}), None)
+    live = span(recorder, recorder.root(Origin(), "POST", SpanKind.SERVER), None)
     assert live.start_time is not None
     live.end({}, time=live.start_time - 10**9)
     assert kept.spans[0].end_time == kept.spans[0].start_time
