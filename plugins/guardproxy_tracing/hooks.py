@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import SpanContext, TraceFlags, Tracer
+from opentelemetry.trace import Tracer
 
 from guardproxy import Exchange, Settings, Step, StepKind, hookimpl
 from guardproxy_tracing import environment, variables
@@ -22,7 +22,7 @@ from guardproxy_tracing.names import SETTLED, Names, chosen
 from guardproxy_tracing.propagator import origin, request_headers
 from guardproxy_tracing.provider import Provider, exporters_from
 from guardproxy_tracing.recorder import Recorder
-from guardproxy_tracing.spans import STATE, ExchangeSpan, StepSpan
+from guardproxy_tracing.spans import STATE, ExchangeSpan, StepSpan, Trace
 
 _log = structlog.stdlib.get_logger("guardproxy.tracing")
 
@@ -117,22 +117,15 @@ def guardproxy_step(exchange: Exchange, step: Step) -> AbstractContextManager[ob
     if step.kind is StepKind.EXCHANGE:
         found = origin(exchange.headers, exchange.trace, _process.settings.trust_inbound)
         return ExchangeSpan(recorder, exchange, step, found)
-    span = StepSpan(recorder, exchange, step, _process.names) if STATE in exchange.state else None
-    if step.kind is StepKind.ATTEMPT and _process.settings.propagate:
-        _pass_on(exchange, step, span)
+    inside: Trace | None = exchange.state.get(STATE)
+    if inside is None:
+        return None
+    span = StepSpan(recorder, exchange, step, _process.names) if inside.root.trace_flags.sampled else None
+    if step.kind is StepKind.ATTEMPT and (words := _process.settings.propagate):
+        # The upstream's parent is the attempt's span, or the exchange's, which is not kept.
+        parent = inside.root if span is None else span.context
+        step.request_headers.update(request_headers(parent, words, exchange.headers))
     return span
-
-
-def _pass_on(exchange: Exchange, step: Step, span: StepSpan | None) -> None:
-    """Name the parent to the upstream: the attempt's span, or the exchange's, which is not kept."""
-    if span is not None:
-        parent = span.context
-    elif exchange.trace_id is not None and exchange.span_id is not None:
-        flags = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
-        parent = SpanContext(int(exchange.trace_id, 16), int(exchange.span_id, 16), False, flags)
-    else:
-        return
-    step.request_headers.update(request_headers(parent, _process.settings.propagate, exchange.headers))
 
 
 @hookimpl

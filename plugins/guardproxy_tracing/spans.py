@@ -21,7 +21,10 @@ _SPAN_KINDS = {
 
 @dataclass(slots=True)
 class Trace:
-    """The spans of one exchange that children may still ask for, as contexts by step."""
+    """The spans of one exchange that children may still ask for, as contexts by step.
+
+    `root` says by its flags whether they are kept; if not, steps inside have none.
+    """
 
     root: SpanContext
     contexts: dict[Step, SpanContext] = field(default_factory=dict)
@@ -63,13 +66,12 @@ class ExchangeSpan:
         trace_id, span_id = self.context.trace_id, self.context.span_id
         exchange.trace_id, exchange.span_id = f"{trace_id:032x}", f"{span_id:016x}"
         exchange.response_headers.update(response_headers(self.context))
-        if self._span is not None:  # no state: the steps inside are not even looked at
-            exchange.state[STATE] = Trace(self.context)
+        exchange.state[STATE] = Trace(self.context)
 
     def __exit__(self, *_: object) -> None:
+        inside: Trace = self._exchange.state.pop(STATE)
         if self._span is None:
             return
-        inside: Trace = self._exchange.state.pop(STATE)
         for call, time in inside.calls:
             call.end(time)
         found = facts.of_exchange(self._exchange, self._step)
