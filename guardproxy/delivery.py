@@ -68,10 +68,11 @@ class Delivery:
                     self._settings.unscannable,
                     reporter,
                     partial(learn, exchange, expected),
-                    _content_type(answer),
+                    content_type(answer),
                 )
-            except GuardProxyError:
-                facts.of_answer(exchange, plain, "usage", "status")  # it was paid for
+            except GuardProxyError as error:
+                if not isinstance(error, Violation):  # then its facts are known
+                    facts.of_answer(exchange, plain, "usage", "status")  # it was paid for
                 raise
         else:
             body = received
@@ -122,14 +123,14 @@ class Delivery:
         elif body and run.problem is None:
             with aside(exchange, run):
                 await outputs.inspect(
-                    run, bytes(body), expected.shape, {}, {}, reporter, learned, _content_type(answer)
+                    run, bytes(body), expected.shape, {}, {}, reporter, learned, content_type(answer)
                 )
 
     async def raw(self, exchange: Exchange, answer: "Answer | LocalAnswer", reply: Reply) -> None:
         """Deliver an answer as it came; its facts are noted on its way."""
         exchange.status = answer.status
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
-        streams = _content_type(answer).lower().startswith("text/event-stream")
+        streams = is_stream(content_type(answer))
         tail, size = bytearray(), 0
         async for chunk in answer.chunks():
             if exchange.first_event_seconds is None:
@@ -282,8 +283,14 @@ def learn(exchange: Exchange, expected: Expected, response: Mapping[str, Any], r
     expected.learned(response_id)
 
 
-def _content_type(answer: "Answer | LocalAnswer") -> str:
+def content_type(answer: "Answer | LocalAnswer") -> str:
+    """The content types of an answer, as they came."""
     return lower_headers(answer.headers).get("content-type", "")
+
+
+def is_stream(types: str) -> bool:
+    """Whether one of the content types is a stream of events: of two the client takes either."""
+    return any(kind.strip().startswith("text/event-stream") for kind in types.lower().split(","))
 
 
 def note_error(exchange: Exchange, error: GuardProxyError) -> None:

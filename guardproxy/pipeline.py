@@ -7,7 +7,15 @@ from typing import Any
 
 from guardproxy import checks, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_model
-from guardproxy.delivery import Delivery, aside, drain_over, learn, response_head
+from guardproxy.delivery import (
+    Delivery,
+    aside,
+    content_type,
+    drain_over,
+    is_stream,
+    learn,
+    response_head,
+)
 from guardproxy.document import LARGE
 from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
@@ -46,7 +54,6 @@ from guardproxy.streaming import GuardedStream
 from guardproxy.types import Guard, Policy, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 
-_STREAM = "text/event-stream"
 _PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
 _ENCODED = {b"content-encoding"}
 _GIVEN_UP = ("client_disconnected", ShuttingDown.code)  # then nobody waits for guards in shadow
@@ -334,9 +341,8 @@ class Pipeline:
             return
         async with self._stage(exchange, Stage.OUTPUT, step) as run:
             stream = None
-            types = lower_headers(answer.headers).get("content-type", "").lower()
-            streams = any(kind.strip().startswith(_STREAM) for kind in types.split(","))
-            if streams and is_like_utf8(types):  # of two types the client takes either
+            types = content_type(answer)
+            if is_stream(types) and is_like_utf8(types.lower()):
 
                 def observe(response: Mapping[str, Any]) -> None:
                     learn(exchange, expected, response, response.get("id"))

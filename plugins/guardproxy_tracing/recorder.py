@@ -1,7 +1,7 @@
 """Spans at a price that every exchange can pay: begun when a step begins, ended when it ends, handed on.
 
 A finished span is the SDK's `ReadableSpan` and goes to the SDK's processors. The SDK's own tracer makes the
-same at six times the cost: it asks the sampler for every span, copies and checks every attribute, and takes
+same at three times the cost: it asks the sampler for every span, copies and checks every attribute, and takes
 locks, for callers whom it does not know. Here one task owns a span, the sampler is asked once an exchange
 (its span's decision holds for those below it), and attributes are right as they are made.
 """
