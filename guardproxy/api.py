@@ -221,6 +221,7 @@ class Body:
         """The exchange is over: whether the client leaves is no matter any more."""
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
 
 
 def _raw_path(scope: Scope) -> str:

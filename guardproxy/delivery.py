@@ -192,6 +192,7 @@ class Delivery:
             pieces += stream.fail(told)
             await write()
         finally:
+            told = None  # it may know this frame, and neither would go without the other
             exchange.held_seconds = stream.held
         run.let_pass()
         await reply.end()

@@ -44,6 +44,15 @@ class Arrival:
     problem: BaseException | None = None
     _plain: bytes | GuardProxyError = field(default=b"")
 
+    def check(self) -> None:
+        """Raise the problem, where there is one, and forget it: it knows the frames that know of this."""
+        problem, self.problem = self.problem, None
+        if problem is not None:
+            try:
+                raise problem
+            finally:
+                del problem
+
     def plain(self) -> bytes:
         """The body without its content encoding.
 
@@ -87,8 +96,7 @@ class Lifecycle:
         cut: asyncio.CancelledError | None = None
         with self._hooks.step(exchange, step), structlog.contextvars.bound_contextvars(**_ids(exchange)):
             try:
-                if arrival.problem is not None:
-                    raise arrival.problem
+                arrival.check()
                 await work(exchange, step, arrival)
             except GuardProxyError as error:
                 await fail(exchange, error, reply)

@@ -193,14 +193,14 @@ Upstreaming = Callable[[httpx.Request], httpx.Response]
 
 @asynccontextmanager
 async def proxy(
-    upstream: Upstreaming,
+    upstream: Upstreaming | str,
     *,
     made: Mapping[str, Guard] | None = None,
     plugins: Iterable[object] = (),
     own: Mapping[str, Any] | None = None,
     **given: Any,
 ) -> AsyncIterator[Client]:
-    """A running proxy in front of `upstream`; `own` are the plugins' settings."""
+    """A running proxy in front of `upstream`, an answer or a URL; `own` are the plugins' settings."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     recorder = Recorder()
@@ -213,10 +213,13 @@ async def proxy(
     async def answer(request: httpx.Request) -> httpx.Response:
         await request.aread()
         requests.append(request)
+        assert not isinstance(upstream, str)
         return upstream(request)
 
-    settings = Settings(**{"upstream": "http://upstream.test/v1", "plugins": dict(own or {}), **given})
-    app = create_app(settings, plugins=manager, transport=httpx.MockTransport(answer))
+    real = isinstance(upstream, str)
+    url = upstream if real else "http://upstream.test/v1"
+    settings = Settings(**{"upstream": url, "plugins": dict(own or {}), **given})
+    app = create_app(settings, plugins=manager, transport=None if real else httpx.MockTransport(answer))
     async with app.lifespan():
         yield Client(app, requests, recorder)
 

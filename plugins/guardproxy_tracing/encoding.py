@@ -17,7 +17,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 _VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5  # how a field's value is spelled
-_LONGEST_KEPT: Final = 64  # characters of a text whose bytes are remembered: most attributes come again
+# What is remembered: most attributes come again.
+_LONGEST_KEPT: Final = 128  # bytes of an attribute, characters of a name
+_MOST_KEPT: Final = 4096  # of each kind
+# The bytes of attributes, by the field's number, the key and the value. By kind: 1 and True are equal.
+_KEPT: Final[dict[type, dict[tuple[int, str, Any], bytes]]] = {str: {}, int: {}, bool: {}}
 _IS_REMOTE_KNOWN: Final = 0x100  # SpanFlags of trace.proto
 _IS_REMOTE: Final = 0x200
 _TIMES = struct.Struct("<BBBQBQ")  # kind, start and end, with their tags
@@ -33,9 +37,14 @@ def encode(spans: Sequence[ReadableSpan]) -> bytes:
     """
     # By identity, since to hash one is dear: there are one or two of each in a process.
     groups: dict[int, dict[int, list[ReadableSpan]]] = {}
+    group: list[ReadableSpan] = []
+    resource: object = None  # of the span before
+    scope: object = None
     for span in spans:
-        of_resource = groups.setdefault(id(span.resource), {})
-        of_resource.setdefault(id(span.instrumentation_scope), []).append(span)
+        if span.resource is not resource or span.instrumentation_scope is not scope:
+            resource, scope = span.resource, span.instrumentation_scope
+            group = groups.setdefault(id(resource), {}).setdefault(id(scope), [])
+        group.append(span)
     return b"".join(_field(1, _resource_spans(list(scopes.values()))) for scopes in groups.values())
 
 
@@ -64,7 +73,7 @@ def _span(span: ReadableSpan) -> bytes:
     if context.trace_state:
         parts.append(_text(3, ",".join(f"{key}={value}" for key, value in context.trace_state.items())))
     if parent is not None:
-        parts.append(b"\x22\x08" + parent.span_id.to_bytes(8, "big"))
+        parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
     parts.append(_text(5, span.name))
     parts.append(_TIMES.pack(0x30, _KINDS[span.kind], 0x39, span.start_time or 0, 0x41, span.end_time or 0))
     _add_attributes(parts, 9, span.attributes)
@@ -114,15 +123,33 @@ def _attributes(number: int, attributes: Mapping[str, Any] | None) -> bytes:
 def _add_attributes(parts: list[bytes], number: int, attributes: Mapping[str, Any] | None) -> None:
     for key, value in (attributes or {}).items():
         kind = type(value)
-        often = kind is bool or kind is int or (kind is str and len(value) <= _LONGEST_KEPT)
-        parts.append(_kept_attribute(number, key, value) if often else _attribute(number, key, value))
+        if kind is float:
+            parts += (_before_double(number, key), _DOUBLE.pack(value))
+        elif (kept := _KEPT.get(kind)) is None:
+            parts.append(_attribute(number, key, value))
+        elif (part := kept.get((number, key, value))) is not None:
+            parts.append(part)
+        else:
+            parts.append(_remembered(kept, number, key, value))
 
 
 def _attribute(number: int, key: str, value: Any) -> bytes:
     return _field(number, _text(1, key) + _field(2, _value(value)))
 
 
-_kept_attribute = lru_cache(maxsize=4096, typed=True)(_attribute)  # typed: 1 and True are equal
+def _remembered(kept: dict[tuple[int, str, Any], bytes], number: int, key: str, value: Any) -> bytes:
+    part = _attribute(number, key, value)
+    if len(part) <= _LONGEST_KEPT:
+        if len(kept) >= _MOST_KEPT:  # texts that never come again fill it: begin anew
+            kept.clear()
+        kept[number, key, value] = part
+    return part
+
+
+@lru_cache
+def _before_double(number: int, key: str) -> bytes:
+    """An attribute that is a floating-point number, up to its eight bytes."""
+    return _attribute(number, key, 0.0)[: -_DOUBLE.size]
 
 
 def _value(value: Any) -> bytes:
@@ -148,7 +175,8 @@ def _array(values: Iterable[Any]) -> bytes:
 
 
 def _field(number: int, data: bytes) -> bytes:
-    return _tag(number, _SIZED) + _varint(len(data)) + data
+    size = len(data)
+    return _tag(number, _SIZED) + (_SMALL[size] if size < 0x80 else _varint(size)) + data
 
 
 def _text(number: int, text: str | None) -> bytes:
@@ -184,6 +212,8 @@ def _varint(value: int) -> bytes:
     value &= 0xFFFF_FFFF_FFFF_FFFF
     if value < 0x80:
         return _SMALL[value]
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

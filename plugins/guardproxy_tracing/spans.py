@@ -72,11 +72,12 @@ class ExchangeSpan:
         inside: Trace = self._exchange.state.pop(STATE)
         if self._span is None:
             return
-        for call, time in inside.calls:
-            call.end(time)
         found = facts.of_exchange(self._exchange, self._step)
         if not inside.calls:
             found |= facts.of_content(self._exchange)
+        while inside.calls:  # which know of `inside`: without this cycle the exchange goes when it is over
+            call, time = inside.calls.pop(0)
+            call.end(time)
         self._span.end(found, failed=self._exchange.broke, time=self._step.ended)
 
 
