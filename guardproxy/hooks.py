@@ -68,14 +68,14 @@ class Hooks:
 
     def step(self, exchange: Exchange, step: Step) -> AbstractContextManager[object]:
         """The context managers of every plugin around `step`, as one."""
-        entered: list[tuple[str, AbstractContextManager[object]]] = []
+        around = []
         for name, function in self._step:
             try:
                 if (manager := function(exchange=exchange, step=step)) is not None:
-                    entered.append((name, manager))
+                    around.append((name, manager))
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="step")
-        return _Entered(entered) if entered else _NOTHING
+        return _Around(around) if around else _NOTHING
 
     def resolve_policy(self, headers: Mapping[str, str]) -> list[tuple[str, Policy]]:
         """What plugins ask for, by name. One that fails stops the exchange: what it wanted is not known.
@@ -133,22 +133,24 @@ class Hooks:
                 failure("plugin failed", error, plugin=name, hook="after_forward")
 
 
-class _Entered:
+class _Around:
     """Context managers entered in order and left in reverse; their errors change nothing."""
+
+    __slots__ = ("_managers",)
 
     def __init__(self, managers: list[tuple[str, AbstractContextManager[object]]]) -> None:
         self._managers = managers
 
     def __enter__(self) -> None:
-        entered = []
+        failed: tuple[object, ...] = ()
         for name, manager in self._managers:
             try:
                 manager.__enter__()
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="step")
-            else:
-                entered.append((name, manager))
-        self._managers = entered
+                failed += (manager,)
+        if failed:
+            self._managers = [pair for pair in self._managers if pair[1] not in failed]
 
     def __exit__(self, *_: object) -> None:
         # Errors of the exchange are facts of the step; an exception would carry its text along.
@@ -161,12 +163,15 @@ class _Entered:
 
 def _impls(manager: pluggy.PluginManager, hook: str) -> list[Impl]:
     found: list[Impl] = []
-    for impl in getattr(manager.hook, f"guardproxy_{hook}").get_hookimpls():
+    caller = getattr(manager.hook, f"guardproxy_{hook}")
+    for impl in caller.get_hookimpls():
         if impl.hookwrapper or impl.wrapper:
             raise ConfigError(
                 f"The plugin '{impl.plugin_name}' wraps guardproxy_{hook}; return a value instead."
             )
-        found.append((impl.plugin_name, _with_known(impl.function, impl.argnames)))
+        takes_all = set(impl.argnames) == set(caller.spec.argnames)
+        function = impl.function if takes_all else _with_known(impl.function, impl.argnames)
+        found.append((impl.plugin_name, function))
     return sorted(found, key=lambda impl: impl[0])
 
 

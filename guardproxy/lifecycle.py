@@ -23,7 +23,7 @@ from guardproxy.errors import (
 from guardproxy.exchange import Exchange, clock, moment
 from guardproxy.headers import date, lower_headers
 from guardproxy.hooks import Hooks
-from guardproxy.logs import failure
+from guardproxy.logs import failure, within
 from guardproxy.messages import Incoming, Reply
 from guardproxy.settings import ClientKey
 from guardproxy.types import Finding, Outcome, Stage, Step, StepKind
@@ -94,7 +94,7 @@ class Lifecycle:
         # Before the step, which knows by the body to which trace it belongs.
         arrival = await self._arrive(exchange, incoming)
         cut: asyncio.CancelledError | None = None
-        with self._hooks.step(exchange, step), structlog.contextvars.bound_contextvars(**_ids(exchange)):
+        with self._hooks.step(exchange, step), within(exchange):
             try:
                 arrival.check()
                 await work(exchange, step, arrival)
@@ -167,12 +167,6 @@ async def fail(exchange: Exchange, error: GuardProxyError, reply: Reply) -> None
     headers = response_head(exchange, [], (), {**error.headers, **ours})
     await reply.start(error.status, headers)
     await reply.end(body)
-
-
-def _ids(exchange: Exchange) -> dict[str, str]:
-    """What every line that is logged within the exchange begins with."""
-    found = {"exchange": exchange.id, "trace_id": exchange.trace_id, "span_id": exchange.span_id}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _conclude(exchange: Exchange) -> None:

@@ -11,19 +11,23 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
 
+from guardproxy.exchange import Exchange
 from guardproxy.settings import Settings
 
 _URL = re.compile(r"(\bhttps?://)(?:[^\s/?#@]*@)?([^\s?#]*)[?#]?\S*")
 # uvicorn's word for a response that was cut; `exchange` says which, and why.
 _CUT = "ASGI callable returned without completing response."
 _log = structlog.stdlib.get_logger("guardproxy")
+_within: ContextVar[Exchange | None] = ContextVar("guardproxy_exchange", default=None)
 
 
 class Handler(logging.StreamHandler[TextIO]):
@@ -44,6 +48,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            _add_ids,
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             stamp,
@@ -62,6 +67,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
                 structlog.stdlib.add_log_level,
                 stamp,
                 _foreign,
+                _add_ids,
                 structlog.contextvars.merge_contextvars,
             ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
@@ -78,6 +84,26 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     root.setLevel(level)
     # When a record cannot be formatted, logging would print its arguments.
     logging.raiseExceptions = False
+
+
+@contextmanager
+def within(exchange: Exchange) -> Iterator[None]:
+    """What is logged in the block, by whomever, begins with the ids of `exchange`."""
+    token = _within.set(exchange)
+    try:
+        yield
+    finally:
+        _within.reset(token)
+
+
+def _add_ids(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    # structlog's own context variables are one for each name: three to set and to reset in each exchange.
+    if (exchange := _within.get()) is not None:
+        ids = {"exchange": exchange.id, "trace_id": exchange.trace_id, "span_id": exchange.span_id}
+        for name, value in ids.items():
+            if value is not None:
+                facts.setdefault(name, value)
+    return facts
 
 
 def _route_libraries() -> None:

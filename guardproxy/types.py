@@ -26,7 +26,7 @@ class Action(enum.IntEnum):
     @property
     def word(self) -> str:
         """The spelling in headers, settings and reports."""
-        return self.name.lower()
+        return self._name_.lower()  # `name` is a call
 
     @classmethod
     def parse(cls, word: str) -> "Action | None":

@@ -9,13 +9,14 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from guardproxy import Exchange, Finding, Stage, Step
+from guardproxy import Exchange, Finding, Outcome, Stage, Step
 from guardproxy_tracing.names import APPLY_GUARDRAIL, GUARDRAIL_BLOCKED, Names
 from guardproxy_tracing.recorder import Attributes, Value
 
 KIND: Final = "openinference.span.kind"
 ERROR_TYPE: Final = "error.type"
-OUTCOME: Final = "guardproxy.outcome"
+OPERATION: Final = "gen_ai.operation.name"
+MODEL: Final = "gen_ai.request.model"
 # As everywhere in guardproxy: what does not look like a name could be a text that nobody inspected.
 _GRAMMAR = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 _ROUTE = re.compile(r"/[A-Za-z0-9._:/@{}-]{0,255}")
@@ -72,16 +73,22 @@ def _present(values: Mapping[str, Value | None]) -> Attributes:
 def of_exchange(exchange: Exchange, step: Step) -> Attributes:
     """The whole exchange, when it is over."""
     found: Attributes = {
+        KIND: "CHAIN",
+        "http.request.method": method(exchange),
+        "url.scheme": "http",
         "guardproxy.stream": exchange.stream,
         "guardproxy.overhead.seconds": exchange.overhead_seconds,
-        "guardproxy.verdict.input": exchange.final_outcome(Stage.INPUT).value,
-        "guardproxy.verdict.output": exchange.final_outcome(Stage.OUTPUT).value,
+        "guardproxy.verdict.input": str(exchange.final_outcome(Stage.INPUT)),
+        "guardproxy.verdict.output": str(exchange.final_outcome(Stage.OUTPUT)),
     }
+    if (path := route(exchange)) is not None:
+        # The path, too, is the template: whatever stands for an id in it, a client chose it.
+        found["http.route"] = found["url.path"] = path
     if (status := exchange.status if step.status is None else step.status) is not None:
         found["http.response.status_code"] = status
     if exchange.called:
         found["guardproxy.upstream.seconds"] = exchange.upstream_seconds
-    _add_label(found, OUTCOME, exchange.outcome)
+    _add_label(found, "guardproxy.outcome", exchange.outcome)
     _add_label(found, "guardproxy.exchange.id", exchange.id)
     _add_label(found, "guardproxy.client", exchange.client)
     _add_label(found, "guardproxy.client.id", exchange.client_id)
@@ -103,11 +110,12 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
 
 def of_stage(step: Step) -> Attributes:
     """A stage's verdict and receipt."""
-    found: Attributes = {}
+    found: Attributes = {KIND: "GUARDRAIL"}
     if step.verdict is not None:
         verdict = step.verdict
         found = {
-            "guardproxy.verdict.outcome": verdict.outcome.value,
+            KIND: "GUARDRAIL",
+            "guardproxy.verdict.outcome": str(verdict.outcome),
             "guardproxy.verdict.findings": len(verdict.findings),
             "guardproxy.verdict.shadowed": len(verdict.shadowed),
             "guardproxy.receipt.parts": verdict.receipt.parts,
@@ -119,35 +127,41 @@ def of_stage(step: Step) -> Attributes:
         for reason, count in verdict.receipt.skipped.items():
             if label(reason):
                 found[f"guardproxy.receipt.skipped.{reason}"] = count
-        if verdict.outcome.value == "blocked":
+        if verdict.outcome is Outcome.BLOCKED:
             found[ERROR_TYPE] = GUARDRAIL_BLOCKED
     return _with_error(found, step)
 
 
 def of_guard(step: Step, names: Names) -> Attributes:
     """A guard's rule, what became of it, and its time."""
-    found: Attributes = {
-        names.guard: step.name,
-        "gen_ai.operation.name": APPLY_GUARDRAIL,
-        "guardproxy.guard.seconds": step.seconds,
-        "guardproxy.guard.scanned": step.scanned,
-        "guardproxy.guard.cached": step.cached,
-        "guardproxy.guard.findings": sum(step.findings.values()),
-    }
+    rule = step.rule
+    word, shadow = (None, False) if rule is None else (rule.action.word, rule.shadow)
+    found = _of_rule(names, step.name, step.stage, word, shadow).copy()
+    found["guardproxy.guard.seconds"] = step.seconds
+    found["guardproxy.guard.scanned"] = step.scanned
+    found["guardproxy.guard.cached"] = step.cached
+    found["guardproxy.guard.findings"] = sum(step.findings.values())
     if step.outcome is not None:
-        found["guardproxy.guard.outcome"] = step.outcome.value
+        found["guardproxy.guard.outcome"] = str(step.outcome)
     if step.failure is not None:
         found["guardproxy.guard.failure"] = step.failure
         _add_label(found, "guardproxy.guard.detector", step.detector)
-    if step.stage is not None:
-        found[names.target] = names.targets[step.stage.value]
-    if step.rule is not None:
-        found[names.action] = step.rule.action.word
-        found |= names.of_action
-        found["guardproxy.guard.shadow"] = step.rule.shadow
-        if step.findings and step.rule.action.word == "block" and not step.rule.shadow:
-            found[ERROR_TYPE] = GUARDRAIL_BLOCKED
+    if step.findings and word == "block" and not shadow:
+        found[ERROR_TYPE] = GUARDRAIL_BLOCKED
     return _with_error(found, step)
+
+
+@lru_cache(maxsize=1024)  # names of guards are few
+def _of_rule(names: Names, guard: str, stage: Stage | None, action: str | None, shadow: bool) -> Attributes:
+    """What is known of a guard's span before it begins."""
+    found: Attributes = {KIND: "GUARDRAIL", names.guard: guard, OPERATION: APPLY_GUARDRAIL}
+    if stage is not None:
+        found[names.target] = names.targets[stage]
+    if action is not None:
+        found[names.action] = action
+        found |= names.of_action
+        found["guardproxy.guard.shadow"] = shadow
+    return found
 
 
 def results(step: Step, names: Names) -> Iterator[Attributes]:
@@ -180,10 +194,22 @@ def _scores(step: Step) -> dict[str, float]:
 
 
 def of_call(exchange: Exchange, step: Step) -> Attributes:
-    """The model asked for; the upstream's answer: its model, its id, its tokens."""
-    found: Attributes = {}
+    """The model asked for; the upstream's answer: its model, its id, its tokens, and what may be told of it.
+
+    With `capture_content` also of what was asked.
+    """
+    found: Attributes
     if is_chat(exchange):
-        _add_label(found, "gen_ai.request.model", model(exchange))
+        found = {
+            KIND: "LLM",
+            OPERATION: "chat",
+            # The dialect that is spoken, whoever answers: the conventions use it to tell formats apart.
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.stream": exchange.stream,
+        }
+        _add_label(found, MODEL, model(exchange))
+    else:
+        found = {KIND: "CHAIN"}
     _add_label(found, "gen_ai.response.id", exchange.told_response_id)
     _add_label(found, "gen_ai.response.model", exchange.told_response_model)
     _add_label(found, "guardproxy.response.status", exchange.response_status)
@@ -196,13 +222,20 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
     for name, count in exchange.usage.items():
         if name in _USAGE:
             found[_USAGE[name]] = count
+    if exchange.content:
+        found |= of_content(exchange)
     return _with_error(found, step)
+
+
+def call_name(found: Attributes) -> str:
+    """The name of the call's span, by its attributes: `chat` and the model, where that may be told."""
+    if OPERATION not in found:
+        return "guardproxy.call"
+    return f"chat {found[MODEL]}" if MODEL in found else "chat"
 
 
 def of_content(exchange: Exchange) -> Attributes:
     """What may be told of the texts (`capture_content`): as JSON."""
-    if not exchange.content:
-        return {}
     given, answer = (exchange.content.get(stage) for stage in (Stage.INPUT, Stage.OUTPUT))
     return _present(
         {
@@ -213,9 +246,11 @@ def of_content(exchange: Exchange) -> Attributes:
     )
 
 
-def of_attempt(step: Step) -> Attributes:
-    """Where it went, and the status that came back."""
-    found: Attributes = {}
+def of_attempt(exchange: Exchange, step: Step, before: int) -> Attributes:
+    """Where it went, after how many others, and the status that came back."""
+    found: Attributes = {KIND: "CHAIN", "http.request.method": method(exchange)}
+    if before:
+        found["http.request.resend_count"] = before
     if step.url is not None:
         found.update(_of_url(step.url))
     if step.status is not None:

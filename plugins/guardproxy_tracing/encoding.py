@@ -14,7 +14,7 @@ from typing import Any, Final
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 _VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5  # how a field's value is spelled
 # What is remembered: most attributes come again.
@@ -25,7 +25,6 @@ _KEPT: Final[dict[type, dict[tuple[int, str, Any], bytes]]] = {str: {}, int: {},
 _IS_REMOTE_KNOWN: Final = 0x100  # SpanFlags of trace.proto
 _IS_REMOTE: Final = 0x200
 _TIMES = struct.Struct("<BBBQBQ")  # kind, start and end, with their tags
-_KINDS: Final = {kind: kind.value + 1 for kind in SpanKind}  # 0 is unspecified on the wire
 _DOUBLE = struct.Struct("<d")
 
 
@@ -75,7 +74,8 @@ def _span(span: ReadableSpan) -> bytes:
     if parent is not None:
         parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
     parts.append(_text(5, span.name))
-    parts.append(_TIMES.pack(0x30, _KINDS[span.kind], 0x39, span.start_time or 0, 0x41, span.end_time or 0))
+    kind = span.kind._value_ + 1  # 0 is unspecified on the wire; `value` and a dict's hash are calls
+    parts.append(_TIMES.pack(0x30, kind, 0x39, span.start_time or 0, 0x41, span.end_time or 0))
     _add_attributes(parts, 9, span.attributes)
     if dropped := span.dropped_attributes:
         parts.append(_number(10, dropped))
@@ -86,7 +86,7 @@ def _span(span: ReadableSpan) -> bytes:
         parts += [_field(13, _link(link)) for link in links]
         parts.append(_number(14, span.dropped_links))
     status = span.status
-    parts.append(_PLAIN[status.status_code] if status.description is None else _status(status))
+    parts.append(_PLAIN[status.status_code._value_] if status.description is None else _status(status))
     parts.append(_flags(16, parent is not None and parent.is_remote))
     return b"".join(parts)
 
@@ -223,4 +223,4 @@ def _varint(value: int) -> bytes:
 
 
 _SMALL: Final = tuple(bytes((value,)) for value in range(0x80))
-_PLAIN: Final = {code: _status(Status(code)) for code in StatusCode}
+_PLAIN: Final = {code.value: _status(Status(code)) for code in StatusCode}

@@ -120,7 +120,7 @@ def guardproxy_step(exchange: Exchange, step: Step) -> AbstractContextManager[ob
     inside: Trace | None = exchange.state.get(STATE)
     if inside is None:
         return None
-    span = StepSpan(recorder, exchange, step, _process.names) if inside.root.trace_flags.sampled else None
+    span = StepSpan(recorder, exchange, step, inside, _process.names) if inside.kept else None
     if step.kind is StepKind.ATTEMPT and (words := _process.settings.propagate):
         # The upstream's parent is the attempt's span, or the exchange's, which is not kept.
         parent = inside.root if span is None else span.context

@@ -17,7 +17,7 @@ RESULT_EVENT: Final = "gen_ai.guardrail.result"
 GUARDRAIL_BLOCKED: Final = "guardrail_blocked"  # error.type of what a guard stopped; not an error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Names:
     """The attributes of a guard's span and of its results."""
 

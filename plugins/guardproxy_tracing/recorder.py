@@ -3,7 +3,8 @@
 A finished span is the SDK's `ReadableSpan` and goes to the SDK's processors. The SDK's own tracer makes the
 same at three times the cost: it asks the sampler for every span, copies and checks every attribute, and takes
 locks, for callers whom it does not know. Here one task owns a span, the sampler is asked once an exchange
-(its span's decision holds for those below it), and attributes are right as they are made.
+(its span's decision holds for those below it), and attributes are right as they are made. Until a span ends
+it is three facts; what it says is put together then, once.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.util import types
 
 from guardproxy_tracing.propagator import Origin
 from guardproxy_tracing.provider import Provider
@@ -41,9 +43,11 @@ class Recorder:
     """Makes the spans of exchanges, for the processors of `provider`."""
 
     def __init__(self, provider: Provider, scope: str) -> None:
-        self.provider = provider
-        self.scope = InstrumentationScope(scope)
+        self.sampler = provider.configured_sampler
+        self._resource = provider.resource
+        self._scope = InstrumentationScope(scope)
         self._ids = provider.id_generator
+        self._finished = provider.finished
         limits = SpanLimits()  # of the environment
         most = limits.max_span_attributes
         unlimited = limits.max_span_attribute_length is None and (most is None or most >= _USUAL)
@@ -54,89 +58,67 @@ class Recorder:
 
         None of the samplers that OTEL_TRACES_SAMPLER names looks at a span's attributes.
         """
-        parent = origin.parent
+        parent, ids = origin.parent, self._ids
         if parent is None:
-            trace_id = origin.trace_id or self._ids.generate_trace_id()
-            random = self._ids.is_trace_id_random()
+            trace_id = origin.trace_id or ids.generate_trace_id()
+            random = ids.is_trace_id_random()
         else:
             trace_id = parent.trace_id
             random = parent.trace_flags.random_trace_id
         decided = _UNDECIDED
         if parent is not None and origin.decided:
             decided = trace.set_span_in_context(NonRecordingSpan(parent), decided)
-        sampled = self.provider.sampler.should_sample(decided, trace_id, name, kind, None, origin.links)
+        sampled = self.sampler.should_sample(decided, trace_id, name, kind, None, origin.links)
         flags = _FLAGS[_KEPT if sampled.decision is Decision.RECORD_AND_SAMPLE else _DROPPED, random]
-        return SpanContext(trace_id, self._ids.generate_span_id(), False, flags, sampled.trace_state)
+        return SpanContext(trace_id, ids.generate_span_id(), False, flags, sampled.trace_state)
 
     def below(self, parent: SpanContext) -> SpanContext:
         """The context of a span inside the one of `parent`."""
-        span_id = self._ids.generate_span_id()
-        return SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state)
+        trace_id, _, _, flags, state, _ = parent
+        return SpanContext(trace_id, self._ids.generate_span_id(), False, flags, state)
 
-    def finish(self, span: "LiveSpan") -> None:
-        """Hand on a span that has ended."""
-        if (limits := self._limits) is not None:
-            span.limit(limits.max_span_attributes, limits.max_span_attribute_length)
-        self.provider.finished(span)
-
-
-class LiveSpan(ReadableSpan):
-    """A span that is written to until it ends, and only read then; it holds nothing of its exchange."""
-
-    def __init__(
+    def finish(
         self,
-        recorder: Recorder,
+        span: "LiveSpan",
         name: str,
         kind: SpanKind,
-        context: SpanContext,
-        parent: SpanContext | None,
-        attributes: Attributes,
-        links: Sequence[Link] = (),
-        began: float = 0.0,
-    ) -> None:
-        """Begin it, `began` seconds ago; `attributes` are its own from now on."""
-        self._own, self._began = attributes, time_ns() - int(began * 1e9)
-        super().__init__(
-            name,
-            context,
-            parent,
-            recorder.provider.resource,
-            attributes,
-            (),
-            links,
-            kind,
-            None,
-            _UNSET,
-            self._began,
-            None,
-            recorder.scope,
-        )
-        self._recorder: Recorder | None = recorder
-
-    def add_event(self, name: str, attributes: Attributes) -> None:
-        """Something happened now."""
-        self._events = (*self._events, Event(name, attributes))
-
-    def limit(self, most: int | None, length: int | None) -> None:
-        """Keep no more than `most` attributes, and no more of a text than `length` characters."""
-        self._attributes = BoundedAttributes(most, self._attributes, immutable=True, max_value_len=length)
-
-    def end(
-        self,
         attributes: Attributes,
         *,
-        name: str | None = None,
+        events: Sequence[Event] = (),
+        links: Sequence[Link] = (),
         failed: bool = False,
         time: int | None = None,
     ) -> None:
-        """End it at `time` (nanoseconds since 1970) or now, with what is known then, and hand it on."""
-        recorder, self._recorder = self._recorder, None
-        if recorder is None:
-            return
-        self._own |= attributes
-        if name is not None:
-            self._name = name
-        if failed:
-            self._status = _ERROR
-        self._end_time = max(self._began, time or time_ns())  # somebody may set the clock back meanwhile
-        recorder.finish(self)
+        """Hand on `span`, which ends at `time` (nanoseconds since 1970) or now, with all that it says."""
+        given: types.Attributes = attributes
+        if (limits := self._limits) is not None:
+            most, length = limits.max_span_attributes, limits.max_span_attribute_length
+            given = BoundedAttributes(most, attributes, immutable=True, max_value_len=length)
+        self._finished(
+            ReadableSpan(
+                name,
+                span.context,
+                span.parent,
+                self._resource,
+                given,
+                events,
+                links,
+                kind,
+                None,
+                _ERROR if failed else _UNSET,
+                span.began,
+                max(span.began, time or time_ns()),  # somebody may set the clock back meanwhile
+                self._scope,
+            )
+        )
+
+
+class LiveSpan:
+    """A span that has begun: where it belongs, and since when (nanoseconds since 1970)."""
+
+    __slots__ = ("began", "context", "parent")
+
+    def __init__(self, context: SpanContext, parent: SpanContext | None, ago: float = 0.0) -> None:
+        """Begin it now, or `ago` seconds before."""
+        self.context, self.parent = context, parent
+        self.began = time_ns() - int(ago * 1e9) if ago else time_ns()

@@ -3,30 +3,27 @@
 from dataclasses import dataclass, field
 from time import time_ns
 
+from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import SpanContext, SpanKind
 
 from guardproxy import Exchange, Step, StepKind
 from guardproxy_tracing import attributes as facts
 from guardproxy_tracing.names import APPLY_GUARDRAIL, RESULT_EVENT, Names
 from guardproxy_tracing.propagator import Origin, response_headers
-from guardproxy_tracing.recorder import Attributes, LiveSpan, Recorder
+from guardproxy_tracing.recorder import LiveSpan, Recorder
 
 STATE = "tracing"  # the key of exchange.state
-_SPAN_KINDS = {
-    StepKind.EXCHANGE: SpanKind.SERVER,
-    StepKind.CALL: SpanKind.CLIENT,
-    StepKind.ATTEMPT: SpanKind.CLIENT,
-}
 
 
 @dataclass(slots=True)
 class Trace:
     """The spans of one exchange that children may still ask for, as contexts by step.
 
-    `root` says by its flags whether they are kept; if not, steps inside have none.
+    Unless it is `kept`, steps inside have none.
     """
 
     root: SpanContext
+    kept: bool
     contexts: dict[Step, SpanContext] = field(default_factory=dict)
     calls: list[tuple["StepSpan", int]] = field(default_factory=list)  # left at that time, not yet ended
     attempts: int = 0
@@ -35,126 +32,102 @@ class Trace:
 class ExchangeSpan:
     """The SERVER span. It also tells the client where to continue the trace."""
 
+    __slots__ = ("_context", "_exchange", "_name", "_origin", "_recorder", "_span", "_step")
+
     def __init__(self, recorder: Recorder, exchange: Exchange, step: Step, origin: Origin) -> None:
-        self._exchange = exchange
-        self._step = step
-        method, route = facts.method(exchange), facts.route(exchange)
+        self._recorder, self._exchange, self._step, self._origin = recorder, exchange, step, origin
         exchange.parent_unusable = origin.unusable
-        name = f"{method} {route}" if route else method
-        self.context = recorder.root(origin, name, SpanKind.SERVER)
-        self._span: LiveSpan | None = None
-        if self.context.trace_flags.sampled:
-            first: Attributes = {facts.KIND: "CHAIN", "http.request.method": method, "url.scheme": "http"}
-            if route is not None:
-                # The path, too, is the template: whatever stands for an id in it, a client chose it.
-                first["http.route"] = first["url.path"] = route
-            if origin.unusable:
-                first["guardproxy.parent.unusable"] = True
-            self._span = LiveSpan(
-                recorder,
-                name,
-                SpanKind.SERVER,
-                self.context,
-                origin.parent,
-                first,
-                origin.links,
-                exchange.elapsed(),  # since then it is live; the step began when its body was there
-            )
+        method, route = facts.method(exchange), facts.route(exchange)
+        self._name = f"{method} {route}" if route else method
+        self._context = context = recorder.root(origin, self._name, SpanKind.SERVER)
+        # It is live since the request's head was there; the step began with its body.
+        ago = exchange.elapsed()
+        self._span = LiveSpan(context, origin.parent, ago) if context.trace_flags.sampled else None
 
     def __enter__(self) -> None:
-        exchange = self._exchange
-        trace_id, span_id = self.context.trace_id, self.context.span_id
-        exchange.trace_id, exchange.span_id = f"{trace_id:032x}", f"{span_id:016x}"
-        exchange.response_headers.update(response_headers(self.context))
-        exchange.state[STATE] = Trace(self.context)
+        exchange, context = self._exchange, self._context
+        exchange.trace_id, exchange.span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+        exchange.response_headers.update(response_headers(context))
+        exchange.state[STATE] = Trace(context, self._span is not None)
 
     def __exit__(self, *_: object) -> None:
         inside: Trace = self._exchange.state.pop(STATE)
         if self._span is None:
             return
-        found = facts.of_exchange(self._exchange, self._step)
+        exchange, origin = self._exchange, self._origin
+        found = facts.of_exchange(exchange, self._step)
+        if origin.unusable:
+            found["guardproxy.parent.unusable"] = True
         if not inside.calls:
-            found |= facts.of_content(self._exchange)
-        while inside.calls:  # which know of `inside`: without this cycle the exchange goes when it is over
+            found |= facts.of_content(exchange)
+        while inside.calls:  # which know of `inside`: without this circle the exchange goes when it is over
             call, time = inside.calls.pop(0)
             call.end(time)
-        self._span.end(found, failed=self._exchange.broke, time=self._step.ended)
+        self._recorder.finish(
+            self._span,
+            self._name,
+            SpanKind.SERVER,
+            found,
+            links=origin.links,
+            failed=exchange.broke,
+            time=self._step.ended,
+        )
 
 
-class StepSpan:
+class StepSpan(LiveSpan):
     """The span of a step inside an exchange."""
 
+    __slots__ = ("_exchange", "_names", "_number", "_recorder", "_step", "_trace")
+
     def __init__(
-        self,
-        recorder: Recorder,
-        exchange: Exchange,
-        step: Step,
-        names: Names,
+        self, recorder: Recorder, exchange: Exchange, step: Step, trace: Trace, names: Names
     ) -> None:
-        self._exchange = exchange
-        self._step = step
-        self._trace: Trace = exchange.state[STATE]
-        parent = self._trace.root
+        self._recorder, self._exchange, self._step = recorder, exchange, step
+        self._trace, self._names = trace, names
+        parent = trace.root
         if step.parent is not None:
-            parent = self._trace.contexts.get(step.parent, parent)
-        self._names = names
-        name, first = _begin(exchange, step, self._trace)
-        kind = _SPAN_KINDS.get(step.kind, SpanKind.INTERNAL)
-        self.context = recorder.below(parent)
-        self._span = LiveSpan(recorder, name, kind, self.context, parent, first)
+            parent = trace.contexts.get(step.parent, parent)
+        super().__init__(recorder.below(parent), parent)
+        kind = step.kind
+        if kind is StepKind.STAGE or kind is StepKind.CALL:  # the others have no children
+            trace.contexts[step] = self.context
+        elif kind is StepKind.ATTEMPT:
+            trace.attempts += 1
+        self._number = trace.attempts
 
     def __enter__(self) -> None:
-        if self._step.kind in (StepKind.STAGE, StepKind.CALL):  # the others have no children
-            self._trace.contexts[self._step] = self.context
+        """It has begun."""
 
     def __exit__(self, *_: object) -> None:
-        self._trace.contexts.pop(self._step, None)
-        if self._step.kind is StepKind.CALL:
+        step, trace = self._step, self._trace
+        trace.contexts.pop(step, None)
+        if step.kind is StepKind.CALL:
             # Whether its names may be shown is known when the guards are through, those in shadow, too.
-            self._trace.calls.append((self, self._step.ended or time_ns()))
+            trace.calls.append((self, step.ended or time_ns()))
         else:
-            self.end(self._step.ended)
+            self.end(step.ended)
 
-    def end(self, time: int | None = None) -> None:
+    def end(self, time: int | None) -> None:
         """End the span with its facts, at `time` (nanoseconds since 1970) or now."""
-        step, name = self._step, None
+        step, exchange = self._step, self._exchange
+        events: list[Event] = []
+        span_kind = SpanKind.INTERNAL
         if step.kind is StepKind.GUARD:
+            name = f"{APPLY_GUARDRAIL} {step.name}"
             found = facts.of_guard(step, self._names)
-            for result in facts.results(step, self._names):
-                self._span.add_event(RESULT_EVENT, result)
+            if step.findings:
+                events = [Event(RESULT_EVENT, result) for result in facts.results(step, self._names)]
         elif step.kind is StepKind.STAGE:
+            name = f"guardproxy.guard {step.name}"
             found = facts.of_stage(step)
         elif step.kind is StepKind.CALL:
-            found = facts.of_call(self._exchange, step) | facts.of_content(self._exchange)
-            if (model := found.get("gen_ai.request.model")) is not None:
-                name = f"chat {model}"
+            span_kind = SpanKind.CLIENT
+            found = facts.of_call(exchange, step)
+            name = facts.call_name(found)
         else:
-            found = facts.of_attempt(step)
-        self._span.end(found, name=name, failed=facts.is_error(found), time=time)
-
-
-def _begin(exchange: Exchange, step: Step, trace: Trace) -> tuple[str, Attributes]:
-    """The name of a step's span, and what is known when it begins."""
-    if step.kind is StepKind.STAGE:
-        return f"guardproxy.guard {step.name}", {facts.KIND: "GUARDRAIL"}
-    if step.kind is StepKind.GUARD:
-        return f"{APPLY_GUARDRAIL} {step.name}", {facts.KIND: "GUARDRAIL"}
-    if step.kind is StepKind.CALL:
-        return _begin_call(exchange)
-    trace.attempts += 1
-    first: Attributes = {facts.KIND: "CHAIN", "http.request.method": facts.method(exchange)}
-    if trace.attempts > 1:
-        first["http.request.resend_count"] = trace.attempts - 1
-    return facts.method(exchange), first
-
-
-def _begin_call(exchange: Exchange) -> tuple[str, Attributes]:
-    if not facts.is_chat(exchange):
-        return "guardproxy.call", {facts.KIND: "CHAIN"}
-    return "chat", {
-        facts.KIND: "LLM",
-        "gen_ai.operation.name": "chat",
-        # The dialect that is spoken, whoever answers: the conventions use it to tell formats apart.
-        "gen_ai.provider.name": "openai",
-        "gen_ai.request.stream": exchange.stream,
-    }
+            span_kind = SpanKind.CLIENT
+            name = facts.method(exchange)
+            found = facts.of_attempt(exchange, step, self._number - 1)
+        self._recorder.finish(
+            self, name, span_kind, found, events=events, failed=facts.is_error(found), time=time
+        )

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from guardproxy_tracing.propagator import Origin
@@ -44,13 +45,9 @@ def made() -> tuple[Recorder, Kept]:
     return Recorder(Provider((), (kept,)), "guardproxy"), kept
 
 
-def span(recorder: Recorder, context: SpanContext, parent: SpanContext | None, **facts: Any) -> LiveSpan:
-    return LiveSpan(recorder, "a", SpanKind.INTERNAL, context, parent, facts)
-
-
 def test_the_sampler_is_asked_once_an_exchange() -> None:
     recorder, _ = made()
-    recorder.provider.sampler = sampler = Asked()
+    recorder.sampler = sampler = Asked()
     root = recorder.root(Origin(), "POST", SpanKind.SERVER)
     inner = recorder.below(recorder.below(root))
     assert sampler.given == [(root.trace_id, "POST")]
@@ -61,7 +58,7 @@ def test_the_sampler_is_asked_once_an_exchange() -> None:
 @pytest.mark.parametrize("decision", [Decision.DROP, Decision.RECORD_ONLY])
 def test_what_is_not_to_be_exported_is_not_kept(decision: Decision) -> None:
     recorder, _ = made()
-    recorder.provider.sampler = Asked(decision)
+    recorder.sampler = Asked(decision)
     root = recorder.root(Origin(), "POST", SpanKind.SERVER)
     assert not root.trace_flags.sampled
     assert not recorder.below(root).trace_flags.sampled
@@ -76,21 +73,27 @@ def test_a_root_and_one_below_a_parent_say_whether_their_trace_id_is_random() ->
 
 
 def test_a_finished_span_is_handed_on_as_the_sdk_does() -> None:
-    recorder, kept = made()
+    kept = Kept()
+    provider = Provider((), (kept,))
+    recorder = Recorder(provider, "guardproxy")
     root = recorder.root(Origin(REMOTE, True), "POST", SpanKind.SERVER)
-    live = span(recorder, root, REMOTE, n=1)
-    live.add_event("happened", {"m": 2})
+    live = LiveSpan(root, REMOTE)
     assert not kept.spans
-    live.end({"k": True}, name="b", failed=True)
-    live.end({"k": False})  # it has ended
+    event = Event("happened", {"m": 2})
+    recorder.finish(live, "b", SpanKind.SERVER, {"n": 1, "k": True}, events=[event], failed=True)
     (found,) = kept.spans
-    assert (found.name, found.context, found.parent) == ("b", root, REMOTE)
+    assert (found.name, found.kind, found.context, found.parent) == ("b", SpanKind.SERVER, root, REMOTE)
     assert found.start_time <= found.end_time  # type: ignore[operator]
     assert dict(found.attributes or {}) == {"n": 1, "k": True}
-    assert [(event.name, event.attributes) for event in found.events] == [("happened", {"m": 2})]
+    assert found.events == (event,)
     assert not found.status.is_ok
-    assert found.resource is recorder.provider.resource
-    assert found.instrumentation_scope == recorder.scope
+    assert found.resource is provider.resource
+    assert found.instrumentation_scope == InstrumentationScope("guardproxy")
+
+
+def test_a_span_can_have_begun_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guardproxy_tracing.recorder.time_ns", lambda: 5 * 10**9)
+    assert (LiveSpan(REMOTE, None).began, LiveSpan(REMOTE, None, 1.5).began) == (5 * 10**9, 35 * 10**8)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +111,13 @@ def test_the_limits_of_the_environment_hold(
     monkeypatch.setenv(name, value)
     recorder, kept = made()
     root = recorder.root(Origin(), "POST", SpanKind.SERVER)
-    span(recorder, root, None, a="abcdef").end({"b": "xyz"})
+    recorder.finish(LiveSpan(root, None), "a", SpanKind.SERVER, {"a": "abcdef", "b": "xyz"})
     assert dict(kept.spans[0].attributes or {}) == left
     assert kept.spans[0].dropped_attributes == 2 - len(left)
 
 
 def test_a_clock_that_is_set_back_ends_no_span_before_its_start() -> None:
     recorder, kept = made()
-    live = span(recorder, recorder.root(Origin(), "POST", SpanKind.SERVER), None)
-    assert live.start_time is not None
-    live.end({}, time=live.start_time - 10**9)
+    live = LiveSpan(recorder.root(Origin(), "POST", SpanKind.SERVER), None)
+    recorder.finish(live, "a", SpanKind.SERVER, {}, time=live.began - 10**9)
     assert kept.spans[0].end_time == kept.spans[0].start_time
