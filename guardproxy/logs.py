@@ -11,11 +11,11 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import PurePath
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TextIO
 
 import structlog
@@ -27,7 +27,7 @@ _URL = re.compile(r"(\bhttps?://)(?:[^\s/?#@]*@)?([^\s?#]*)[?#]?\S*")
 # uvicorn's word for a response that was cut; `exchange` says which, and why.
 _CUT = "ASGI callable returned without completing response."
 _log = structlog.stdlib.get_logger("guardproxy")
-_within: ContextVar[Exchange | None] = ContextVar("guardproxy_exchange", default=None)
+_within: ContextVar[Mapping[str, str]] = ContextVar("guardproxy_exchange", default=MappingProxyType({}))
 
 
 class Handler(logging.StreamHandler[TextIO]):
@@ -89,7 +89,9 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 @contextmanager
 def within(exchange: Exchange) -> Iterator[None]:
     """What is logged in the block, by whomever, begins with the ids of `exchange`."""
-    token = _within.set(exchange)
+    ids = {"exchange": exchange.id, "trace_id": exchange.trace_id, "span_id": exchange.span_id}
+    # Not the exchange: a connection that is opened in the block keeps its context as long as it lives.
+    token = _within.set({name: value for name, value in ids.items() if value is not None})
     try:
         yield
     finally:
@@ -98,11 +100,8 @@ def within(exchange: Exchange) -> Iterator[None]:
 
 def _add_ids(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     # structlog's own context variables are one for each name: three to set and to reset in each exchange.
-    if (exchange := _within.get()) is not None:
-        ids = {"exchange": exchange.id, "trace_id": exchange.trace_id, "span_id": exchange.span_id}
-        for name, value in ids.items():
-            if value is not None:
-                facts.setdefault(name, value)
+    for name, value in _within.get().items():
+        facts.setdefault(name, value)
     return facts
 
 
@@ -182,7 +181,7 @@ def _exception(found: Any) -> BaseException | None:
 
 def without_query(text: str) -> str:
     """`text` whose URLs have lost their user, query and fragment."""
-    return _URL.sub(r"\1\2", text)
+    return _URL.sub(r"\1\2", text) if "://" in text else text  # few texts are worth a search
 
 
 def _foreign(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

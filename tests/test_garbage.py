@@ -38,19 +38,15 @@ STREAMING = [CASES[name] for name in ("no guard", "flag", "redact", "blocked at 
 
 @contextmanager
 def nothing_left(client: Client, name: str) -> Iterator[None]:
-    """What belongs to an exchange goes without the collector's help."""
+    """What belongs to an exchange is gone, without the collector's help; no connection or timer keeps it."""
     gc.collect()
     gc.disable()
     try:
         yield
         client.recorder.exchanges.clear()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        left = [thing for thing in gc.garbage if isinstance(thing, Exchange | Step)]
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Exchange | Step)]
         assert not left, name
     finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
         gc.enable()
 
 
