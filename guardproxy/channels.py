@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from guardproxy.document import Edits, walk
 from guardproxy.errors import Uninspectable, UpstreamError
+from guardproxy.found import Hit
 from guardproxy.shapes import PARSED, TEXT, Shape
-from guardproxy.stage import GuardRun, Hit, StageRun
+from guardproxy.stage import GuardRun, StageRun
 from guardproxy.types import Path, TextPart, pointer
 from guardproxy.window import Window
 
@@ -70,10 +71,10 @@ class FlowingText(Channel):
         return self.end if self.closed else self._window.safe
 
     async def _push(self, text: str) -> None:
-        self._run.note(self._path, await self._window.push(text))
+        self._run.found.note(self._path, await self._window.push(text))
 
     async def _close(self) -> None:
-        self._run.note(self._path, await self._window.close())
+        self._run.found.note(self._path, await self._window.close())
 
     def take(self, start: int, end: int) -> str | None:
         """The delta's text with placeholders; what an earlier event left behind comes with it."""
@@ -162,7 +163,7 @@ class Watched:
             if self._lost:
                 continue
             try:
-                self._run.note(pointer(self._path), await self._window.push(text))
+                self._run.found.note(pointer(self._path), await self._window.push(text))
             except Uninspectable:
                 self._lose()
             self._window.forget(self._window.end)
@@ -192,7 +193,7 @@ class Watched:
             return
         await self._drain()
         if not self._lost:
-            self._run.note(pointer(self._path), await self._window.close())
+            self._run.found.note(pointer(self._path), await self._window.close())
 
     def cancel(self) -> None:
         """The exchange is over: what is not inspected yet will not be."""

@@ -132,7 +132,7 @@ async def inspect_query(run: StageRun, query: bytes) -> None:
     run.watch(parts)
     run.apply(parts, hits)
     for part, of_part in zip(parts, hits, strict=True):
-        if run.ranges(of_part) and not run.blocked:
+        if run.found.ranges(of_part) and not run.blocked:
             name = str(part.path[0]).removeprefix("?")
             raise InvalidRequest(
                 f"The query's '{name}' would have to be redacted, and cannot be; leave it out.",
@@ -174,8 +174,8 @@ def _check_sealed(run: StageRun, value: Any, edits: document.Edits) -> None:
         for depth, step in enumerate(document.outer(path)):
             sealed = isinstance(item, dict) and isinstance(item.get("encrypted_content"), str)
             if sealed and step != "encrypted_content":
-                place = run.shown(pointer(path[:depth]))
-                run.blocked = True
+                place = run.found.shown(pointer(path[:depth]))
+                run.found.blocked = True
                 raise InvalidRequest(
                     f"The item at {place} would have to be redacted, but its encrypted_content cannot be; "
                     "drop the item.",

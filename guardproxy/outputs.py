@@ -75,7 +75,7 @@ async def inspect(
     hits = await run.hits(parts, run.enforced, joined=True)
     run.watch(parts, place, value, keys)
     edits = run.apply(parts, hits, place, value)
-    dropped = follow(value, edits, lambda path: run.ranges_at(place(path)), run.placeholder)
+    dropped = follow(value, edits, lambda path: run.found.ranges_at(place(path)), run.placeholder)
     if dropped:
         run.count((), {"encrypted_dropped": dropped})
     if isinstance(value, dict):  # what was found is no fact; items of ours are named after the id

@@ -16,12 +16,13 @@ import rich_click as click
 
 from guardproxy import document, scan_report
 from guardproxy.errors import GuardProxyError, Uninspectable
+from guardproxy.found import Hit
 from guardproxy.inspection import PIECE
 from guardproxy.offline import Offline, bar, offline
 from guardproxy.scan_report import MOST_FINDINGS, STDIN, Found, Region, Scanned
 from guardproxy.settings import Settings
 from guardproxy.shapes import FREE
-from guardproxy.stage import Hit, StageRun
+from guardproxy.stage import StageRun
 from guardproxy.types import Guard, TextPart, pointer
 from guardproxy.types import Path as Place
 from guardproxy.window import Window
@@ -223,7 +224,7 @@ async def _document(run: StageRun, text: str, scanned: Scanned, lines: Lines) ->
     literals = _literals(text, {part.path for part, of_part in zip(parts, hits, strict=True) if of_part})
     for part, of_part in zip(parts, hits, strict=True):
         if of_part:
-            path, offsets = run.shown(pointer(part.path)), offsets_of(text, *literals[part.path])
+            path, offsets = run.found.shown(pointer(part.path)), offsets_of(text, *literals[part.path])
             for hit in dict.fromkeys(of_part):
                 region = lines.region(offsets[hit.match.start], offsets[hit.match.end])
                 _note(scanned, hit, path, region)

@@ -1,7 +1,6 @@
 """One stage of one exchange: run its guards over text parts, and gather findings, receipt and verdict."""
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -14,17 +13,17 @@ from guardproxy.capture import Captured
 from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable, Violation
 from guardproxy.exchange import clock, moment
+from guardproxy.found import Found, Hit
 from guardproxy.inspection import Read, find
 from guardproxy.labels import Labelled, labelled
-from guardproxy.names import Key, Names
+from guardproxy.names import Names
 from guardproxy.readings import clean, spelled_out
-from guardproxy.redaction import Moves, Placeholder, Range, merge, order, splice
+from guardproxy.redaction import Placeholder, splice
 from guardproxy.scanning import Meter, Scanner
 from guardproxy.seams import Chain, chains
 from guardproxy.types import (
     Action,
     Content,
-    Finding,
     Match,
     OnError,
     Outcome,
@@ -41,10 +40,8 @@ from guardproxy.types import (
 )
 
 MOST_NEW = 1024 * 1024  # characters of text not seen before, for a blockwise detector
-MOST_FINDINGS = 10_000  # kept of each guard for the verdict of one stage; all of them are acted on
 LONGEST_ALLOWED = 4096  # characters of a match that an allow-list may have
 CANCELLED = "cancelled"  # the error type of a stage that was given up before it had a verdict
-_EDGE = re.compile(r"(?=[/#])|\Z")  # where a step of a pointer may end
 
 _log = structlog.stdlib.get_logger("guardproxy")
 
@@ -53,14 +50,6 @@ StepOpener = Callable[[Step], AbstractContextManager[object]]
 
 def _covered(match: Match, known: Sequence[Match]) -> bool:
     return any(other.start <= match.start and match.end <= other.end for other in known)
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A guard's match in one text part."""
-
-    guard: str
-    match: Match
 
 
 @dataclass(slots=True)
@@ -119,18 +108,19 @@ class StageRun:
         self.parts = 0
         self.flagged = False  # something that cannot be inspected is to be told of
         self.problem: str | None = None  # the code of an error that the stage could not raise any more
-        self.blocked = False  # a blocking guard found something
-        self._hits: dict[str, set[Hit]] = {}  # by the pointer of the text's place; `~` ends that of a key
-        self._noted: dict[str, int] = {}  # by guard
-        self._more = False  # there are hits beyond those that are kept
+        self.found = Found(stage, rules, self.placeholder)
         self._allowed: set[bytes] = set()  # digests of guard and value
-        self._keys: dict[str, Key] = {}  # keys that hold something, by the pointer of their value
         self._finished: Verdict | None = None
         self.cut = False  # a stream was stopped before its end
         self.unread = False  # the document could not be inspected, and passes all the same
         self.passed = False  # the guards that traffic waits for are through
         self.captures = False  # whether content is told, to traces; then whoever reads a document says which
         self.captured: Captured | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a blocking guard found something."""
+        return self.found.blocked
 
     def _enter(self, manager: AbstractContextManager[object]) -> None:
         manager.__enter__()
@@ -320,17 +310,17 @@ class StageRun:
             if not of_part:
                 continue
             path = pointer(place(part.path))
-            ranges = self.ranges(of_part)
+            ranges = self.found.ranges(of_part)
             new = splice(part.text, ranges, self.placeholder)
             if part.path[-1:] == (PathMark.KEY,):
                 parent = part.path[:-2]
                 if parent not in names:
                     names[parent] = Names(keys_at(document, parent, parsed))
-                new += self._found_key(path, part.text, of_part, new if ranges else None, names[parent])
+                new += self.found.note_key(path, part.text, of_part, new if ranges else None, names[parent])
                 path += PathMark.KEY.value
             if ranges:
                 edits.texts[part.path] = new
-            self.note(path, of_part)
+            self.found.note(path, of_part)
         return edits
 
     def watch(
@@ -385,70 +375,14 @@ class StageRun:
         """Show `keys` redacted in every path; what was found in them is not judged."""
         for part, of_part in zip(keys, hits, strict=True):
             if of_part:
-                self._found_key(pointer(place(part.path)), part.text, of_part, None, Names(set()))
-
-    def _found_key(self, path: str, text: str, hits: Sequence[Hit], new: str | None, names: Names) -> str:
-        """Remember a key that holds something; what to put behind it so that it stays one of its own."""
-        key = self._keys.setdefault(path, Key(text))
-        key.matches.update(hit.match for hit in hits)
-        shown = key.shown(self.placeholder)
-        key.suffix = names.suffix({shown} if new is None else {shown, new})
-        return key.suffix
-
-    def ranges(self, hits: Iterable[Hit]) -> list[Range]:
-        """What redaction replaces: the ranges of redacting (or blocking) guards."""
-        return merge(hit.match for hit in hits if self._redacts(hit.guard))
-
-    def _redacts(self, guard: str) -> bool:
-        rule = self.rules[guard]
-        return not rule.shadow and rule.action > Action.FLAG
-
-    def ranges_at(self, path: Path) -> list[Range]:
-        """What is replaced in the text that findings call `path`."""
-        return self.ranges(self._hits.get(pointer(path), ()))
-
-    def redacts_below(self, path: Path) -> bool:
-        """Whether something is replaced in a text below what findings call `path`."""
-        above = pointer(path) + "/"
-        return any(at.startswith(above) and self.ranges(hits) for at, hits in self._hits.items())
-
-    def note(self, path: str, hits: Iterable[Hit]) -> None:
-        """Remember hits at `path`, a pointer; the same hit in another copy of the text counts once."""
-        of_path = self._hits.setdefault(path, set())
-        for hit in hits:
-            rule = self.rules[hit.guard]
-            self.blocked |= not rule.shadow and rule.action is Action.BLOCK
-            if hit in of_path:
-                continue
-            if self._noted.get(hit.guard, 0) < MOST_FINDINGS:
-                of_path.add(hit)
-                self._noted[hit.guard] = self._noted.get(hit.guard, 0) + 1
-            else:
-                self._more = True
-
-    def shown(self, path: str) -> str:
-        """The pointer `path`, in which keys that any guard found something in are shown redacted."""
-        path = path.removesuffix(PathMark.KEY.value)
-        steps: list[tuple[int, int, str]] = []
-        for edge in _EDGE.finditer(path) if self._keys else ():
-            key = self._keys.get(path[: edge.start()])
-            if key is not None:
-                begin = path.rindex("/", 0, edge.start())
-                if steps and steps[-1][0] == begin:
-                    steps.pop()  # a `#` in a key is no edge
-                steps.append((begin, edge.start(), pointer((key.shown(self.placeholder) + key.suffix,))))
-        out, done = "", 0
-        for begin, end, step in steps:
-            out, done = out + path[done:begin] + step, end
-        return out + path[done:]
+                self.found.note_key(pointer(place(part.path)), part.text, of_part, None, Names(set()))
 
     def verdict(self, error_type: str | None = None) -> Verdict:
         """The policy applied to what was found so far; `error_type` says what stopped the stage."""
         receipt = Receipt(self.parts, dict(self.skipped), len(self._allowed))
-        findings = [f for path, hits in self._hits.items() for f in self._findings(path, hits)]
-        verdict = policy.verdict(self.stage, self.rules, findings, tuple(self.failed), receipt)
+        verdict = policy.verdict(self.stage, self.rules, self.found.findings(), tuple(self.failed), receipt)
         cut_off = self.cut and not all(guard.holds for guard in self.guards)
-        if self._more or cut_off or self.unread or self.problem is not None:
+        if self.found.more or cut_off or self.unread or self.problem is not None:
             verdict = replace(verdict, partial=True)
         if self.blocked:
             return replace(verdict, outcome=Outcome.BLOCKED)
@@ -459,30 +393,12 @@ class StageRun:
             return replace(verdict, outcome=Outcome.FLAGGED if self.flagged else Outcome.INTERRUPTED)
         return verdict
 
-    def _findings(self, path: str, hits: Iterable[Hit]) -> list[Finding]:
-        at_output = self.stage is Stage.OUTPUT
-        moves = Moves(self.ranges(hits) if at_output else [], self.placeholder)
-        found: dict[tuple[str, int, int, str], Finding] = {}
-        path = self.shown(path)
-        for hit in sorted(hits, key=lambda hit: (*order(hit.match), hit.guard)):
-            start, end = moves.of(hit.match.start, hit.match.end)
-            key = (hit.guard, start, end, hit.match.category)
-            if key not in found:
-                found[key] = Finding(
-                    hit.guard, self.stage, path, start, end, hit.match.category, hit.match.score
-                )
-        return list(found.values())
-
     def content(self) -> Content | None:
         """The inspected document less all that was found in it; None unless every guard saw all of it."""
         unseen = self.failed or self.problem or self.cut or "too_large" in self.skipped
-        if self.captured is None or unseen or self._more:
+        if self.captured is None or unseen or self.found.more:
             return None
-        return self.captured.content(self._matches_at, self.placeholder)
-
-    def _matches_at(self, path: Path) -> Iterable[Match]:
-        at = pointer(path) + (PathMark.KEY.value if path[-1:] == (PathMark.KEY,) else "")
-        return (hit.match for hit in self._hits.get(at, ()))
+        return self.captured.content(self.found.matches_at, self.placeholder)
 
     def let_pass(self) -> None:
         """The traffic waits for this stage no longer; the first call counts.

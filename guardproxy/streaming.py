@@ -272,7 +272,7 @@ class GuardedStream:
             hits = await self._run.hits(parts, self._holding)
             event.edits = self._run.apply(parts, hits, place, whole)
             dropped = follow(
-                whole, event.edits, lambda p: self._run.ranges_at(place(p)), self._run.placeholder
+                whole, event.edits, lambda p: self._run.found.ranges_at(place(p)), self._run.placeholder
             )
             if dropped:
                 self._run.count((), {"encrypted_dropped": dropped})
@@ -390,7 +390,7 @@ class GuardedStream:
                 continue
             if event.kind == "response.output_item.added":  # the item's `.done` has it
                 event.edits.raw[sealed] = "null"
-            elif self._run.redacts_below(event.located.path(path)):
+            elif self._run.found.redacts_below(event.located.path(path)):
                 event.edits.raw[sealed] = "null"
                 self._run.count((), {"encrypted_dropped": 1})
 
@@ -417,7 +417,7 @@ class GuardedStream:
         before: list[bytes] = []
         if (event := waiting.whole) is not None:
             if event.kind == "response.output_text.annotation.added":
-                ranges = self._run.ranges_at(event.located.path(("text",)))
+                ranges = self._run.found.ranges_at(event.located.path(("text",)))
                 annotation = event.value.get("annotation")
                 move_annotation(annotation, ("annotation",), edits, ranges, self._run.placeholder)
             elif event.kind in TERMINAL:

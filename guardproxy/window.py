@@ -10,10 +10,11 @@ and not inside of a range that reaches beyond it, is final.
 from collections.abc import Iterable
 
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
+from guardproxy.found import Hit
 from guardproxy.inspection import reach_of
 from guardproxy.lanes import ENDLESS, BlockLane, LocalLane, Tail
 from guardproxy.redaction import Placeholder, Range, merge
-from guardproxy.stage import GuardRun, Hit, StageRun
+from guardproxy.stage import GuardRun, StageRun
 
 MOST_HELD = 64 * 1024  # characters that are held at all; only a flood of invisible ones gets there
 PIECE = 64 * 1024  # characters that are looked at a time: long matches in one text are followed one by one

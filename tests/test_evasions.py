@@ -128,7 +128,7 @@ def scanner() -> Scanner:
 async def whole(scanner: Scanner, text: str) -> str:
     run = run_of(scanner, "all")
     hits = await run.hits([TextPart(("x",), text)], run.guards)
-    return splice(text, run.ranges(hits[0]), run.placeholder)
+    return splice(text, run.found.ranges(hits[0]), run.placeholder)
 
 
 async def streamed(scanner: Scanner, text: str, cuts: list[int]) -> list[str]:

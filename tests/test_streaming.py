@@ -73,7 +73,7 @@ class Run:
 async def redacted(text: str, *names: str) -> str:
     run = Run(*names).stage
     hits = await run.hits([TextPart(("x",), text)], run.guards)
-    return splice(text, run.ranges(hits[0]), run.placeholder)
+    return splice(text, run.found.ranges(hits[0]), run.placeholder)
 
 
 def two_texts(first: str, second: str, order: list[bool]) -> list[dict[str, Any]]:

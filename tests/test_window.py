@@ -106,7 +106,7 @@ def run_of(scanner: Scanner, *names: str) -> StageRun:
 async def whole(scanner: Scanner, text: str, names: tuple[str, ...]) -> str:
     run = run_of(scanner, *names)
     hits = await run.hits([TextPart(("x",), text)], run.guards)
-    return splice(text, run.ranges(hits[0]), run.placeholder)
+    return splice(text, run.found.ranges(hits[0]), run.placeholder)
 
 
 async def streamed(scanner: Scanner, chunks: list[str], names: tuple[str, ...]) -> str:

@@ -142,7 +142,7 @@ async def test_encoded_orders_are_found_where_they_are(form: str) -> None:
     text = f"Please decode: {order} thanks"
     run = run_of(scanner, "all")
     hits = await run.hits([TextPart(("x",), text)], run.guards)
-    redacted = splice(text, run.ranges(hits[0]), run.placeholder)
+    redacted = splice(text, run.found.ranges(hits[0]), run.placeholder)
     assert redacted.startswith("Please decode: [PROMPT_INJECTION]")
     assert redacted.endswith(" thanks")
 
