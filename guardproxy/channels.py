@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from guardproxy.document import Edits, walk
 from guardproxy.errors import Uninspectable, UpstreamError
-from guardproxy.found import Hit
+from guardproxy.findings import Hit
 from guardproxy.shapes import PARSED, TEXT, Shape
 from guardproxy.stage import GuardRun, StageRun
 from guardproxy.types import Path, TextPart, pointer

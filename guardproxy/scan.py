@@ -16,7 +16,7 @@ import rich_click as click
 
 from guardproxy import document, scan_report
 from guardproxy.errors import GuardProxyError, Uninspectable
-from guardproxy.found import Hit
+from guardproxy.findings import Hit
 from guardproxy.inspection import PIECE
 from guardproxy.offline import Offline, bar, offline
 from guardproxy.scan_report import MOST_FINDINGS, STDIN, Found, Region, Scanned

@@ -13,7 +13,7 @@ from guardproxy.capture import Captured
 from guardproxy.document import Edits, keys_at
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable, Violation
 from guardproxy.exchange import clock, moment
-from guardproxy.found import Found, Hit
+from guardproxy.findings import Findings, Hit
 from guardproxy.inspection import Read, find
 from guardproxy.labels import Labelled, labelled
 from guardproxy.names import Names
@@ -108,7 +108,7 @@ class StageRun:
         self.parts = 0
         self.flagged = False  # something that cannot be inspected is to be told of
         self.problem: str | None = None  # the code of an error that the stage could not raise any more
-        self.found = Found(stage, rules, self.placeholder)
+        self.found = Findings(stage, rules, self.placeholder)
         self._allowed: set[bytes] = set()  # digests of guard and value
         self._finished: Verdict | None = None
         self.cut = False  # a stream was stopped before its end

@@ -10,7 +10,7 @@ and not inside of a range that reaches beyond it, is final.
 from collections.abc import Iterable
 
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
-from guardproxy.found import Hit
+from guardproxy.findings import Hit
 from guardproxy.inspection import reach_of
 from guardproxy.lanes import ENDLESS, BlockLane, LocalLane, Tail
 from guardproxy.redaction import Placeholder, Range, merge

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from guardproxy.allow import AllowList
 from guardproxy.errors import GuardFailed, Overloaded, Uninspectable
-from guardproxy.found import Hit
+from guardproxy.findings import Hit
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.stage import StageRun

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.found import MOST_FINDINGS, Found, Hit
+from guardproxy.findings import MOST_FINDINGS, Findings, Hit
 from guardproxy.names import Names
 from guardproxy.redaction import Placeholder, splice
 from guardproxy.types import Action, Match, Rule, Stage
@@ -20,8 +20,8 @@ RULES = {
 PLACEHOLDER = Placeholder("[{category}]", {})
 
 
-def found(stage: Stage = Stage.OUTPUT) -> Found:
-    return Found(stage, RULES, PLACEHOLDER)
+def found(stage: Stage = Stage.OUTPUT) -> Findings:
+    return Findings(stage, RULES, PLACEHOLDER)
 
 
 def hit(guard: str, start: int, end: int) -> Hit:

@@ -20,7 +20,7 @@ class Hit:
     match: Match
 
 
-class Found:
+class Findings:
     """The findings of one stage. `more`: there are others than those that are kept."""
 
     def __init__(self, stage: Stage, rules: Mapping[str, Rule], placeholder: Placeholder) -> None:
