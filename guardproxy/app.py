@@ -22,7 +22,7 @@ from guardproxy.plugins import check_policies, collect_guards, collect_routes, l
 from guardproxy.profiles import PROFILES
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
-from guardproxy.upstream import Upstream
+from guardproxy.upstreams import Upstreams
 
 
 def create_app(
@@ -43,8 +43,8 @@ def create_app(
     check_policies(settings, guards)
     hooks = Hooks(manager, settings)
     scanner = Scanner(guards, settings)
-    upstream = Upstream(settings, transport)
-    api = Api(Pipeline(settings, guards, scanner, upstream, hooks), settings.max_body)
+    upstreams = Upstreams(settings, transport)
+    api = Api(Pipeline(settings, guards, scanner, upstreams, hooks), settings.max_body)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -60,7 +60,7 @@ def create_app(
             app.state.problem = "{error} at {place}".format(**describe(error))
             raise
         finally:
-            await upstream.aclose()
+            await upstreams.aclose()
             await scanner.stop()
             hooks.shutdown()
 

@@ -1,7 +1,7 @@
 """Who the client is: its own credential for the upstream, or one of the deployment's `[[keys]]`. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from guardproxy import document
@@ -29,10 +29,15 @@ class Credentials:
 
     def __init__(self, settings: Settings) -> None:
         self._keys = {key.sha256.lower(): key for key in settings.keys}
-        self._needed = settings.auth == "required" and not settings.upstream_api_key
-        key = settings.upstream_api_key
-        # What the upstream gets instead of the client's; a key of ours is nothing that it may see.
-        self.authorization = f"Bearer {key}" if key else ("" if self._keys else None)
+        passes = any(upstream.api_key is None for upstream in settings.all_upstreams())
+        self._needed = settings.auth == "required" and passes
+
+    def authorization(self, api_key: str | None) -> str | None:
+        """What an upstream with this key gets instead of the client's credential; None: that itself.
+
+        A key of ours is nothing that an upstream may see.
+        """
+        return f"Bearer {api_key}" if api_key else ("" if self._keys else None)
 
     def identify(self, headers: Mapping[str, str]) -> ClientKey | None:
         """The key that the client presented; None where the deployment has none.
@@ -85,8 +90,12 @@ def identify(settings: Settings, headers: Iterable[tuple[bytes, bytes]]) -> Clie
     return Client(None, hashlib.sha256("\n".join(given).encode("utf-8", "replace")).hexdigest())
 
 
-def check_model(key: ClientKey | None, body: bytes) -> None:
+def check_model(
+    key: ClientKey | None, body: bytes, same: Callable[[str, str], bool] = lambda one, other: one == other
+) -> None:
     """Refuse a model that the key may not use, as `model` or as one of `models`.
+
+    `same` tells whether two names are of one model.
 
     Raises:
         InvalidRequest: names the models that it may use; or the body could name two models.
@@ -100,7 +109,7 @@ def check_model(key: ClientKey | None, body: bytes) -> None:
         models += others if isinstance(others, list) else [others]
     # A number is no name, whatever its digits.
     names = [name if isinstance(name, str) and not isinstance(name, Number) else None for name in models]
-    if not all(name in key.allowed_models for name in names):
+    if not all(name and any(same(name, allowed) for allowed in key.allowed_models) for name in names):
         raise InvalidRequest(
             f"The key '{key.name}' may not use this model. Allowed: {', '.join(key.allowed_models)}.",
             param="model",

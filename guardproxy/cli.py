@@ -114,7 +114,7 @@ def serve_command(ctx: click.RichContext, /, file: Path | None, **flags: str | N
     logs.configure(loaded.settings)
     logs.hook_uncaught()
     guards = list(plugins.collect_guards(manager, loaded.settings))
-    _log.info("loading", guards=guards, upstream=loaded.settings.upstream)
+    _log.info("loading", guards=guards, upstream=loaded.settings.shown_upstreams())
     ctx.exit(serve.run(loaded.settings))
 
 
@@ -325,6 +325,11 @@ def _shown(loaded: Loaded) -> Iterator[str]:
             models = _hidden(key.allowed_models, f"keys.{index}.allowed_models", references)
             yield f"allowed_models = {_toml(models)}"
         yield f"policy = {_toml(_policy(key.policy))}"
+    for index, upstream in enumerate(settings.upstreams):
+        yield from ("", f"[[upstreams]]  # {origins['upstreams']}")
+        for name, value in msgspec.to_builtins(upstream).items():
+            shown = _hidden(value, f"upstreams.{index}.{name}", references)
+            yield f"# {name} is not set" if value is None else f"{name} = {_toml(shown)}"
 
 
 def _allow(allow: Mapping[str, AllowList], guard: str) -> Iterator[str]:

@@ -18,8 +18,10 @@ from guardproxy.errors import ConfigError
 from guardproxy.settings import HIDDEN, PREFIX, SETTINGS, Setting, Settings, is_loopback
 from guardproxy.tables import Tables, check_names, found_word, nearest
 
-TABLES = ("policy", "unscannable", "guards", "plugins", "keys")
-NOT_BUILT_YET = ("upstreams", "front_doors", "limits", "store", "prices")
+TABLES = ("policy", "unscannable", "guards", "plugins", "keys", "upstreams")
+NOT_BUILT_YET = ("front_doors", "limits", "store", "prices")
+_OF_ONE = ("upstream", "upstream_api_key")  # scalars that say what [[upstreams]] say
+_TIMES = ("connect_timeout", "upstream_timeout", "stream_idle_timeout")
 
 _REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -102,6 +104,14 @@ def load_with_origins(
     values["floor"] = tables.policy(document.get("policy", {}), "policy")
     values["unscannable"] = tables.unscannable(document.get("unscannable", {}))
     values["keys"] = tables.keys(document["keys"]) if "keys" in document else ()
+    if "upstreams" in document:
+        if beside := [name for name in _OF_ONE if origins[name] != "default"]:
+            raise ConfigError(
+                f"{where}: [[upstreams]] and {beside[0]} ({origins[beside[0]]}) both say where requests go. "
+                "Keep one of them."
+            )
+        times = {name: values.get(name, getattr(Settings(), name)) for name in _TIMES}
+        values["upstreams"] = tables.upstreams(document["upstreams"], times)
     values["plugins"] = tables.plugins(document, plugin_types)
     values["allow"] = tables.allow(document.get("guards", {}))
     origins |= {table: "file" if table in document else "default" for table in TABLES}
@@ -118,9 +128,11 @@ def _check_together(settings: Settings) -> None:
         return
     if settings.auth == "none":
         raise ConfigError('auth = "none" needs a loopback host, such as host = "127.0.0.1".')
-    if settings.upstream_api_key is not None and not settings.keys:
+    spent = ["upstream_api_key"] if settings.upstream_api_key is not None else []
+    spent += [f"upstreams.{index}.api_key" for index, one in enumerate(settings.upstreams) if one.api_key]
+    if spent and not settings.keys:
         raise ConfigError(
-            "upstream_api_key is set, and there are no [[keys]]: whoever reaches this host could spend it. "
+            f"{spent[0]} is set, and there are no [[keys]]: whoever reaches this host could spend it. "
             'Add [[keys]], or listen on a loopback host, such as host = "127.0.0.1".'
         )
 
@@ -188,7 +200,7 @@ class _Document:
             }
         if isinstance(value, list):
             return [self.resolve(inner, f"{name}.{index}") for index, inner in enumerate(value)]
-        if name == "upstream_api_key" and isinstance(value, str) and re.match(r"\$(?!\{env:)", value):
+        if name.endswith("api_key") and isinstance(value, str) and re.match(r"\$(?!\{env:)", value):
             raise ConfigError(f"{self.where}: {name}: a reference is spelled ${{env:NAME}}.")
         if not isinstance(value, str) or "${env:" not in value:
             return value

@@ -13,6 +13,7 @@ GuardProxyError
 ├── InternalError          500 internal_error
 ├── NotImplementedYet      501 not_implemented
 ├── UpstreamError          502 upstream_error
+├── NoAccounts             503 no_accounts
 ├── Overloaded             503 overloaded
 ├── ShuttingDown           503 shutting_down
 └── UpstreamTimeout        504 upstream_timeout
@@ -196,6 +197,14 @@ class Overloaded(GuardProxyError):
     def __init__(self, message: str, *, detector: str | None = None) -> None:
         super().__init__(message, headers={"retry-after": "1"})
         self.detector = detector
+
+
+class NoAccounts(GuardProxyError):
+    """The upstream that serves the request has no key."""
+
+    status = 503
+    code = "no_accounts"
+    final = True
 
 
 class ShuttingDown(GuardProxyError):

@@ -66,6 +66,7 @@ class Exchange:
     policy: Policy = UNRESOLVED
     request: bytes = b""
     model: str | None = None
+    upstream: str | None = None  # the name of the one that serves it, where there are several
     stream: bool = False
     name: str | None = None  # X-Opper-Name
     verdicts: dict[Stage, Verdict] = field(default_factory=dict)

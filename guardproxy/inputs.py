@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from guardproxy import document
 from guardproxy.capture import Captured
-from guardproxy.document import LARGE, Walked
+from guardproxy.document import LARGE, Number, Walked
 from guardproxy.errors import GuardProxyError, InvalidRequest, Uninspectable
 from guardproxy.shapes import REQUEST
 from guardproxy.stage import StageRun
@@ -102,6 +102,33 @@ async def inspect(
     echoes = {p.path: texts.get(p.path, p.text) for p in parts if needed and p.path and p.path[0] in _ECHOED}
     changed = read.changed or new is not read.text
     return Forwarded(new.encode() if changed else body, echoes, changed)
+
+
+def model_of(body: bytes) -> str | None:
+    """The model that a request asks for; None where it names none.
+
+    Raises:
+        InvalidRequest: the body is no JSON object, or one that could be read in two ways.
+    """
+    value = document.parse(document.decode(body)) if body else None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The request has no body that is a JSON object; send a Responses request.")
+    model = value.get("model")
+    return model if isinstance(model, str) and not isinstance(model, Number) else None
+
+
+def renamed(forwarded: Forwarded, plain: bytes, asked: str, model: str) -> Forwarded:
+    """`forwarded`, which asks for `model` where the client asked for `asked`; `plain` is its body, decoded.
+
+    A model that was redacted stays so.
+    """
+    text = document.decode(plain)
+    if document.parse(text).get("model") != asked:
+        return forwarded
+    edits = document.Edits()
+    edits.put((), "model", document.dumps(model), True)
+    echoes = {**forwarded.echoes, ("model",): model} if forwarded.echoes else {}
+    return Forwarded(edits.apply(text).encode(), echoes, True)
 
 
 async def clean_label(run: StageRun, name: str, value: str | None) -> str | None:

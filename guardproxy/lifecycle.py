@@ -203,6 +203,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "events": exchange.events or None,
         "events_delivered": exchange.events_delivered or None,
         "terminal_added": exchange.terminal_added or None,
+        "upstream": exchange.upstream,
         "upstream_status": exchange.upstream_status,
         "upstream_failure": exchange.upstream_failure,
         "response_status": exchange.response_status,

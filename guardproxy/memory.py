@@ -34,6 +34,7 @@ class _Shared:
 
     rules: _Rules
     policy: Policy
+    upstream: str | None
     uses: int = 0
 
     @property
@@ -51,20 +52,20 @@ class PolicyMemory:
         self._now = now
         self._key = secrets.token_bytes(32)
         self._entries: OrderedDict[bytes, tuple[float, _Shared]] = OrderedDict()
-        self._shared: dict[_Rules, _Shared] = {}
+        self._shared: dict[tuple[_Rules, str | None], _Shared] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def remember(self, response_id: str, policy: Policy) -> None:
-        """Keep `policy`. One that is known for the same response is only tightened."""
+    def remember(self, response_id: str, policy: Policy, upstream: str | None = None) -> None:
+        """Keep `policy`, and the upstream's name. The policy of a known response is only tightened."""
         self._expire()
         digest = self._digest(response_id)
         policy = self._pop(digest).join(policy)
         rules = tuple((stage, name, rule) for stage in Stage for name, rule in policy.stage(stage).items())
-        shared = self._shared.get(rules)
+        shared = self._shared.get((rules, upstream))
         if shared is None:
-            shared = self._shared[rules] = _Shared(rules, policy)
+            shared = self._shared[rules, upstream] = _Shared(rules, policy, upstream)
             self.used += shared.cost
         shared.uses += 1
         self._entries[digest] = (self._now() + KEPT, shared)
@@ -77,6 +78,12 @@ class PolicyMemory:
         self._expire()
         found = self._entries.get(self._digest(response_id))
         return found[1].policy if found else Policy()
+
+    def upstream(self, response_id: str) -> str | None:
+        """The name of the upstream that has the response; None when it is not known."""
+        self._expire()
+        found = self._entries.get(self._digest(response_id))
+        return found[1].upstream if found else None
 
     def _digest(self, response_id: str) -> bytes:
         data = response_id.encode("utf-8", "replace")
@@ -98,7 +105,7 @@ class PolicyMemory:
         self.used -= ENTRY_BYTES
         shared.uses -= 1
         if not shared.uses:
-            del self._shared[shared.rules]
+            del self._shared[shared.rules, shared.upstream]
             self.used -= shared.cost
         return shared.policy
 
@@ -115,7 +122,12 @@ class Past:
         """The policy that the response was made under; an empty one when it is not known."""
         return self.memory.recall(self.response_id) if self.response_id else Policy()
 
+    def upstream(self) -> str | None:
+        """The name of the upstream that has the response, where it is one of several and known."""
+        return self.memory.upstream(self.response_id) if self.response_id else None
+
     def learned(self, exchange: Exchange, response_id: object) -> None:
         """Call it with the id of a response that is made, whatever it is, before the client learns it."""
-        if self.route.remembers and isinstance(response_id, str) and not exchange.policy.empty:
-            self.memory.remember(response_id, exchange.policy)
+        wanted = exchange.upstream is not None or not exchange.policy.empty
+        if self.route.remembers and isinstance(response_id, str) and wanted:
+            self.memory.remember(response_id, exchange.policy, exchange.upstream)

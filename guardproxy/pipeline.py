@@ -53,6 +53,7 @@ from guardproxy.stage import CANCELLED, StageRun
 from guardproxy.streaming import GuardedStream
 from guardproxy.types import Guard, Policy, Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
+from guardproxy.upstreams import Upstreams
 
 _PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
 _ENCODED = {b"content-encoding"}
@@ -67,13 +68,13 @@ class Pipeline:
         settings: Settings,
         guards: Mapping[str, Guard],
         scanner: Scanner,
-        upstream: Upstream,
+        upstreams: Upstreams,
         hooks: Hooks,
     ) -> None:
         self._settings = settings
         self._guards = guards
         self._scanner = scanner
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._hooks = hooks
         self._credentials = Credentials(settings)
         self._lifecycle = Lifecycle(self._credentials, hooks, settings.max_body)
@@ -85,10 +86,9 @@ class Pipeline:
         exchange = Exchange(incoming.method, incoming.path, lower_headers(incoming.headers))
         try:
             self._credentials.identify(exchange.headers)
-            headers = self._request_headers(incoming, {})
-            answer = await self._upstream.send(
-                incoming.method, incoming.target, incoming.query, headers, None
-            )
+            upstream = self._upstreams.of_response(None)
+            headers = self._request_headers(upstream, incoming, {})
+            answer = await upstream.send(incoming.method, incoming.target, incoming.query, headers, None)
             try:
                 await self._delivery.raw(exchange, answer, reply)
             finally:
@@ -139,12 +139,12 @@ class Pipeline:
         reporter = reporter_of(exchange, profile, route)
         self._check_query(exchange, incoming, route)
 
-        forwarded = await self._input(exchange, step, route, incoming, arrival)
+        upstream, forwarded = await self._input(exchange, step, route, incoming, arrival, past)
         exchange.request = forwarded.body
         watching = self._watch_input(exchange, step, route, arrival)
         try:
             try:
-                await self._answer(exchange, step, incoming, past, reporter, forwarded, reply)
+                await self._answer(exchange, step, incoming, past, reporter, upstream, forwarded, reply)
             except GuardProxyError as error:
                 # Before the shadows of the input are done: they run to their end, and nobody waits for them.
                 await fail(exchange, error, reply)
@@ -217,6 +217,7 @@ class Pipeline:
         incoming: Incoming,
         past: Past,
         reporter: Reporter,
+        upstream: Upstream,
         forwarded: inputs.Forwarded,
         reply: Reply,
     ) -> None:
@@ -227,10 +228,10 @@ class Pipeline:
             return
         call = Step(StepKind.CALL, exchange.model or "", step)
         with self._hooks.step(exchange, call):
-            attempt = Step(StepKind.ATTEMPT, incoming.method, call, url=self._upstream.shown(incoming.shown))
+            attempt = Step(StepKind.ATTEMPT, incoming.method, call, url=upstream.shown(incoming.shown))
             with self._hooks.step(exchange, attempt):
                 began = clock()
-                answer = await self._forward(exchange, incoming, call, attempt, forwarded)
+                answer = await self._forward(exchange, incoming, call, attempt, upstream, forwarded)
                 try:
                     if exchange.policy.enforced():
                         check_redirect(answer.status, answer.headers)
@@ -255,23 +256,50 @@ class Pipeline:
         route: Route,
         incoming: Incoming,
         arrival: Arrival,
+        past: Past,
+    ) -> tuple[Upstream, inputs.Forwarded]:
+        """The upstream that serves the exchange, and what it is sent."""
+        guarded, several = exchange.policy.enforced(), self._upstreams.several
+        try:
+            plain = arrival.plain()
+        except GuardProxyError:
+            if guarded or several:
+                raise
+            plain = arrival.body  # nobody has to be able to read it
+        if route.body and (plain or not guarded):  # elsewhere there is no model to check
+            check_model(arrival.key, plain, self._upstreams.same)
+        if not route.body:
+            upstream, asked, model = self._upstreams.of_response(past.upstream()), None, None
+        else:
+            asked = inputs.model_of(plain) if several else None
+            upstream, model = self._upstreams.of_model(asked)
+        if several:
+            exchange.upstream = upstream.name
+        forwarded = await self._inspected(exchange, step, route, incoming, arrival.body, plain)
+        if asked is not None and model is not None and model != asked:
+            exchange.model = model if exchange.model == asked else exchange.model
+            now = forwarded.body if forwarded.changed else plain
+            given = forwarded, now, asked, model
+            large = len(now) > LARGE
+            forwarded = await asyncio.to_thread(inputs.renamed, *given) if large else inputs.renamed(*given)
+        return upstream, forwarded
+
+    async def _inspected(
+        self,
+        exchange: Exchange,
+        step: Step,
+        route: Route,
+        incoming: Incoming,
+        body: bytes,
+        plain: bytes,
     ) -> inputs.Forwarded:
-        label, body = _label(exchange), arrival.body
-        key = arrival.key if route.body else None  # only where a body is needed is there a model to check
+        label = _label(exchange)
         if not exchange.policy.enforced():
             exchange.name = label
-            try:
-                plain = arrival.plain()
-            except GuardProxyError:
-                plain = body  # nobody has to be able to read it
             facts.of_request(exchange, plain)
-            check_model(key, plain)
             stripped = inputs.stripped(plain)
             changed = stripped is not plain
             return inputs.Forwarded(stripped if changed else body, {}, changed)
-        plain = arrival.plain()
-        if plain:
-            check_model(key, plain)
 
         def check(document: Mapping[str, Any]) -> None:
             _check_background(exchange.policy, document)
@@ -300,6 +328,7 @@ class Pipeline:
         incoming: Incoming,
         call: Step,
         attempt: Step,
+        upstream: Upstream,
         forwarded: inputs.Forwarded,
     ) -> Answer:
         extra = dict(attempt.request_headers)
@@ -308,11 +337,11 @@ class Pipeline:
         gone = (_PARTIAL if exchange.policy.enforced() else set()) | (
             _ENCODED if forwarded.changed else set()
         )
-        headers = [pair for pair in self._request_headers(incoming, extra) if pair[0] not in gone]
+        headers = [p for p in self._request_headers(upstream, incoming, extra) if p[0] not in gone]
         try:
             # A GET that came without a body must not leave with a Content-Length.
             body = forwarded.body if forwarded.body or incoming.method == "POST" else None
-            answer = await self._upstream.send(
+            answer = await upstream.send(
                 incoming.method, incoming.target, incoming.query, headers, body, exchange.upstream_watch
             )
         except GuardProxyError as error:
@@ -321,9 +350,13 @@ class Pipeline:
         call.status = attempt.status = exchange.upstream_status = answer.status
         return answer
 
-    def _request_headers(self, incoming: Incoming, extra: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    def _request_headers(
+        self, upstream: Upstream, incoming: Incoming, extra: Mapping[str, str]
+    ) -> list[tuple[bytes, bytes]]:
         return request_headers(
-            incoming.headers, replace_authorization=self._credentials.authorization, extra=extra
+            incoming.headers,
+            replace_authorization=self._credentials.authorization(upstream.api_key),
+            extra={**upstream.headers, **extra},
         )
 
     async def _output(
@@ -338,6 +371,7 @@ class Pipeline:
         exchange.status = answer.status
         if not exchange.policy.enforced() and not exchange.policy.output:
             await self._delivery.raw(exchange, answer, reply)
+            expected.learned(exchange.response_id)  # where it is, in case somebody asks for it again
             return
         async with self._stage(exchange, Stage.OUTPUT, step) as run:
             stream = None

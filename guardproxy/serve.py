@@ -283,7 +283,9 @@ def _leave(sig: int, frame: FrameType | None) -> None:
 
 
 def _say_listening(settings: Settings, listener: socket.socket) -> None:
-    _log.info("listening", address=base_url(listener), workers=settings.workers, upstream=settings.upstream)
+    _log.info(
+        "listening", address=base_url(listener), workers=settings.workers, upstream=settings.shown_upstreams()
+    )
 
 
 def _run_here(

@@ -38,6 +38,8 @@ UNSCANNABLE_REASONS = (
     "too_large",
 )
 UNSCANNABLE_WORDS = ("pass", "flag", "block")
+RIGHT_UPSTREAM = "an http(s) URL without user, query or fragment"
+RIGHT_KEY = "printable ASCII without spaces"
 GUARD_NAME = re.compile(r"[a-z0-9_-]+")
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|authorization|sha256|header", re.IGNORECASE)
@@ -69,7 +71,8 @@ def _is_host(value: str) -> bool:
     return bool(value) and not re.search(r"[\s/\[\]@]", value)
 
 
-def _is_upstream(value: str) -> bool:
+def is_upstream(value: str) -> bool:
+    """Whether `value` is a base URL that requests can be forwarded to."""
     parts = _split(value)
     return (
         parts is not None and not parts.username and parts.password is None and not re.search(r"[?#]", value)
@@ -94,7 +97,8 @@ def _is_placeholder(value: str) -> bool:
     return bool(value) and len(value) <= 100 and value.isprintable() and not re.search(r"[{}]", fixed)
 
 
-def _is_key(value: str) -> bool:
+def is_key(value: str) -> bool:
+    """Whether `value` can stand behind `Bearer`."""
     return bool(value) and value.isascii() and value.isprintable() and " " not in value
 
 
@@ -142,6 +146,24 @@ class ClientKey(_Masked, frozen=True):
     allowed_models: tuple[str, ...] | None = None  # None: all
 
 
+class UpstreamSettings(_Masked, frozen=True, kw_only=True):
+    """One upstream. `models` are the patterns of the models that it serves (`gpt-*`).
+
+    `api_key` stands in for the client's credential; None passes that on, and "" is a key that is still to
+    be set: nothing can be sent there.
+    """
+
+    name: str
+    url: str
+    api_key: str | None = None
+    headers: dict[str, str] = {}
+    models: tuple[str, ...] = ()
+    default: bool = False
+    connect_timeout: float
+    upstream_timeout: float
+    stream_idle_timeout: float
+
+
 class Settings(_Masked, frozen=True, kw_only=True):
     """All settings of one guardproxy. Its repr masks secrets."""
 
@@ -158,16 +180,16 @@ class Settings(_Masked, frozen=True, kw_only=True):
         str,
         Scalar(
             "Where requests are forwarded: the base URL, with its version.",
-            _is_upstream,
-            "an http(s) URL without user, query or fragment",
+            is_upstream,
+            RIGHT_UPSTREAM,
         ),
     ] = "https://api.openai.com/v1"
     upstream_api_key: Annotated[
         str | None,
         Scalar(
             "The key that the upstream is sent. Without it the client's own is passed on.",
-            _is_key,
-            "printable ASCII without spaces",
+            is_key,
+            RIGHT_KEY,
         ),
     ] = None
     connect_timeout: Annotated[float, _seconds("How long connecting to the upstream may take.")] = 5.0
@@ -235,8 +257,29 @@ class Settings(_Masked, frozen=True, kw_only=True):
     floor: Policy = Policy()
     unscannable: dict[str, str] = {}
     keys: tuple[ClientKey, ...] = ()
+    upstreams: tuple[UpstreamSettings, ...] = ()  # without any there is one, of the scalars
     plugins: dict[str, msgspec.Struct] = {}
     allow: dict[str, AllowList] = {}
+
+    def all_upstreams(self) -> tuple[UpstreamSettings, ...]:
+        """Where requests can go: `[[upstreams]]`, or the one of the scalars, which is called `default`."""
+        if self.upstreams:
+            return self.upstreams
+        of_scalars = UpstreamSettings(
+            name="default",
+            url=self.upstream,
+            api_key=self.upstream_api_key,
+            default=True,
+            connect_timeout=self.connect_timeout,
+            upstream_timeout=self.upstream_timeout,
+            stream_idle_timeout=self.stream_idle_timeout,
+        )
+        return (of_scalars,)
+
+    def shown_upstreams(self) -> str:
+        """The upstreams' URLs, for the log; of several with their names."""
+        named = [f"{upstream.name}: {upstream.url}" for upstream in self.upstreams]
+        return ", ".join(named) or self.upstream
 
     def of_plugin(self, name: str, kind: type[OfPlugin]) -> OfPlugin:
         """The settings of a plugin, which are of this `kind`; its defaults where there are none."""

@@ -6,6 +6,7 @@ Messages name the place and what would be right there, and never the value that 
 import datetime
 import difflib
 import hashlib
+import math
 import re
 import types
 import typing
@@ -20,14 +21,23 @@ from guardproxy.errors import ConfigError
 from guardproxy.settings import (
     GUARD_NAME,
     HIDDEN,
+    RIGHT_KEY,
+    RIGHT_UPSTREAM,
     SETTINGS,
     UNSCANNABLE_REASONS,
     UNSCANNABLE_WORDS,
     ClientKey,
+    UpstreamSettings,
+    is_key,
+    is_upstream,
 )
 from guardproxy.types import Action, OnError, Policy, Rule
 
 _WORD = re.compile(r"(?=.{1,16}$)[A-Za-z]+(?:[_-][A-Za-z]+)?")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_NOT_YOURS = frozenset(
+    ("authorization", "connection", "content-length", "content-type", "host", "transfer-encoding")
+)
 _OF_NOTHING = hashlib.sha256(b"").hexdigest()
 
 
@@ -164,6 +174,64 @@ class Tables:
             )
         policy = self.policy(table.get("policy", {}), f"{name}.policy")
         return ClientKey(label, digest.lower(), policy, None if models is None else tuple(models))
+
+    def upstreams(self, found: object, times: Mapping[str, float]) -> tuple[UpstreamSettings, ...]:
+        """The upstreams; `times` are the time-outs of those that have none of their own."""
+        if not isinstance(found, list) or not found:
+            raise ConfigError(f"{self.where}: upstreams must be tables, each headed [[upstreams]].")
+        made = [self._upstream(entry, f"upstreams.{index}", times) for index, entry in enumerate(found)]
+        names = [upstream.name for upstream in made]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ConfigError(f"{self.where}: upstreams.{index}: another upstream has the same name.")
+        defaults = [upstream.name for upstream in made if upstream.default]
+        if len(defaults) > 1:
+            raise ConfigError(f"{self.where}: upstreams: {', '.join(defaults)} are default. Keep one.")
+        return tuple(made)
+
+    def _upstream(self, found: object, name: str, times: Mapping[str, float]) -> UpstreamSettings:
+        table = self._table(found, name)
+        check_names(f"{self.where}: {name}", table, UpstreamSettings.__struct_fields__)
+        label, url, key = table.get("name"), table.get("url"), table.get("api_key")
+        if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", label):
+            raise ConfigError(
+                f"{self.where}: {name}.name must be 1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -."
+            )
+        if not isinstance(url, str) or not is_upstream(url):
+            raise ConfigError(f"{self.where}: {name}.url must be {RIGHT_UPSTREAM}.")
+        if key is not None and (not isinstance(key, str) or (key and not is_key(key))):
+            raise ConfigError(f"{self.where}: {name}.api_key must be {RIGHT_KEY}.")
+        models = table.get("models", [])
+        if "models" in table and not _are_names(models):
+            raise ConfigError(f"{self.where}: {name}.models must be a list of patterns, such as 'gpt-*'.")
+        if not isinstance(table.get("default", False), bool):
+            raise ConfigError(f"{self.where}: {name}.default must be true or false.")
+        for setting in times:
+            value = table.get(setting, 1)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 < value < math.inf:
+                raise ConfigError(f"{self.where}: {name}.{setting} must be a number greater than 0.")
+        return UpstreamSettings(
+            name=label,
+            url=url.rstrip("/"),
+            api_key=key,
+            headers=self._headers(table.get("headers", {}), f"{name}.headers"),
+            models=tuple(models),
+            default=table.get("default", False),
+            **{setting: float(table.get(setting, value)) for setting, value in times.items()},
+        )
+
+    def _headers(self, found: object, name: str) -> dict[str, str]:
+        table = self._table(found, name)
+        for header, value in table.items():
+            if not _HEADER.fullmatch(header) or header.lower() in _NOT_YOURS:
+                raise ConfigError(
+                    f"{self.where}: {name}: {header[:64]!r} cannot be set; guardproxy writes "
+                    f"{', '.join(sorted(_NOT_YOURS))} itself, and 'api_key' becomes authorization."
+                )
+            if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
+                raise ConfigError(f"{self.where}: {name}.{header} must be printable ASCII.")
+        return {header.lower(): value for header, value in table.items()}
 
     def plugins(
         self, document: Mapping[str, Any], types: Mapping[str, type[msgspec.Struct]]

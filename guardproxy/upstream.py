@@ -15,7 +15,7 @@ import httpx
 
 from guardproxy.errors import ConfigError, InternalError, UpstreamError, UpstreamFailure, UpstreamTimeout
 from guardproxy.exchange import Stopwatch, clock
-from guardproxy.settings import Settings
+from guardproxy.settings import Settings, UpstreamSettings
 from guardproxy.transport import NoConnection, Transport
 
 _EVENT_STREAM = re.compile(rb"\s*text/event-stream\b", re.IGNORECASE)
@@ -24,7 +24,9 @@ _EVENT_STREAM = re.compile(rb"\s*text/event-stream\b", re.IGNORECASE)
 class Answer:
     """The upstream's answer: the head as received, the body when it is asked for. Close it in any case."""
 
-    def __init__(self, response: httpx.Response, origin: str, settings: Settings, watch: Stopwatch) -> None:
+    def __init__(
+        self, response: httpx.Response, origin: str, settings: UpstreamSettings, watch: Stopwatch
+    ) -> None:
         self.status = response.status_code
         self.headers: list[tuple[bytes, bytes]] = response.headers.raw
         self._response = response
@@ -98,19 +100,24 @@ class Answer:
 class Upstream:
     """One upstream and the pool of connections to it. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, of: UpstreamSettings, settings: Settings, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         """Check the settings; the first call connects.
 
         Raises:
-            ConfigError: `upstream`, `upstream_proxy` or `upstream_ca_file` cannot work.
+            ConfigError: its URL, `upstream_proxy` or `upstream_ca_file` cannot work.
         """
-        base = _base(settings.upstream)
-        self._settings = settings
+        base = _base(of.url)
+        self._settings = of
+        self.name = of.name
+        self.api_key = of.api_key
+        self.headers = of.headers
         self._base_path = base.raw_path.decode("ascii").rstrip("/")
         self._base = base.copy_with(raw_path=b"/")
         self._host = base.netloc
         self.origin = str(self._base).rstrip("/")
-        self._extensions = {"connect": settings.connect_timeout, "read": None, "write": None, "pool": None}
+        self._extensions = {"connect": of.connect_timeout, "read": None, "write": None, "pool": None}
         self._transport = transport or Transport(
             proxy=settings.upstream_proxy, ca_file=settings.upstream_ca_file
         )

@@ -17,7 +17,7 @@ KEY = ClientKey(name="team-a", sha256=hashlib.sha256(TOKEN.encode()).hexdigest()
 def test_some_credential_is_enough_without_keys(headers: dict[str, str]) -> None:
     credentials = Credentials(Settings())
     assert credentials.identify(headers) is None
-    assert credentials.authorization is None
+    assert credentials.authorization(None) is None
 
 
 def test_no_credential_is_refused() -> None:
@@ -33,7 +33,7 @@ def test_no_credential_is_needed_where_the_deployment_says_so() -> None:
 def test_keys() -> None:
     credentials = Credentials(Settings(keys=(KEY,), upstream_api_key="k"))
     assert credentials.identify({"authorization": f"bearer {TOKEN}"}) is KEY
-    assert credentials.authorization == "Bearer k"
+    assert credentials.authorization("k") == "Bearer k"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_which_credential_was_sent(headers: dict[str, str], given: str | None) -
 
 
 def test_a_key_of_ours_is_never_sent_on() -> None:
-    assert Credentials(Settings(keys=(KEY,))).authorization == ""
+    assert Credentials(Settings(keys=(KEY,))).authorization(None) == ""
 
 
 @pytest.mark.parametrize("value", ["", "Bearer", "Bearer other", f"Basic {TOKEN}", KEY.sha256])

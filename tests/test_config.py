@@ -24,6 +24,7 @@ from guardproxy.types import Action, OnError, Policy, Rule
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 SECRET = "sk-" + "canary" * 4
 DIGEST = "ab" * 32
+UPSTREAM = "[[upstreams]]\nname = 'a'\nurl = 'https://a'\n"
 OF_NOTHING = hashlib.sha256(b"").hexdigest().upper()
 NUMBERS = [setting for setting in SETTINGS if setting.kind is not str]
 
@@ -76,7 +77,7 @@ def test_the_docs_examples_load(tmp_path: Path) -> None:
         thresholds: dict[str, float]
 
     examples = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    settings = load(tmp_path, "\n".join(examples), types={"pii": Pii})
+    settings = load(tmp_path, "\n".join(examples), {"OPENAI_API_KEY": SECRET}, types={"pii": Pii})
     assert settings.upstream_timeout == 120
     assert settings.floor.output["toxicity"] == Rule(Action.FLAG, True, OnError.FLAG)
     assert settings.keys[0].policy.input["pii"] == Rule(Action.BLOCK)
@@ -227,6 +228,29 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
             f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nallowed_models = ['']",
             "models must be a list of one or",
         ),
+        ("upstreams = []", r"upstreams must be tables, each headed \[\[upstreams\]\]"),
+        ("[upstreams]\nname = 'a'", r"upstreams must be tables, each headed \[\[upstreams\]\]"),
+        ("[[upstreams]]\nname = 'a@b'", "upstreams.0.name must be 1 to 64"),
+        ("[[upstreams]]\nname = 'a'\nurl = 'https://u:p@x'", "upstreams.0.url must be an http"),
+        (f"{UPSTREAM}uri = 1", "upstreams.0: 'uri' is not known. Did you mean 'url'"),
+        (f"{UPSTREAM}api_key = 'a b'", "upstreams.0.api_key must be printable ASCII"),
+        (f"{UPSTREAM}api_key = '$KEY'", r"api_key: a reference is spelled \$\{env:NAME\}"),
+        (f"{UPSTREAM}models = 'gpt-*'", "upstreams.0.models must be a list of patterns"),
+        (f"{UPSTREAM}models = []", "upstreams.0.models must be a list of patterns"),
+        (f"{UPSTREAM}default = 1", "upstreams.0.default must be true or false"),
+        (f"{UPSTREAM}connect_timeout = 0", "upstreams.0.connect_timeout must be a number greater than 0"),
+        (f"{UPSTREAM}upstream_timeout = inf", "upstreams.0.upstream_timeout must be a number greater"),
+        (f"{UPSTREAM}stream_idle_timeout = true", "upstreams.0.stream_idle_timeout must be a number"),
+        (f"{UPSTREAM}headers.host = 'b'", "upstreams.0.headers: 'host' cannot be set; guardproxy writes"),
+        (f"{UPSTREAM}headers.Authorization = 'b'", "'Authorization' cannot be set; .* 'api_key' becomes"),
+        (f"{UPSTREAM}headers.'a b' = 'b'", "'a b' cannot be set"),
+        (f'{UPSTREAM}headers.x-a = "b\\n"', "upstreams.0.headers.x-a must be printable ASCII"),
+        (f"{UPSTREAM}{UPSTREAM}", "upstreams.1: another upstream has the same name"),
+        (
+            f"{UPSTREAM}default = true\n[[upstreams]]\nname = 'b'\nurl = 'https://b'\ndefault = true",
+            "upstreams: a, b are default. Keep one",
+        ),
+        (f"upstream = 'https://x'\n{UPSTREAM}", r"\[\[upstreams\]\] and upstream \(file\) both say where"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, toml: str, message: str) -> None:
@@ -435,3 +459,40 @@ def test_a_broken_file_does_not_show_its_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is not TOML \(at line 2, column") as raised:
         load(tmp_path, f'upstream_api_key = "{SECRET}"\nport = {SECRET}')
     assert SECRET not in str(raised.value)
+
+
+def test_upstreams_become_values(tmp_path: Path) -> None:
+    text = """
+    connect_timeout = 1
+    [[upstreams]]
+    name = "openai"
+    url = "https://api.openai.com/v1/"
+    api_key = "${env:KEY}"
+    models = ["gpt-*"]
+    default = true
+    [[upstreams]]
+    name = "other"
+    url = "http://127.0.0.1:1/v1"
+    headers.X-Org = "ours"
+    upstream_timeout = 5
+    """
+    first, second = load(tmp_path, text, {"KEY": SECRET}).upstreams
+    assert (first.name, first.url, first.api_key) == ("openai", "https://api.openai.com/v1", SECRET)
+    assert (first.models, first.default, first.connect_timeout) == (("gpt-*",), True, 1.0)
+    assert (second.headers, second.api_key, second.default) == ({"x-org": "ours"}, None, False)
+    assert (second.connect_timeout, second.upstream_timeout, second.stream_idle_timeout) == (1.0, 5.0, 60.0)
+    assert SECRET not in repr((first, second))
+    assert "ours" not in repr(second)
+
+
+@pytest.mark.parametrize("flag", ["upstream", "upstream_api_key"])
+def test_a_flag_does_not_stand_beside_upstreams(tmp_path: Path, flag: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{flag} \(flag\) both say where requests go"):
+        load(tmp_path, UPSTREAM, None, None, **{flag: "https://x"})
+
+
+def test_an_upstreams_key_without_client_keys_needs_a_loopback_host(tmp_path: Path) -> None:
+    text = f"{UPSTREAM}api_key = 'k'"
+    assert load(tmp_path, text).upstreams[0].api_key == "k"
+    with pytest.raises(ConfigError, match=r"upstreams.0.api_key is set, and there are no \[\[keys\]\]"):
+        load(tmp_path, f"host = '0.0.0.0'\n{text}")

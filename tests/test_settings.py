@@ -30,6 +30,7 @@ def test_the_table_has_every_scalar_of_the_struct() -> None:
         "floor",
         "unscannable",
         "keys",
+        "upstreams",
         "plugins",
         "allow",
     ]

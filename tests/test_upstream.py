@@ -118,12 +118,18 @@ def answers(*data: bytes) -> Handler:
     return handler
 
 
+def made(transport: httpx.AsyncBaseTransport | None = None, **given: object) -> Upstream:
+    settings = Settings(**given)  # type: ignore[arg-type]
+    (of,) = settings.all_upstreams()
+    return Upstream(of, settings, transport)
+
+
 @asynccontextmanager
 async def connected(
     server: Server, transport: httpx.AsyncBaseTransport | None = None, **settings: object
 ) -> AsyncIterator[Upstream]:
     values: dict[str, object] = {"upstream": server.url, **settings}
-    upstream = Upstream(Settings(**values), transport)  # type: ignore[arg-type]
+    upstream = made(transport, **values)
     try:
         yield upstream
     finally:
@@ -707,7 +713,7 @@ async def test_an_answer_over_the_limit() -> None:
 )
 def test_settings_that_cannot_work(settings: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
-        Upstream(Settings(**settings))  # type: ignore[arg-type]
+        made(None, **settings)
     assert "hidden" not in str(raised.value)
 
 
@@ -720,7 +726,7 @@ def test_settings_that_cannot_work(settings: dict[str, str], message: str) -> No
     ],
 )
 def test_origin(upstream: str, origin: str) -> None:
-    assert Upstream(Settings(upstream=upstream)).origin == origin
+    assert made(upstream=upstream).origin == origin
 
 
 async def test_a_proxy_is_used_and_its_failure_named() -> None:

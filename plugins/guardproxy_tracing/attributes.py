@@ -257,6 +257,7 @@ def of_attempt(exchange: Exchange, step: Step, before: int) -> Attributes:
         found["http.response.status_code"] = step.status
         if step.status >= 400:
             found[ERROR_TYPE] = str(step.status)
+    _add_label(found, "guardproxy.upstream.name", exchange.upstream)
     if step.failure is not None:
         found["guardproxy.upstream.failure"] = step.failure
     return _with_error(found, step)

@@ -127,9 +127,9 @@ def application(kind: str, upstream: str) -> Callable[..., Awaitable[None]]:
 
     async def answer(scope: dict[str, Any], body: bytes) -> tuple[int, Any, AsyncIterator[bytes], Any]:
         if kind == SHIPPED:
-            shipped = calls.setdefault(kind, None) or calls.update(
-                {kind: Upstream(Settings(upstream=upstream))}
-            )
+            if kind not in calls:
+                settings = Settings(upstream=upstream)
+                calls[kind] = Upstream(settings.all_upstreams()[0], settings)
             shipped = calls[kind]
             headers = request_headers(scope["headers"], replace_authorization=None, extra={})
             reply = await shipped.send("POST", scope["path"], scope["query_string"], headers, body)

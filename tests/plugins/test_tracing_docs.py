@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 import guardproxy_tracing as tracing
 from guardproxy import Action, Guard, Policy, Rule, Settings, Step, StepKind
 from guardproxy.allow import AllowList
-from guardproxy.settings import ClientKey
+from guardproxy.settings import ClientKey, UpstreamSettings
 from guardproxy.types import OnError
 from guardproxy_tracing import variables
 from guardproxy_tracing.names import LATEST, SETTLED
@@ -73,6 +73,15 @@ async def everything() -> list[ReadableSpan]:
         async with proxy(broken, plugins=[tracing], made=MADE, **given) as client:
             await client.post(body | {"stream": True}, headers)
         async with proxy(lambda _: httpx.Response(500, stream=Chunks([b"no"])), plugins=[tracing]) as client:
+            await client.post(body)
+        only = UpstreamSettings(
+            name="only",
+            url="https://only.test/v1",
+            connect_timeout=1,
+            upstream_timeout=1,
+            stream_idle_timeout=1,
+        )
+        async with proxy(whole(), plugins=[tracing], upstreams=(only,)) as client:
             await client.post(body)
         tracing.guardproxy_startup(Settings())
         again = exchange()  # what a second attempt says, which the pipeline does not make yet

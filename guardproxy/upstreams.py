@@ -1,0 +1,92 @@
+"""Which upstream serves a request: the one that the model names, the one of the model's pattern, the default.
+
+Only the configuration says where upstreams are, and only the model says which: no header and no other member
+of a request leads anywhere.
+"""
+
+import asyncio
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import httpx
+
+from guardproxy.errors import NoAccounts, NotFound
+from guardproxy.settings import Settings
+from guardproxy.upstream import Upstream
+
+
+class Chosen(NamedTuple):
+    """An upstream, and what it calls the model."""
+
+    upstream: Upstream
+    model: str | None
+
+
+class Upstreams:
+    """The upstreams of a deployment, by name."""
+
+    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` stands in for the network.
+
+        Raises:
+            ConfigError: settings of an upstream that cannot work.
+        """
+        found = settings.all_upstreams()
+        self._by_name = {of.name: Upstream(of, settings, transport) for of in found}
+        self._patterns = [(pattern, of.name) for of in found for pattern in of.models]
+        self._default = next((of.name for of in found if of.default or len(found) == 1), None)
+        self.several = bool(settings.upstreams)  # a model can name one: `openai@gpt-4.1`
+
+    def of_model(self, model: str | None) -> Chosen:
+        """Where a request for `model` goes: to `name` for `name@…`, where that is an upstream's.
+
+        Raises:
+            NotFound: no upstream serves the model.
+            NoAccounts: the one that does has no key yet.
+        """
+        name, bare = self._place(model)
+        if name is None:
+            known = ", ".join(self._by_name)
+            raise NotFound(
+                f"No upstream serves this model; name one of {known} before it, as in "
+                f"'{next(iter(self._by_name))}@MODEL'.",
+                param="model",
+                code="model_not_found",
+            )
+        return Chosen(self._usable(name), bare)
+
+    def of_response(self, name: str | None) -> Upstream:
+        """The upstream that is remembered for a response by its `name`, or else the default.
+
+        Raises:
+            NotFound: it is not remembered, and there is no default.
+            NoAccounts: it has no key yet.
+        """
+        found = name if name in self._by_name else self._default
+        if found is None:
+            raise NotFound("It is not known here any more which upstream has this; there is no default one.")
+        return self._usable(found)
+
+    def same(self, model: str, other: str) -> bool:
+        """Whether both spell the same model of the same upstream."""
+        return model == other or (self.several and self._place(model) == self._place(other))
+
+    def _place(self, model: str | None) -> tuple[str | None, str | None]:
+        if model is not None and self.several:
+            name, sign, bare = model.partition("@")
+            if sign and name in self._by_name:
+                return name, bare
+            for pattern, name in self._patterns:
+                if fnmatchcase(model, pattern):
+                    return name, model
+        return self._default, model
+
+    def _usable(self, name: str) -> Upstream:
+        found = self._by_name[name]
+        if found.api_key == "":
+            raise NoAccounts(f"The upstream '{name}' has no key yet; set its api_key.")
+        return found
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await asyncio.gather(*(upstream.aclose() for upstream in self._by_name.values()))
