@@ -2,10 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
-from guardproxy import checks
 from guardproxy.document import dumps
 from guardproxy.errors import (
     BodyTooLarge,
@@ -19,24 +18,16 @@ from guardproxy.exchange import Stopwatch, clock, new_id
 from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
-from guardproxy.profiles import PROFILES, Profile
-from guardproxy.routes import ROUTES, find
+from guardproxy.profiles import Profile
+from guardproxy.routes import CHECK, MODELS, ROUTES, find
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Endpoint = Callable[[Incoming], Awaitable[None]]
 
-_DOOR, *_OTHERS = (profile.path for profile in PROFILES)
-SERVED = ", ".join(
-    (
-        *(f"{route.method} {_DOOR}{route.tail}" for route in ROUTES),
-        *(f"the same below {path}" for path in _OTHERS),
-        *(f"POST {checks.PATH}", "GET /v1/models", "GET /v1/models/{id}"),
-    )
-)
 # A model's id may have slashes; dot segments and escapes are other spellings of another path.
-_MODELS = re.compile(r"/v1/models(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._:@-]+)*")
+_MODELS = re.compile(rf"{MODELS}(?:/(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._:@-]+)*")
 
 
 class AsgiReply:
@@ -77,17 +68,19 @@ class AsgiReply:
 class Api:
     """The endpoints of one proxy."""
 
-    def __init__(self, pipeline: Pipeline, max_body: int) -> None:
+    def __init__(self, pipeline: Pipeline, max_body: int, served: str) -> None:
+        """`served` is what the others are told that ask for another path (`what_is_served`)."""
         self._pipeline = pipeline
         self._max_body = max_body
+        self._served = served
 
-    def door(self, profile: Profile) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-        """The ASGI application of one front door."""
+    def door(self, at: str, profile: Profile) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """The ASGI application of the front door whose path is `at`."""
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            place = find(profile.path, _raw_path(scope))
+            place = find(at, _raw_path(scope))
             reply = AsgiReply(send)
-            if problem := _misdirected(
+            if problem := self._misdirected(
                 scope, place.template if place else None, place.routes if place else ()
             ):
                 await reply.error(problem)
@@ -106,7 +99,7 @@ class Api:
         """The ASGI application of checks."""
         path = _raw_path(scope)
         reply = AsgiReply(send)
-        if problem := _misdirected(scope, path if path == checks.PATH else None, ("POST",)):
+        if problem := self._misdirected(scope, path if path == CHECK else None, ("POST",)):
             await reply.error(problem)
             return
 
@@ -119,7 +112,7 @@ class Api:
         """The ASGI application of the upstream's list of models, and of one of them."""
         path = _raw_path(scope)
         reply = AsgiReply(send)
-        if problem := _misdirected(scope, path if _MODELS.fullmatch(path) else None, ("GET",)):
+        if problem := self._misdirected(scope, path if _MODELS.fullmatch(path) else None, ("GET",)):
             await reply.error(problem)
             return
 
@@ -127,6 +120,21 @@ class Api:
             await self._pipeline.pass_on(incoming, reply)
 
         await self._serve(scope, receive, reply, path, path.removeprefix("/v1"), None, run)
+
+    def _misdirected(
+        self, scope: Scope, path: str | None, methods: Collection[str]
+    ) -> GuardProxyError | None:
+        """The error of a request that is not for `path` (None: not served) with one of `methods`."""
+        if refused := refused_upgrade(scope):
+            return refused
+        if path is None:
+            return _not_found(self._served)
+        if scope["method"] not in methods:
+            allowed = ", ".join(methods)
+            return MethodNotAllowed(
+                f"{path} takes {allowed}, not {scope['method'][:16]}.", headers={"allow": allowed}
+            )
+        return None
 
     async def _serve(
         self,
@@ -231,20 +239,6 @@ def _raw_path(scope: Scope) -> str:
     return raw.decode("latin-1")
 
 
-def _misdirected(scope: Scope, path: str | None, methods: Collection[str]) -> GuardProxyError | None:
-    """The error of a request that is not for `path` (None: not served) with one of `methods`."""
-    if refused := refused_upgrade(scope):
-        return refused
-    if path is None:
-        return not_found()
-    if scope["method"] not in methods:
-        allowed = ", ".join(methods)
-        return MethodNotAllowed(
-            f"{path} takes {allowed}, not {scope['method'][:16]}.", headers={"allow": allowed}
-        )
-    return None
-
-
 def refused_upgrade(scope: Scope) -> GuardProxyError | None:
     """The error of a request for a WebSocket, on whatever path; None for other requests."""
     if any(name == b"upgrade" and b"websocket" in value.lower() for name, value in scope["headers"]):
@@ -252,16 +246,27 @@ def refused_upgrade(scope: Scope) -> GuardProxyError | None:
     return None
 
 
-def not_found(more: Collection[str] = ()) -> NotFound:
-    """The error of a path that is not served; `more` is what plugins serve."""
-    return NotFound(f"guardproxy does not serve this path. It serves: {', '.join((SERVED, *more))}.")
+def what_is_served(doors: Iterable[str], more: Iterable[str]) -> str:
+    """All methods and paths, as errors name them: of the front doors at `doors`, and `more`."""
+    first, *others = doors
+    return ", ".join(
+        (
+            *(f"{route.method} {first}{route.tail}" for route in ROUTES),
+            *(f"the same below {path}" for path in others),
+            *(f"POST {CHECK}", f"GET {MODELS}", f"GET {MODELS}/{{id}}"),
+            *more,
+        )
+    )
 
 
-def of_status(status: int, more: Collection[str] = ()) -> GuardProxyError:
-    """The error of what the framework itself refuses; `more` is what plugins serve."""
+def _not_found(served: str) -> NotFound:
+    return NotFound(f"guardproxy does not serve this path. It serves: {served}.")
+
+
+def of_status(status: int, served: str) -> GuardProxyError:
+    """The error of what the framework itself refuses."""
     if status == 404:
-        return not_found(more)
+        return _not_found(served)
     if status == 405:
-        served = ", ".join((SERVED, *more))
         return MethodNotAllowed(f"This path does not take that method. guardproxy serves: {served}.")
     return InternalError("guardproxy could not handle the request.")

@@ -1,6 +1,6 @@
 """The composition root: settings in, a Litestar application out."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,17 +9,16 @@ import pluggy
 from litestar import Litestar, MediaType, Request, Response, asgi, get
 from litestar.exceptions import HTTPException
 
-from guardproxy import checks
-from guardproxy.api import Api, of_status, refused_upgrade
+from guardproxy.api import Api, of_status, refused_upgrade, what_is_served
 from guardproxy.document import dumps
-from guardproxy.errors import ConfigError, GuardProxyError
+from guardproxy.errors import ConfigError, GuardProxyError, InternalError
 from guardproxy.exchange import new_id
 from guardproxy.headers import date
 from guardproxy.hooks import Hooks
 from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
 from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins, places
-from guardproxy.profiles import PROFILES
+from guardproxy.routes import CHECK, MODELS
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.upstreams import Upstreams
@@ -44,7 +43,9 @@ def create_app(
     hooks = Hooks(manager, settings)
     scanner = Scanner(guards, settings)
     upstreams = Upstreams(settings, transport)
-    api = Api(Pipeline(settings, guards, scanner, upstreams, hooks), settings.max_body)
+    routes = collect_routes(manager, settings)
+    served = what_is_served(settings.doors(), places(routes))
+    api = Api(Pipeline(settings, guards, scanner, upstreams, hooks), settings.max_body, served)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -75,19 +76,16 @@ def create_app(
             return Response("draining", status_code=503)
         return Response("ok") if state.ready and scanner.ready else Response("starting", status_code=503)
 
+    endpoints = {path: api.door(path, profile) for path, profile in settings.doors().items()}
+    endpoints |= {CHECK: api.check, MODELS: api.models}
     doors = [
-        asgi(profile.path, is_mount=True, copy_scope=True)(_door(api.door(profile))) for profile in PROFILES
+        asgi(path, is_mount=True, copy_scope=True)(_door(endpoint)) for path, endpoint in endpoints.items()
     ]
-    doors += [
-        asgi(path, is_mount=True, copy_scope=True)(_door(endpoint))
-        for path, endpoint in ((checks.PATH, api.check), ("/v1/models", api.models))
-    ]
-    routes = collect_routes(manager, settings)
     app = Litestar(
         route_handlers=[*doors, livez, readyz, *routes],
         lifespan=[lifespan],
         exception_handlers={
-            HTTPException: _refusing(places(routes)),
+            HTTPException: _refusing(served),
             GuardProxyError: _told,
             Exception: _failed,
         },
@@ -109,11 +107,11 @@ def _door(endpoint: Any) -> Any:
     return door
 
 
-def _refusing(more: Collection[str]) -> Any:
-    """Answers what the framework refuses; `more` is what plugins serve."""
+def _refusing(served: str) -> Any:
+    """Answers what the framework refuses; `served` is what there is."""
 
     def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-        return _envelope(refused_upgrade(dict(request.scope)) or of_status(error.status_code, more))
+        return _envelope(refused_upgrade(dict(request.scope)) or of_status(error.status_code, served))
 
     return refused
 
@@ -124,7 +122,7 @@ def _told(_: Request[Any, Any, Any], error: GuardProxyError) -> Response[bytes]:
 
 def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     failure("request failed", error)
-    return _envelope(of_status(500))
+    return _envelope(InternalError("guardproxy could not handle the request."))
 
 
 def _envelope(error: GuardProxyError) -> Response[bytes]:

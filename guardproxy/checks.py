@@ -15,12 +15,12 @@ from guardproxy.document import Number, dumps
 from guardproxy.errors import InvalidRequest, Uninspectable, Violation
 from guardproxy.exchange import Exchange
 from guardproxy.policy import ACTION_HEADER, SPELLED, STAGE_HEADERS, from_headers
-from guardproxy.report import Form, Reporter
+from guardproxy.profiles import Form
+from guardproxy.report import Reporter
 from guardproxy.shapes import ITEM, VOCABULARY, Shape
 from guardproxy.stage import StageRun
 from guardproxy.types import Guard, Policy, Stage
 
-PATH = "/v1/guard/check"
 SHAPE = Shape({"input": ITEM})
 _FIELDS = ("input", "guards", "action", "stage")
 _INPUT = ("input",)

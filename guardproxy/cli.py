@@ -315,6 +315,11 @@ def _shown(loaded: Loaded) -> Iterator[str]:
         yield from _allow(settings.allow, name)
     for name in settings.allow.keys() - settings.plugins.keys():
         yield from ("", f"[guards.{name}]  # file", *_allow(settings.allow, name))
+    yield from _shown_lists(loaded)
+
+
+def _shown_lists(loaded: Loaded) -> Iterator[str]:
+    settings, origins, references = loaded.settings, loaded.origins, loaded.references
     for index, key in enumerate(settings.keys):
         yield from ("", f"[[keys]]  # {origins['keys']}")
         for name in ("name", "sha256"):
@@ -325,6 +330,9 @@ def _shown(loaded: Loaded) -> Iterator[str]:
             models = _hidden(key.allowed_models, f"keys.{index}.allowed_models", references)
             yield f"allowed_models = {_toml(models)}"
         yield f"policy = {_toml(_policy(key.policy))}"
+    for path, profile in settings.front_doors.items():
+        yield from ("", f"[[front_doors]]  # {origins['front_doors']}")
+        yield from (f"path = {_toml(path)}", f"profile = {_toml(profile)}")
     for index, upstream in enumerate(settings.upstreams):
         yield from ("", f"[[upstreams]]  # {origins['upstreams']}")
         for name, value in msgspec.to_builtins(upstream).items():

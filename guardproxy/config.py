@@ -15,11 +15,12 @@ from typing import Any
 import msgspec
 
 from guardproxy.errors import ConfigError
+from guardproxy.profiles import MAIN
 from guardproxy.settings import HIDDEN, PREFIX, SETTINGS, Setting, Settings, is_loopback
 from guardproxy.tables import Tables, check_names, found_word, nearest
 
-TABLES = ("policy", "unscannable", "guards", "plugins", "keys", "upstreams")
-NOT_BUILT_YET = ("front_doors", "limits", "store", "prices")
+TABLES = ("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors")
+NOT_BUILT_YET = ("limits", "store", "prices")
 _OF_ONE = ("upstream", "upstream_api_key")  # scalars that say what [[upstreams]] say
 _TIMES = ("connect_timeout", "upstream_timeout", "stream_idle_timeout")
 
@@ -112,6 +113,12 @@ def load_with_origins(
             )
         times = {name: values.get(name, getattr(Settings(), name)) for name in _TIMES}
         values["upstreams"] = tables.upstreams(document["upstreams"], times)
+    if "front_doors" in document:
+        values["front_doors"] = tables.front_doors(document["front_doors"])
+        if MAIN in values["front_doors"] and origins["profile"] != "default":
+            raise ConfigError(
+                f"{where}: profile ({origins['profile']}) and the front door {MAIN} say two things. Keep one."
+            )
     values["plugins"] = tables.plugins(document, plugin_types)
     values["allow"] = tables.allow(document.get("guards", {}))
     origins |= {table: "file" if table in document else "default" for table in TABLES}

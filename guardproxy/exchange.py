@@ -65,6 +65,7 @@ class Exchange:
     client_id: str | None = None  # the first 12 digits of the SHA-256 of the credential that came
     policy: Policy = UNRESOLVED
     request: bytes = b""
+    creates: bool = False  # a model is asked for a response, and not for one that is there or for a count
     model: str | None = None
     upstream: str | None = None  # the name of the one that serves it, where there are several
     stream: bool = False

@@ -1,7 +1,7 @@
 """`guardproxy explain`: the policy that a request would get, and who asked for each part of it."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pluggy
 from rich.console import Group
@@ -14,8 +14,7 @@ from guardproxy.headers import lower_headers
 from guardproxy.hooks import Hooks
 from guardproxy.messages import report_form
 from guardproxy.policy import Resolved
-from guardproxy.profiles import PROFILES
-from guardproxy.report import Form
+from guardproxy.profiles import Form, Profile
 from guardproxy.settings import UNSCANNABLE_REASONS, ClientKey, Settings
 from guardproxy.types import Policy, Rule, Stage
 
@@ -41,7 +40,7 @@ def explain(
     resolved = policy.resolve(settings.floor, owner, given, Hooks(manager, settings).resolve_policy, guards)
     asked = report_form(given)
     lines: list[Text | Tree] = [_stage(resolved, stage) for stage in Stage]
-    lines += [_unscannable(settings, resolved.policy), Text(f"report: {_report(asked)}")]
+    lines += [_unscannable(settings, resolved.policy), Text(f"report: {_report(asked, settings.doors())}")]
     if settings.keys and owner is None:
         lines.append(Text(f"key: none is given; requests here have one, see --key ({_names(settings)})"))
     return Group(*lines)
@@ -112,7 +111,7 @@ def _blocks(whole: Policy) -> Iterator[str]:
         yield f"{stage}: blocks" if held else f"{stage}: does not, since no guard blocks or redacts there"
 
 
-def _report(asked: Form | None) -> str:
+def _report(asked: Form | None, doors: Mapping[str, Profile]) -> str:
     if asked is not None:
         return f"{asked}, header {policy.SPELLED[policy.REPORT_HEADER]}"
-    return "; ".join(f"{profile.form} at {profile.path}" for profile in PROFILES)
+    return "; ".join(f"{profile.form} at {path}" for path, profile in doors.items())

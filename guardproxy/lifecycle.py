@@ -87,7 +87,11 @@ class Lifecycle:
     async def live(self, incoming: Incoming, reply: Reply, work: Work) -> None:
         """One exchange; plugins see its end exactly once."""
         exchange = Exchange(
-            incoming.method, incoming.path, lower_headers(incoming.headers), client_watch=reply.watch
+            incoming.method,
+            incoming.path,
+            lower_headers(incoming.headers),
+            creates=incoming.creates,
+            client_watch=reply.watch,
         )
         exchange.response_headers[ID_HEADER] = exchange.id
         step = Step(StepKind.EXCHANGE, f"{incoming.method} {incoming.path}")

@@ -11,8 +11,8 @@ from guardproxy.errors import InvalidRequest, UnsupportedMedia, UpstreamError
 from guardproxy.exchange import Exchange, Stopwatch
 from guardproxy.headers import Raw, lower_headers
 from guardproxy.policy import REPORT_HEADER
-from guardproxy.profiles import Profile
-from guardproxy.report import Form, Reporter
+from guardproxy.profiles import Form, Profile
+from guardproxy.report import Reporter
 from guardproxy.routes import Route
 from guardproxy.shapes import GRAMMAR, RESPONSE, Shape
 from guardproxy.types import LocalReply, Path
@@ -31,7 +31,8 @@ class Incoming:
     """A client's request: the raw head, and a way to read the body.
 
     `path` is a template: an id in it shows as `{id}`. `target` is the path below the upstream's base,
-    and `response_id` the id in it, as they came; `shown` is the same path as a template.
+    and `response_id` the id in it, as they came; `shown` is the same path as a template. `creates`: a
+    model is asked for a response.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Incoming:
     body: Callable[[], Awaitable[bytes]]
     response_id: str | None = None
     shown: str = ""
+    creates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

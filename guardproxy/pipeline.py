@@ -102,7 +102,7 @@ class Pipeline:
 
     async def run(self, incoming: Incoming, profile: Profile, route: Route, reply: Reply) -> None:
         """Serve one exchange."""
-        incoming.shown = profile.target + route.tail
+        incoming.shown, incoming.creates = profile.target + route.tail, route.creates
         await self._lifecycle.live(
             incoming,
             reply,

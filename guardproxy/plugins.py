@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 
 from guardproxy import hookspecs
 from guardproxy.errors import ConfigError
+from guardproxy.routes import check_doors
 from guardproxy.settings import GUARD_NAME, Settings
 from guardproxy.types import CONTEXT, Detector, Guard, Policy, Stage
 
@@ -194,7 +195,8 @@ def collect_routes(manager: pluggy.PluginManager, settings: Settings) -> list[An
     """The Litestar route handlers, controllers and routers of all plugins, by plugin name.
 
     Raises:
-        ConfigError: a plugin returned something else, or two plugins serve one path with one method.
+        ConfigError: a plugin returned something else, or two plugins serve one path with one method, or a
+            front door one of these paths.
     """
     routes: list[Any] = []
     taken: dict[tuple[str, str], str] = {}
@@ -213,6 +215,7 @@ def collect_routes(manager: pluggy.PluginManager, settings: Settings) -> list[An
                 )
             taken[place] = plugin
         routes.append(route)
+    check_doors(settings.doors(), [path for _, path in taken])
     return routes
 
 

@@ -1,20 +1,34 @@
-"""The dialects of the front doors, as data."""
+"""The dialects that front doors speak, as data, and the doors that there are without being set."""
 
+import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from guardproxy.report import Form
+
+class Form(enum.StrEnum):
+    """How the client is told: a field of the response, items in its output, or not at all."""
+
+    FIELDS = "fields"
+    ITEMS = "items"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One front door: its path, where its requests go below the upstream's base, and how it reports."""
+    """One dialect: how it reports, and where its requests go below the upstream's base."""
 
-    path: str
-    target: str
+    name: str
     form: Form
+    target: str = "/responses"
 
 
-PROFILES = (
-    Profile("/v1/responses", "/responses", Form.FIELDS),
-    Profile("/v3/compat/openresponses", "/responses", Form.ITEMS),
-)
+OPENRESPONSES: Final = Profile("openresponses", Form.FIELDS)
+OPPER: Final = Profile("opper", Form.ITEMS)
+PROFILES: Final[Mapping[str, Profile]] = {profile.name: profile for profile in (OPENRESPONSES, OPPER)}
+MAIN: Final = "/v1/responses"  # the door whose profile is a scalar
+DOORS: Final[Mapping[str, Profile]] = {
+    MAIN: OPENRESPONSES,
+    "/v3/compat/openresponses": OPPER,
+    "/v3/compat/responses": OPPER,
+}

@@ -1,11 +1,11 @@
 """What the client is told: the guards report, the verdict and receipt headers, the block's message. Pure."""
 
-import enum
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from guardproxy.errors import Violation
 from guardproxy.exchange import Exchange
+from guardproxy.profiles import Form
 from guardproxy.types import Action, Finding, Outcome, Policy, Receipt, Rule, Stage, Verdict
 
 MOST = 100  # findings listed in one entry; `total` counts all
@@ -80,14 +80,6 @@ def headers(exchange: Exchange) -> dict[str, str]:
     receipts = (verdict.receipt for stage, verdict in exchange.verdicts.items() if enforced[stage])
     out["X-Guardproxy-Receipt"] = str(sum(receipts, Receipt()))
     return out
-
-
-class Form(enum.StrEnum):
-    """How the client is told: a field of the response, items in its output, or not at all."""
-
-    FIELDS = "fields"
-    ITEMS = "items"
-    NONE = "none"
 
 
 class Reporter:

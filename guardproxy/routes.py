@@ -1,13 +1,17 @@
 """What is served below the path of a front door, as data: the whole life of a response."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from guardproxy.errors import ConfigError
 from guardproxy.shapes import COUNT, DELETED, INPUT_ITEMS, RESPONSE, Shape
 
 ID = "/{id}"
+CHECK = "/v1/guard/check"
+MODELS = "/v1/models"
+BESIDE = (CHECK, MODELS, "/livez", "/readyz")  # what is served beside front doors and plugins' routes
 # Nothing in it can be spelled in two ways, or lead the upstream to another path.
 _OF_ID = re.compile(r"/([A-Za-z0-9_-]{1,128})((?:/[a-z_]+)?)")
 
@@ -28,6 +32,11 @@ class Route:
     remembers: bool = False
     streams: bool = False
 
+    @property
+    def creates(self) -> bool:
+        """Whether a model is asked for a response."""
+        return self.method == "POST" and not self.tail
+
 
 ROUTES = (
     Route("POST", "", body=True, remembers=True),
@@ -39,6 +48,22 @@ ROUTES = (
     Route("POST", f"{ID}/cancel"),
 )
 _BY_TAIL = {tail: {r.method: r for r in ROUTES if r.tail == tail} for tail in (r.tail for r in ROUTES)}
+
+
+def check_doors(doors: Iterable[str], more: Iterable[str]) -> None:
+    """Refuse a front door that lies above or below another one, or `more` paths: one would hide the other.
+
+    Raises:
+        ConfigError: names both.
+    """
+    doors = list(doors)
+    for index, door in enumerate(doors):
+        for other in (*doors[:index], *BESIDE, *more):
+            if door == other or door.startswith(f"{other}/") or other.startswith(f"{door}/"):
+                raise ConfigError(
+                    f"The front door {door} and {other} are in each other's way; give the front door another "
+                    "path."
+                )
 
 
 class Place(NamedTuple):

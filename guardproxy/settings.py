@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from guardproxy.allow import AllowList
+from guardproxy.profiles import DOORS, MAIN, OPENRESPONSES, PROFILES, Profile
 from guardproxy.types import Policy
 
 PREFIX = "GUARDPROXY_"
@@ -251,6 +252,9 @@ class Settings(_Masked, frozen=True, kw_only=True):
     capture_content: Annotated[
         str, _one_of("Whether traces have the texts of an exchange, less all that was found.", CAPTURE_WORDS)
     ] = "off"
+    profile: Annotated[str, _one_of("The dialect that clients speak at /v1/responses.", tuple(PROFILES))] = (
+        OPENRESPONSES.name
+    )
     auth: Annotated[
         str, _one_of("Whether a request needs a credential; none needs a loopback host.", AUTH_WORDS)
     ] = "required"
@@ -258,8 +262,14 @@ class Settings(_Masked, frozen=True, kw_only=True):
     unscannable: dict[str, str] = {}
     keys: tuple[ClientKey, ...] = ()
     upstreams: tuple[UpstreamSettings, ...] = ()  # without any there is one, of the scalars
+    front_doors: dict[str, str] = {}  # the profile by the path, of doors that are set
     plugins: dict[str, msgspec.Struct] = {}
     allow: dict[str, AllowList] = {}
+
+    def doors(self) -> dict[str, Profile]:
+        """The profile of each front door, by its path: those that are set, and the others that there are."""
+        own = {MAIN: self.profile, **self.front_doors}
+        return {**DOORS, **{path: PROFILES[name] for path, name in own.items()}}
 
     def all_upstreams(self) -> tuple[UpstreamSettings, ...]:
         """Where requests can go: `[[upstreams]]`, or the one of the scalars, which is called `default`."""

@@ -18,6 +18,7 @@ import msgspec
 
 from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError
+from guardproxy.profiles import PROFILES
 from guardproxy.settings import (
     GUARD_NAME,
     HIDDEN,
@@ -34,6 +35,7 @@ from guardproxy.settings import (
 from guardproxy.types import Action, OnError, Policy, Rule
 
 _WORD = re.compile(r"(?=.{1,16}$)[A-Za-z]+(?:[_-][A-Za-z]+)?")
+_DOOR = re.compile(r"(?:/[a-z0-9_-][a-z0-9._-]{0,63}){1,8}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _NOT_YOURS = frozenset(
     ("authorization", "connection", "content-length", "content-type", "host", "transfer-encoding")
@@ -232,6 +234,26 @@ class Tables:
             if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
                 raise ConfigError(f"{self.where}: {name}.{header} must be printable ASCII.")
         return {header.lower(): value for header, value in table.items()}
+
+    def front_doors(self, found: object) -> dict[str, str]:
+        """The profile of each door that is set, by its path."""
+        if not isinstance(found, list) or not found:
+            raise ConfigError(f"{self.where}: front_doors must be tables, each headed [[front_doors]].")
+        made: dict[str, str] = {}
+        for index, entry in enumerate(found):
+            name = f"front_doors.{index}"
+            table = self._table(entry, name)
+            check_names(f"{self.where}: {name}", table, ("path", "profile"))
+            path = table.get("path")
+            if not isinstance(path, str) or not _DOOR.fullmatch(path):
+                raise ConfigError(
+                    f"{self.where}: {name}.path must be a path such as /v1/responses: names of a-z, 0-9, "
+                    "'.', _ and -, a slash before each and none at the end."
+                )
+            if path in made:
+                raise ConfigError(f"{self.where}: {name}: another front door has the same path.")
+            made[path] = self._word(table.get("profile"), f"{name}.profile", PROFILES)
+        return made
 
     def plugins(
         self, document: Mapping[str, Any], types: Mapping[str, type[msgspec.Struct]]

@@ -25,7 +25,8 @@ from guardproxy.app import create_app
 from guardproxy.capture import LONGEST, MOST
 from guardproxy.errors import Violation
 from guardproxy.plugins import PROJECT
-from guardproxy.report import Form, Reporter
+from guardproxy.profiles import Form
+from guardproxy.report import Reporter
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.shapes import RESPONSE

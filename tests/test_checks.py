@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from guardproxy.allow import AllowList
-from guardproxy.checks import PATH
+from guardproxy.routes import CHECK
 from guardproxy.settings import ClientKey
 from guardproxy.types import Action, Guard, OnError, Policy, Rule, Stage
 from tests.harness import Answered, Client, proxy, whole
@@ -17,7 +17,7 @@ TAG = "TAG-1234"
 
 
 async def ask(client: Client, body: Any, headers: Any = ()) -> Answered:
-    got = await client.post(body, headers, path=PATH)
+    got = await client.post(body, headers, path=CHECK)
     assert client.requests == []  # whatever happens
     return got
 
@@ -236,7 +236,7 @@ async def test_the_steps_in_order() -> None:
         (exchange,) = client.recorder.exchanges
         steps = client.recorder.steps
     assert steps == [
-        f"+exchange POST {PATH}",
+        f"+exchange POST {CHECK}",
         "resolve_policy",
         "+stage input",
         "+guard tags",
@@ -244,7 +244,7 @@ async def test_the_steps_in_order() -> None:
         "-stage input",
         "verdict input",
         "after_forward",
-        f"-exchange POST {PATH}",
+        f"-exchange POST {CHECK}",
     ]
     assert (exchange.outcome, exchange.status, exchange.error_code) == ("blocked", 200, None)
     assert exchange.verdicts[Stage.INPUT].outcome == "blocked"
@@ -252,14 +252,14 @@ async def test_the_steps_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [f"{PATH}/", "/v1/guard", "/v1/guard/Check", "/v1/guard/check/x", "/v1//guard/check"]
+    "path", [f"{CHECK}/", "/v1/guard", "/v1/guard/Check", "/v1/guard/check/x", "/v1//guard/check"]
 )
 async def test_other_spellings_are_not_served(path: str) -> None:
     async with proxy(whole()) as client:
         got = await client.post({"input": "a", "guards": "tags"}, path=path)
-        other = await client.post(b"", path=PATH, method="GET")
+        other = await client.post(b"", path=CHECK, method="GET")
     assert (got.status, got.json["error"]["code"]) == (404, "not_found")
-    assert f"POST {PATH}" in got.json["error"]["message"]
+    assert f"POST {CHECK}" in got.json["error"]["message"]
     assert (other.status, other.headers["allow"]) == (405, "POST")
 
 

@@ -104,6 +104,7 @@ def test_serve_has_an_option_for_each_scalar(served: list[Settings]) -> None:
         "log_format": "json",
         "trace": "console",
         "capture_content": "off",
+        "profile": "opper",
         "auth": "none",
     }
     values = {setting.name: values.get(setting.name, "7") for setting in SETTINGS}

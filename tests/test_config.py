@@ -24,6 +24,7 @@ from guardproxy.types import Action, OnError, Policy, Rule
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 SECRET = "sk-" + "canary" * 4
 DIGEST = "ab" * 32
+DOOR = "[[front_doors]]\npath = '/a'\nprofile = 'opper'\n"
 UPSTREAM = "[[upstreams]]\nname = 'a'\nurl = 'https://a'\n"
 OF_NOTHING = hashlib.sha256(b"").hexdigest().upper()
 NUMBERS = [setting for setting in SETTINGS if setting.kind is not str]
@@ -250,6 +251,18 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
             f"{UPSTREAM}default = true\n[[upstreams]]\nname = 'b'\nurl = 'https://b'\ndefault = true",
             "upstreams: a, b are default. Keep one",
         ),
+        ("front_doors = []", r"front_doors must be tables, each headed \[\[front_doors\]\]"),
+        ("[[front_doors]]\npath = '/v1/'", "front_doors.0.path must be a path such as /v1/responses"),
+        ("[[front_doors]]\npath = '/a/../b'", "front_doors.0.path must be a path such as /v1/responses"),
+        ("[[front_doors]]\npath = '/{id}'", "front_doors.0.path must be a path such as /v1/responses"),
+        ("[[front_doors]]\npath = '/a'", 'front_doors.0.profile must be "openresponses" or "opper"'),
+        ("[[front_doors]]\npath = '/a'\nform = 1", "front_doors.0: 'form' is not known"),
+        (f"{DOOR}{DOOR}", "front_doors.1: another front door has the same path"),
+        (
+            f"profile = 'opper'\n{DOOR}".replace("'/a'", "'/v1/responses'"),
+            r"profile \(file\) and the front door /v1/responses say two things",
+        ),
+        ("profile = 'gateway'", "profile must be one of openresponses, opper"),
         (f"upstream = 'https://x'\n{UPSTREAM}", r"\[\[upstreams\]\] and upstream \(file\) both say where"),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 
 from guardproxy.delivery import Delivery
 from guardproxy.exchange import Exchange
-from guardproxy.report import Form, Reporter
+from guardproxy.profiles import Form
+from guardproxy.report import Reporter
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.stage import StageRun

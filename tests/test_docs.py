@@ -16,12 +16,13 @@ import pluggy
 import pytest
 from rich.console import Console
 
-from guardproxy import Guard, Policy, checks, errors, gold, hookspecs
+from guardproxy import Guard, Policy, errors, gold, hookspecs
 from guardproxy.app import create_app
 from guardproxy.config import load_settings
 from guardproxy.errors import GuardProxyError, UpstreamFailure
 from guardproxy.explain import explain
 from guardproxy.plugins import load_plugins, settings_types
+from guardproxy.routes import CHECK
 from guardproxy.settings import UNSCANNABLE_REASONS
 from guardproxy.shapes import EVENT, REQUEST, RESPONSE, Name, Opaque, Place, Shape
 from guardproxy.testing.locality import check_locality
@@ -314,7 +315,7 @@ async def test_the_example_of_a_check_is_answered_so() -> None:
     settings = msgspec.structs.replace(settings, plugins={**settings.plugins, "pii": structured})
     app = create_app(settings, plugins=manager)
     async with app.lifespan():
-        got = await Client(app, [], Recorder()).post(asked.encode(), path=checks.PATH)
+        got = await Client(app, [], Recorder()).post(asked.encode(), path=CHECK)
     assert got.json == json.loads(answered)
 
 

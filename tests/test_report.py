@@ -1,7 +1,8 @@
 """What the client is told."""
 
 from guardproxy.exchange import Exchange
-from guardproxy.report import MOST, Form, Reporter, entries, headers, violation
+from guardproxy.profiles import Form
+from guardproxy.report import MOST, Reporter, entries, headers, violation
 from guardproxy.types import Action, Finding, Outcome, Policy, Receipt, Rule, Stage, Verdict
 
 POLICY = Policy(

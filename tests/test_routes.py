@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from guardproxy import Guard, Policy, Rule
+from guardproxy import Guard, Policy, Rule, Settings
+from guardproxy.errors import ConfigError
 from guardproxy.memory import KEPT, PolicyMemory
-from guardproxy.profiles import PROFILES
-from guardproxy.routes import ROUTES, Route, find
+from guardproxy.profiles import DOORS
+from guardproxy.routes import ROUTES, Route, check_doors, find
 from guardproxy.scanning import UNLIMITED
 from guardproxy.settings import ClientKey
 from guardproxy.types import Action
@@ -85,11 +86,11 @@ async def ask(
     return await client.post(body, headers or {}, path=path(route), method=route.method, **more)
 
 
-@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.path)
+@pytest.mark.parametrize("at", DOORS)
 @pytest.mark.parametrize("route", ROUTES, ids=name)
-async def test_every_route_reaches_its_place_at_the_upstream(route: Route, profile: Any) -> None:
+async def test_every_route_reaches_its_place_at_the_upstream(route: Route, at: str) -> None:
     async with proxy(stored()) as client:
-        door = path(route, profile.path)
+        door = path(route, at)
         got = await client.post(b"{}" if route.body else b"", path=door, method=route.method, query="limit=2")
         (sent,) = client.requests
     assert got.status == 200
@@ -525,3 +526,39 @@ async def test_background_then_get() -> None:
         await client.post({"input": "hi", "background": True}, {OUT: "tags"})
         got = await ask(client, OF_STORED[0])
     assert got.json["guards"][0]["flagged"] is True
+
+
+async def test_a_door_can_be_set() -> None:
+    async with proxy(stored(), front_doors={"/llm": "opper", "/v1/responses": "opper"}) as client:
+        for at in ("/llm", "/v1/responses", "/v3/compat/responses"):
+            got = await client.post({"model": "m", "input": "hi"}, {"x-opper-guard-output": "tags"}, path=at)
+            assert got.json["output"][0]["type"] == "opper:guard", at
+        of = client.recorder.exchanges[0]
+        assert (of.path, of.creates) == ("/llm", True)
+        got = await client.post(b"", path="/llm/resp_1", method="GET")
+        assert (got.status, client.recorder.exchanges[-1].creates) == (200, False)
+        got = await client.post(b"", path="/llm/x/y")
+        assert "the same below /llm" in got.json["error"]["message"]
+
+
+async def test_the_profile_of_the_first_door_is_a_scalar() -> None:
+    async with proxy(stored(), profile="opper") as client:
+        got = await client.post({"model": "m", "input": "hi"}, {"x-opper-guard-output": "tags"})
+        assert got.json["output"][0]["type"] == "opper:guard"
+
+
+@pytest.mark.parametrize(
+    ("door", "other"),
+    [
+        ("/v1", "/v1/responses"),
+        ("/v1/responses/of-ours", "/v1/responses"),
+        ("/v1/models", "/v1/models"),
+        ("/v1/guard", "/v1/guard/check"),
+        ("/livez", "/livez"),
+        ("/acme", "/acme/state"),
+        ("/acme/state", "/acme/state"),
+    ],
+)
+def test_a_door_is_in_nobody_s_way(door: str, other: str) -> None:
+    with pytest.raises(ConfigError, match=f"^The front door {door} and {other} are in each other's way"):
+        check_doors(Settings(front_doors={door: "opper"}).doors(), ["/acme/state"])

@@ -31,6 +31,7 @@ def test_the_table_has_every_scalar_of_the_struct() -> None:
         "unscannable",
         "keys",
         "upstreams",
+        "front_doors",
         "plugins",
         "allow",
     ]

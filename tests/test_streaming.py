@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from guardproxy.errors import GuardProxyError, UpstreamError, Violation
 from guardproxy.exchange import Exchange
+from guardproxy.profiles import Form
 from guardproxy.redaction import splice
-from guardproxy.report import Form, Reporter
+from guardproxy.report import Reporter
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.sse import Decoder, Frame

@@ -63,7 +63,7 @@ class Instruments:
         self._record(table.OVERHEAD, exchange.overhead_seconds, route, stream)
         if exchange.held_seconds is not None:
             self._record(table.HOLD, exchange.held_seconds, route)
-        if attempt is not None and facts.is_chat(exchange):
+        if attempt is not None and exchange.creates:
             self._call(exchange, attempt, route)
 
     def _call(self, exchange: Exchange, attempt: Step, route: str) -> None:

@@ -51,11 +51,6 @@ def _route(path: str) -> str | None:
     return bare if _ROUTE.fullmatch(bare) else None
 
 
-def is_chat(exchange: Exchange) -> bool:
-    """Whether the exchange asks a model for a response (and does not fetch or count one)."""
-    return exchange.method == "POST" and exchange.path.endswith(("/responses", "/openresponses"))
-
-
 def model(exchange: Exchange) -> str | None:
     """The model asked for: where it fits the grammar, and no guard found something in it."""
     return label(exchange.model) if exchange.may_tell("model", Stage.INPUT) else None
@@ -199,7 +194,7 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
     With `capture_content` also of what was asked.
     """
     found: Attributes
-    if is_chat(exchange):
+    if exchange.creates:
         found = {
             KIND: "LLM",
             OPERATION: "chat",

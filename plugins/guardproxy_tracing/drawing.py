@@ -15,7 +15,7 @@ from guardproxy_tracing.names import GUARDRAIL_BLOCKED, LATEST, RESULT_EVENT, SE
 
 MOST_WAITING: Final = 10_000  # spans that wait for their exchange's; beyond it the oldest are not drawn
 _WIDTH: Final = 1000  # a terminal breaks what is longer than itself; rich would cut it, in files, too
-_ASKING: Final = ("/responses", "/openresponses")  # how the routes end that ask a model
+_CHECK: Final = "/v1/guard/check"  # the route that asks no provider
 _STYLES: Final = {"flagged": "yellow", "redacted": "yellow"} | dict.fromkeys(
     ("blocked", "failed", "error"), "red"
 )
@@ -81,8 +81,8 @@ def _line(span: ReadableSpan) -> Text:
 def _remarks(span: ReadableSpan, facts: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     if facts.get("guardproxy.terminal_added"):
         yield "guardproxy made the terminal event", "yellow"
-    asked = facts.get("http.request.method") == "POST" and str(facts.get("http.route")).endswith(_ASKING)
-    if span.kind is SpanKind.SERVER and asked and "guardproxy.upstream.seconds" not in facts:
+    asks = facts.get("http.request.method") == "POST" and facts.get("http.route") != _CHECK
+    if span.kind is SpanKind.SERVER and asks and "guardproxy.upstream.seconds" not in facts:
         yield "the provider was not called", "dim"
     if facts.get("guardproxy.parent.unusable"):
         yield "the parent that was named is none", "yellow"

@@ -52,7 +52,7 @@ def series(read: Read, name: str, attribute: str) -> set[Any]:
 
 
 def ended(instruments: Instruments, model: str, status: int, **facts: Any) -> None:
-    of = Exchange("POST", "/v1/responses", {}, model=model, status=status, seconds=1.0, **facts)
+    of = Exchange("POST", "/llm", {}, creates=True, model=model, status=status, seconds=1.0, **facts)
     of.state[STATE] = Step(StepKind.ATTEMPT, "POST", status=status)
     of.stream, of.first_event_seconds = True, 0.5
     instruments.begin()

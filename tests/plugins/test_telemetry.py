@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 import guardproxy_metrics as metrics
 import guardproxy_tracing as tracing
 from guardproxy import Action, Detector, Exchange, Guard, Match, Outcome, Policy, Rule, Stage
-from guardproxy.checks import PATH
+from guardproxy.routes import CHECK
 from guardproxy.types import OnError
 from tests.harness import Answered, Chunks, Client, message, proxy, response, sse, text_events
 from tests.plugins.metering import QuickRaises, QuickTags, Samples, parsed
@@ -243,7 +243,7 @@ async def sent(case: Case, client: Client, slow: Slow) -> Answered:
     else:
         asked["stage"] = case.check.value
     headers = {"authorization": f"Bearer {BEARER}", "x-opper-name": case.label}
-    path = "/v1/responses" if case.check is None else PATH
+    path = "/v1/responses" if case.check is None else CHECK
     posting = asyncio.create_task(
         client.post(asked, headers, path, query=f"api-version={QUERY}", disconnect=left, delivered=delivered)
     )

@@ -60,7 +60,7 @@ def settings(**own: Any) -> Settings:
 
 def exchange(**facts: Any) -> Exchange:
     given: dict[str, Any] = {"method": "POST", "path": "/v1/responses", "headers": {}, "model": "gpt-4.1"}
-    return Exchange(**(given | facts))
+    return Exchange(**({"creates": True} | given | facts))
 
 
 @contextmanager
@@ -368,13 +368,10 @@ def test_attempts_are_spans_of_their_own_and_their_status_tells_errors() -> None
 @pytest.mark.parametrize(
     ("facts", "name"),
     [
-        ({"path": "/v3/compat/openresponses"}, "chat gpt-4.1"),
+        ({"path": "/llm/of-ours"}, "chat gpt-4.1"),
         ({"model": "a model with spaces"}, "chat"),
         ({"model": None}, "chat"),
-        ({"path": "/v1/responses/input_tokens"}, "guardproxy.call"),
-        ({"method": "GET", "path": "/v1/responses/{id}"}, "guardproxy.call"),
-        ({"path": "/v1/responses/{id}/cancel"}, "guardproxy.call"),
-        ({"path": "/v3/compat/openresponses/compact"}, "guardproxy.call"),
+        ({"path": "/v1/responses/input_tokens", "creates": False}, "guardproxy.call"),
     ],
 )
 def test_the_name_of_the_call(facts: dict[str, Any], name: str) -> None:

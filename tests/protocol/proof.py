@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from guardproxy import inputs, outputs
 from guardproxy.errors import GuardProxyError
 from guardproxy.exchange import Exchange
-from guardproxy.report import Form, Reporter
+from guardproxy.profiles import Form
+from guardproxy.report import Reporter
 from guardproxy.shapes import RESPONSE
 from guardproxy.stage import StageRun
 from guardproxy.types import Action, Policy, Rule, Stage
