@@ -50,7 +50,7 @@ class Hooks:
         for name, function in self._startup:
             problem = ""
             try:
-                function(settings=self._settings)
+                function(self._settings)
             except ConfigError as error:  # said to be shown, unlike other exceptions' messages
                 problem = f": {error}"
             except Exception as error:
@@ -71,7 +71,7 @@ class Hooks:
         around = []
         for name, function in self._step:
             try:
-                if (manager := function(exchange=exchange, step=step)) is not None:
+                if (manager := function(exchange, step)) is not None:
                     around.append((name, manager))
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="step")
@@ -87,7 +87,7 @@ class Hooks:
         for name, function in self._resolve_policy:
             found: object = None
             try:
-                found = function(headers=headers, settings=self._settings)
+                found = function(headers, self._settings)
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="resolve_policy")
                 found = error
@@ -101,7 +101,7 @@ class Hooks:
         """Let every plugin observe `verdict`."""
         for name, function in self._verdict:
             try:
-                await _awaited(function(exchange=exchange, verdict=verdict))
+                await _awaited(function(exchange, verdict))
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="verdict")
 
@@ -114,7 +114,7 @@ class Hooks:
         for name, function in self._before_forward:
             found: object = None
             try:
-                found = await _awaited(function(exchange=exchange))
+                found = await _awaited(function(exchange))
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="before_forward")
                 found = error
@@ -128,7 +128,7 @@ class Hooks:
         """Let every plugin observe the end of `exchange`."""
         for name, function in self._after_forward:
             try:
-                await _awaited(function(exchange=exchange))
+                await _awaited(function(exchange))
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="after_forward")
 
@@ -142,15 +142,15 @@ class _Around:
         self._managers = managers
 
     def __enter__(self) -> None:
-        failed: tuple[object, ...] = ()
+        entered = []
         for name, manager in self._managers:
             try:
                 manager.__enter__()
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="step")
-                failed += (manager,)
-        if failed:
-            self._managers = [pair for pair in self._managers if pair[1] not in failed]
+            else:
+                entered.append((name, manager))
+        self._managers = entered
 
     def __exit__(self, *_: object) -> None:
         # Errors of the exchange are facts of the step; an exception would carry its text along.
@@ -169,17 +169,22 @@ def _impls(manager: pluggy.PluginManager, hook: str) -> list[Impl]:
             raise ConfigError(
                 f"The plugin '{impl.plugin_name}' wraps guardproxy_{hook}; return a value instead."
             )
-        takes_all = set(impl.argnames) == set(caller.spec.argnames)
-        function = impl.function if takes_all else _with_known(impl.function, impl.argnames)
+        function = _with_known(impl.function, impl.argnames, caller.spec.argnames)
         found.append((impl.plugin_name, function))
     return sorted(found, key=lambda impl: impl[0])
 
 
-def _with_known(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
-    """`function`, called with those of the hook's arguments that it takes."""
+def _with_known(
+    function: Callable[..., Any], names: tuple[str, ...], given: tuple[str, ...]
+) -> Callable[..., Any]:
+    """`function`, called with all of the hook's arguments in their order, of which it takes those `names`."""
+    # By position, as pluggy does: a decorator may take no keywords.
+    if names == given:
+        return function
+    places = [given.index(name) for name in names]
 
-    def call(**arguments: Any) -> Any:
-        return function(*[arguments[name] for name in names])
+    def call(*arguments: Any) -> Any:
+        return function(*[arguments[place] for place in places])
 
     return call
 

@@ -1,6 +1,8 @@
 """Each hook: who is called, in which order, and what an error of a plugin changes."""
 
-from contextlib import contextmanager
+import functools
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import pluggy
@@ -140,6 +142,78 @@ async def test_an_observer_that_raises_changes_nothing() -> None:
     await made.after_forward(exchange())
     made.shutdown()
     assert log == ["b +s", "b -s", "b verdict clean", "b after", "b shutdown"]
+
+
+def taken(log: list[object], exchange: object, step: object) -> Any:
+    log.append((type(exchange), type(step)))
+    return nullcontext()
+
+
+def wrapped(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*arguments: object) -> Any:
+        return function(*arguments)
+
+    return wrapper
+
+
+def test_a_hook_takes_its_arguments_by_position_in_any_order() -> None:
+    log: list[object] = []
+
+    class Positional:
+        @hookimpl
+        def guardproxy_step(self, exchange: Exchange, step: Step, /) -> Any:
+            return taken(log, exchange, step)
+
+    class Swapped:
+        @hookimpl
+        def guardproxy_step(self, step: Step, exchange: Exchange, more: int = 0) -> Any:
+            return taken(log, exchange, step)
+
+    class Decorated:
+        @hookimpl
+        @wrapped
+        def guardproxy_step(self, exchange: Exchange, step: Step) -> Any:
+            return taken(log, exchange, step)
+
+    class Static:
+        @staticmethod
+        @hookimpl
+        def guardproxy_step(step: Step) -> Any:
+            return taken(log, None, step)
+
+    with hooks(a=Positional(), b=Swapped(), c=Decorated(), d=Static()).step(
+        exchange(), Step(StepKind.CALL, "s")
+    ):
+        pass
+    assert log == [(Exchange, Step)] * 3 + [(type(None), Step)]
+
+
+def test_a_manager_that_was_entered_is_left_whatever_became_of_one_that_equals_it() -> None:
+    log: list[str] = []
+
+    @dataclass
+    class Manager:
+        first: bool = field(compare=False)
+
+        def __enter__(self) -> None:
+            if self.first:
+                raise ValueError
+
+        def __exit__(self, *_: object) -> None:
+            log.append("left")
+
+    class Gives:
+        def __init__(self, manager: Manager) -> None:
+            self.manager = manager
+
+        @hookimpl
+        def guardproxy_step(self) -> Manager:
+            return self.manager
+
+    with hooks(a=Gives(Manager(True)), b=Gives(Manager(False))).step(exchange(), Step(StepKind.CALL, "s")):
+        assert log == []
+    assert log == ["left"]
 
 
 async def test_a_plugin_that_fails_to_decide_stops_the_exchange() -> None:
