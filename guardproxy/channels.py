@@ -174,8 +174,14 @@ class Watched:
         self._run.count((), {"too_large": 1})
 
     def _reraise(self) -> None:
-        if self._task is not None and (error := self._task.exception()) is not None:
-            raise error
+        # A task knows its error, that knows this frame and `_drain`'s, and they know of this.
+        task, self._task = self._task, None
+        error = None if task is None else task.exception()
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del task, error
 
     async def close(self) -> None:
         """Wait until all of the text is inspected.
@@ -184,7 +190,10 @@ class Watched:
             GuardFailed, Overloaded: a guard failed.
         """
         if self._task is not None:
-            await self._task
+            try:
+                await self._task
+            finally:
+                self._task = None
         if self._whole:
             try:
                 await inspect_whole(self._run, self._guards, "".join(self._pieces), self._path)
@@ -199,3 +208,4 @@ class Watched:
         """The exchange is over: what is not inspected yet will not be."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None

@@ -90,7 +90,7 @@ class Hooks:
                 found = function(headers, self._settings)
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="resolve_policy")
-                found = error
+                found = False  # not the error: it knows this frame
             if isinstance(found, Policy):
                 policies.append((name, found))
             elif found is not None:
@@ -117,7 +117,7 @@ class Hooks:
                 found = await _awaited(function(exchange))
             except Exception as error:
                 failure("plugin failed", error, plugin=name, hook="before_forward")
-                found = error
+                found = False  # not the error: it knows this frame
             if isinstance(found, LocalReply):
                 return found
             if found is not None:

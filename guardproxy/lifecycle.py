@@ -1,6 +1,7 @@
 """The life of an exchange around its work: its arrival, its step, what goes wrong, its end, its log line."""
 
 import asyncio
+import copy
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -60,7 +61,7 @@ class Arrival:
             UnsupportedMedia, InvalidRequest, BodyTooLarge: it cannot be decoded.
         """
         if isinstance(self._plain, GuardProxyError):
-            raise self._plain
+            raise copy.copy(self._plain)  # what is raised knows the frames that know of this
         return self._plain
 
     def decode(self, encoding: str, limit: int) -> None:
@@ -70,7 +71,7 @@ class Arrival:
                 self.body, encoding, limit, UnsupportedMedia, "The request's body"
             )
         except GuardProxyError as error:
-            self._plain = error
+            self._plain = copy.copy(error)
 
 
 Work = Callable[[Exchange, Step, Arrival], Awaitable[None]]
@@ -138,7 +139,8 @@ class Lifecycle:
 
     async def _end(self, exchange: Exchange, step: Step, cancelled: asyncio.CancelledError | None) -> None:
         try:
-            for end in exchange.deferred:
+            while exchange.deferred:  # which know the exchange: without this circle it goes when it is over
+                end = exchange.deferred.pop(0)
                 try:
                     await end(cancelled is not None)
                 except asyncio.CancelledError as error:  # the time to drain is over; the others must end, too

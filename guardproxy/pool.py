@@ -77,6 +77,13 @@ class Job:
     pickled: bytes
 
 
+def cancelling() -> bool:
+    """Whether somebody cancels the task that asks."""
+    # Not where it is caught: who holds the task there is held by what it ends with.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def attempt(detector: Detector, texts: Sequence[str]) -> Results | Failed:
     """Scan, and check the results; whatever the detector does wrong becomes a value."""
     try:
@@ -336,8 +343,7 @@ class Pool:
         try:
             outcome: tuple[Results | Failed, float] = await asyncio.shield(task)
         except asyncio.CancelledError:
-            client = asyncio.current_task()
-            if not self._stopped or (client is not None and client.cancelling()):
+            if not self._stopped or cancelling():
                 raise
             return Failed("was stopped"), 0.0
         return outcome

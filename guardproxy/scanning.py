@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from guardproxy.cache import MatchCache
 from guardproxy.errors import ConfigError, GuardFailed, Overloaded
-from guardproxy.pool import Busy, Failed, Job, Pool, Results, attempt, checked, load, raised
+from guardproxy.pool import Busy, Failed, Job, Pool, Results, attempt, cancelling, checked, load, raised
 from guardproxy.types import CONTEXT, Detector, Guard, Match
 
 if TYPE_CHECKING:
@@ -298,8 +298,8 @@ async def _attempt_remotely(
             results = detector.scan(texts)
             outcome = checked(await results if inspect.isawaitable(results) else results, texts)
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if cancelling():
+            del deadline  # it holds the task, and so would keep this frame
             raise
         outcome = raised(error)  # of its own accord: nobody cancelled us
     except KeyboardInterrupt:

@@ -288,7 +288,10 @@ class StageRun:
                 told = {name: value for name, value in facts.items() if value is not None}
                 _log.warning("guard_failed", guard=guard.name, stage=self.stage.value, **told)
         if not guard.tolerant:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # it knows this frame, and neither would go without the other
         self.failed[guard.name] = error.error_code
 
     def apply(

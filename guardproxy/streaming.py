@@ -145,15 +145,22 @@ class GuardedStream:
 
     async def settle_shadow(self) -> None:
         """Wait for the guards that run in shadow; traffic never does. Raises what one of them raised."""
-        for outcome in await asyncio.gather(*self._shadow_tasks, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                raise outcome
+        outcomes = await asyncio.gather(*self._shadow_tasks, return_exceptions=True)
+        error = next((found for found in outcomes if isinstance(found, Exception)), None)
+        self._shadow_tasks.clear()
+        outcomes.clear()
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # it knows this frame, and neither would go without the other
 
     def cancel(self) -> None:
         """Stop all inspection: the exchange is over."""
         self._run.cut = not self._run.passed
         for task in (*self._tasks, *self._shadow_tasks):
             task.cancel()
+        self._tasks.clear()  # one that failed knows its error, and that the frames that know of this
         for flow in self._flows.values():
             for watched in flow.watched:
                 watched.cancel()

@@ -77,6 +77,7 @@ class Transport(httpx.AsyncBaseTransport):
             await answer.head
         except BaseException:
             answer.close()
+            del answer  # it knows what is raised, and that knows this frame
             raise
         if request.method == "HEAD":
             connection.abort()  # the parser waits for the body that the head speaks of
@@ -157,6 +158,7 @@ class Transport(httpx.AsyncBaseTransport):
             secured = await loop.start_tls(connection.transport, connection, tls, server_hostname=host)
         except BaseException:
             connection.abort()
+            del answer  # as above
             raise
         if secured is None:
             raise NoConnection("the TLS handshake failed", "tls")

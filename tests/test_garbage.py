@@ -6,16 +6,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, get_args
 
+import httpx
 import pytest
 
 import guardproxy_tracing as tracing
+from guardproxy import Action, Guard, Policy, Rule, hookimpl
 from guardproxy.exchange import Exchange
 from guardproxy.testing import FakeUpstream, Gate, Script
 from guardproxy.testing.upstream import Ending
 from guardproxy.types import Step
 from tests.harness import Client, proxy
+from tests.samples import Waits
 
-ASK = {"model": "m", "input": "hello TAG-1234, Zorp"}
+ASK = {"model": "m", "input": "hello TAG-1234, Zorp, boom"}
 SCRIPTS = {ending: Script(ending=ending) for ending in get_args(Ending)}
 SCRIPTS |= {"status 500": Script(status=500), "never ends": Script(hang=True)}
 CASES = {
@@ -29,10 +32,19 @@ CASES = {
         for action in ("flag", "redact", "block")
     },
     "blocked at the end": {"x-opper-guard-output": "tags", "x-opper-guard-action": "block"},
-    "a guard fails": {"x-opper-guard-output": "raises"},
+    "a guard fails at the input": {"x-opper-guard-input": "raises"},
+    "a guard fails at the output": {"x-opper-guard-output": "raises"},
+    "another encoding": {"x-opper-guard-input": "tags", "content-encoding": "zstd"},
+    "no gzip": {"x-opper-guard-input": "tags", "content-encoding": "gzip"},
     "no such guard": {"x-opper-guard-input": "none"},
     "no key": {"authorization": ""},
 }
+CODES = {
+    "a guard fails at the input": "guardrail_failed",
+    "another encoding": "unsupported_media_type",
+    "no gzip": "unsupported_media_type",
+}
+SHADOW = Policy(*[{name: Rule(Action.BLOCK, shadow=True) for name in ("tags", "raises")}] * 2)
 STREAMING = [CASES[name] for name in ("no guard", "flag", "redact", "blocked at the end")]
 
 
@@ -44,7 +56,8 @@ def nothing_left(client: Client, name: str) -> Iterator[None]:
     try:
         yield
         client.recorder.exchanges.clear()
-        left = [thing for thing in gc.get_objects() if isinstance(thing, Exchange | Step)]
+        client.recorder.verdicts.clear()
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Exchange | Step | httpx.Request)]
         assert not left, name
     finally:
         gc.enable()
@@ -73,6 +86,79 @@ async def test_nothing_is_left_of_an_exchange(script: Script) -> None:
                 for stream in (False, True):
                     with nothing_left(client, f"{name}, stream: {stream}"):
                         await client.post({**ASK, "stream": stream}, headers)
+                        await asyncio.sleep(0)  # tasks that were cancelled end
+                        if name in CODES:
+                            assert client.recorder.exchanges[-1].error_code == CODES[name]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nothing_is_left_of_an_exchange_with_guards_in_shadow(stream: bool) -> None:
+    with FakeUpstream() as upstream:
+        async with real(upstream, floor=SHADOW) as client:
+            for name in ("no guard", "redact"):
+                with nothing_left(client, name):
+                    await client.post({**ASK, "stream": stream}, CASES[name])
+                    failed = client.recorder.exchanges[-1].guard_failures
+                    assert failed == {"input.raises": "raised", "output.raises": "raised"}
+
+
+@pytest.mark.parametrize("hook", ["resolve_policy", "before_forward"])
+async def test_nothing_is_left_of_an_exchange_that_a_plugin_fails_to_decide(hook: str) -> None:
+    class Fails:
+        """Raises in one hook."""
+
+        @hookimpl
+        def guardproxy_resolve_policy(self) -> None:
+            if hook == "resolve_policy":
+                raise ValueError
+
+        @hookimpl
+        def guardproxy_before_forward(self) -> None:
+            if hook == "before_forward":
+                raise ValueError
+
+    with FakeUpstream() as upstream:
+        async with proxy(upstream.url, plugins=[Fails()]) as client:
+            await client.post(ASK)
+            gc.collect()
+            with nothing_left(client, hook):
+                await client.post(ASK)
+                assert client.recorder.exchanges[-1].error_code == "internal_error"
+
+
+async def test_nothing_is_left_of_a_request_that_gets_no_answer() -> None:
+    async def cut(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        async with proxy(f"http://{host}:{port}/v1") as client:
+            await client.post(ASK)
+            with nothing_left(client, "cut"):
+                await client.post(ASK)
+                await asyncio.sleep(0)  # what told of the cut is through
+                assert client.recorder.exchanges[-1].upstream_failure == "broke_off"
+
+
+async def test_nothing_is_left_of_an_exchange_whose_client_leaves_while_a_guard_works() -> None:
+    waits = Waits()
+    with FakeUpstream() as upstream:
+        async with proxy(upstream.url, made={"waits": Guard("waits", (waits,))}) as client:
+            for stream in (False, True):
+                for stage in ("input", "output"):
+                    waits.asked.clear()
+                    left = asyncio.Event()
+                    with nothing_left(client, f"{stage}, stream: {stream}"):
+                        headers = {f"x-opper-guard-{stage}": "waits"}
+                        answered = asyncio.create_task(
+                            client.post({**ASK, "stream": stream}, headers, disconnect=left)
+                        )
+                        await waits.asked.wait()
+                        left.set()
+                        await answered
+                        await asyncio.sleep(0)  # tasks that were cancelled end
+                        assert client.recorder.exchanges[-1].error_code == "client_disconnected"
+                        del answered
 
 
 @pytest.mark.parametrize("gate", [0, 3])
