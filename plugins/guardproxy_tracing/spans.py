@@ -55,14 +55,15 @@ class ExchangeSpan:
         if self._span is None:
             return
         exchange, origin = self._exchange, self._origin
-        found = facts.of_exchange(exchange, self._step)
-        if origin.unusable:
-            found["guardproxy.parent.unusable"] = True
-        if not inside.calls:
-            found |= facts.of_content(exchange)
+        called = bool(inside.calls)
         while inside.calls:  # which know of `inside`: without this circle the exchange goes when it is over
             call, time = inside.calls.pop(0)
             call.end(time)
+        found = facts.of_exchange(exchange, self._step)
+        if origin.unusable:
+            found["guardproxy.parent.unusable"] = True
+        if not called:
+            found |= facts.of_content(exchange)
         self._recorder.finish(
             self._span,
             self._name,
