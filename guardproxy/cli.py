@@ -1,12 +1,14 @@
-"""The command line: serve, demo, scan, eval, explain, plugins, config, completion.
+"""The command line: serve, demo, scan, eval, explain, plugins, config, keys, completion.
 
 Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
 """
 
 import contextlib
+import hashlib
 import importlib
 import json
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,13 +27,14 @@ from guardproxy.config import Loaded, load_with_origins
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.offline import chosen
-from guardproxy.settings import SETTINGS, Setting, masked
+from guardproxy.settings import LABEL, RIGHT_LABEL, SETTINGS, Setting, masked
 from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
 
 _log = structlog.stdlib.get_logger("guardproxy")
 
 DEFAULT_FILE = Path("guardproxy.toml")
 SHELLS = ("bash", "zsh", "fish")
+KEY_PREFIX = "gp_"  # by which people and scanners tell a key of ours
 
 
 class _Group(click.RichGroup):
@@ -277,6 +280,25 @@ def check(file: Path | None, **flags: str | None) -> None:
     for name, doubt in plugins.check(manager, loaded.settings):
         click.echo(f"guardproxy: warning: The plugin {name!r}: {doubt}", err=True)
     click.echo("ok")
+
+
+@cli.group("keys")
+def keys_group() -> None:
+    """Make the keys that clients use."""
+
+
+@keys_group.command("add")
+@click.argument("name")
+def add_key(name: str) -> None:
+    """Make a key for the client NAME, and print the lines to add to the file.
+
+    The key itself goes to standard error, this once: guardproxy only knows its SHA-256.
+    """
+    if not LABEL.fullmatch(name):
+        raise ConfigError(f"NAME must be {RIGHT_LABEL}.")
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    click.echo(f"The key of {name}, shown this once:\n\n{key}\n", err=True)
+    click.echo(f'[[keys]]\nname = "{name}"\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"')
 
 
 @cli.command()

@@ -41,6 +41,8 @@ UNSCANNABLE_REASONS = (
 UNSCANNABLE_WORDS = ("pass", "flag", "block")
 RIGHT_UPSTREAM = "an http(s) URL without user, query or fragment"
 RIGHT_KEY = "printable ASCII without spaces"
+LABEL = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what keys and upstreams are called
+RIGHT_LABEL = "1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -"
 GUARD_NAME = re.compile(r"[a-z0-9_-]+")
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|authorization|sha256|header", re.IGNORECASE)

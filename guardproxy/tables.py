@@ -22,7 +22,9 @@ from guardproxy.profiles import PROFILES
 from guardproxy.settings import (
     GUARD_NAME,
     HIDDEN,
+    LABEL,
     RIGHT_KEY,
+    RIGHT_LABEL,
     RIGHT_UPSTREAM,
     SETTINGS,
     UNSCANNABLE_REASONS,
@@ -156,10 +158,8 @@ class Tables:
         table = self._table(found, name)
         check_names(f"{self.where}: {name}", table, ("name", "sha256", "policy", "allowed_models"))
         label, digest, models = table.get("name"), table.get("sha256"), table.get("allowed_models")
-        if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", label):
-            raise ConfigError(
-                f"{self.where}: {name}.name must be 1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -."
-            )
+        if not isinstance(label, str) or not LABEL.fullmatch(label):
+            raise ConfigError(f"{self.where}: {name}.name must be {RIGHT_LABEL}.")
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9A-Fa-f]{64}", digest):
             raise ConfigError(
                 f"{self.where}: {name}.sha256 must be the key's SHA-256, 64 hexadecimal digits."
@@ -195,10 +195,8 @@ class Tables:
         table = self._table(found, name)
         check_names(f"{self.where}: {name}", table, UpstreamSettings.__struct_fields__)
         label, url, key = table.get("name"), table.get("url"), table.get("api_key")
-        if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", label):
-            raise ConfigError(
-                f"{self.where}: {name}.name must be 1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -."
-            )
+        if not isinstance(label, str) or not LABEL.fullmatch(label):
+            raise ConfigError(f"{self.where}: {name}.name must be {RIGHT_LABEL}.")
         if not isinstance(url, str) or not is_upstream(url):
             raise ConfigError(f"{self.where}: {name}.url must be {RIGHT_UPSTREAM}.")
         if key is not None and (not isinstance(key, str) or (key and not is_key(key))):

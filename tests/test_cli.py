@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,7 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from guardproxy import cli, hookspecs, logs, plugins, serve
+from guardproxy import cli, config, hookspecs, logs, plugins, serve
+from guardproxy.auth import Credentials
 from guardproxy.errors import ConfigError
 from guardproxy.hooks import Hooks
 from guardproxy.hookspecs import hookimpl
@@ -400,3 +402,21 @@ def test_python_m_guardproxy_is_the_command() -> None:
     )
     assert found.returncode == 0
     assert found.stdout.startswith("guardproxy, version ")
+
+
+def test_a_key_is_made_that_the_file_then_knows(here: Path) -> None:
+    made = run("keys", "add", "team-a")
+    assert made.exit_code == 0
+    (key,) = re.findall(r"^gp_[A-Za-z0-9_-]{43}$", made.stderr, re.MULTILINE)
+    assert key not in made.stdout
+    (here / "guardproxy.toml").write_text(f"port = 1\n{made.stdout}")
+    found = config.load_settings(here / "guardproxy.toml", {}, {}, {}).keys
+    assert Credentials(Settings(keys=found)).identify({"authorization": f"Bearer {key}"}) is found[0]
+    assert found[0].name == "team-a"
+    assert key not in run("keys", "add", "team-a").stderr
+
+
+def test_the_name_of_a_key_is_checked() -> None:
+    made = run("keys", "add", "team a")
+    assert (made.exit_code, made.stdout) == (2, "")
+    assert "NAME must be 1 to 64 characters" in made.stderr
