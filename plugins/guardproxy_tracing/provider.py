@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, TraceFlags, TraceState
+from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 from guardproxy_tracing import environment
@@ -59,6 +59,8 @@ class Provider(TracerProvider):
         super().__init__(
             resource=environment.resource(), id_generator=OpperIdGenerator(), shutdown_on_exit=False
         )
+        # Each takes a span that has ended and is sampled; the SDK's own way would ask each span again.
+        self.takers: list[Callable[[ReadableSpan], None]] = []
         self.configured_sampler = self.sampler
         self.sampler = DerivedSampler(self.sampler)
         self._exporters = [_ClosedOnce(exporter) for exporter in exporters]
@@ -67,10 +69,11 @@ class Provider(TracerProvider):
         for processor in processors:
             self.add_span_processor(processor)
 
-    @property
-    def finished(self) -> Callable[[ReadableSpan], None]:
-        """Takes a span that has ended to the processors, as the SDK's own spans do."""
-        return self._active_span_processor.on_end
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Hand spans that end to `span_processor`, too."""
+        super().add_span_processor(span_processor)
+        take = span_processor.take if isinstance(span_processor, _Batches) else span_processor.on_end
+        self.takers.append(take)
 
     def close(self, seconds: float) -> bool:
         """Send what is queued and close the exporters; whether all was done within `seconds`.
@@ -95,15 +98,9 @@ class _Batches(BatchSpanProcessor):
     def __init__(self, exporter: SpanExporter) -> None:
         super().__init__(exporter)
         self._batch_processor._metrics = SPANS
-        self._emit = self._batch_processor.emit
+        self.take = self._batch_processor.emit
         # It would make a record of every span that a full queue drops, for a filter to throw away.
         logging.getLogger(BatchProcessor.__module__).setLevel(logging.ERROR)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """As the SDK's, but each span is asked once whether it is sampled: it is."""
-        context = span.context
-        if context and context.trace_flags & TraceFlags.SAMPLED:
-            self._emit(span)
 
 
 class _ClosedOnce(SpanExporter):

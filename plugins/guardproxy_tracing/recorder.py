@@ -47,7 +47,7 @@ class Recorder:
         self._resource = provider.resource
         self._scope = InstrumentationScope(scope)
         self._ids = provider.id_generator
-        self._finished = provider.finished
+        self._takers = provider.takers
         limits = SpanLimits()  # of the environment
         most = limits.max_span_attributes
         unlimited = limits.max_span_attribute_length is None and (most is None or most >= _USUAL)
@@ -74,8 +74,10 @@ class Recorder:
 
     def below(self, parent: SpanContext) -> SpanContext:
         """The context of a span inside the one of `parent`."""
+        # As the class makes it, less its checks: ids of ours are valid, and this is asked for every span.
         trace_id, _, _, flags, state, _ = parent
-        return SpanContext(trace_id, self._ids.generate_span_id(), False, flags, state)
+        fields = (trace_id, self._ids.generate_span_id(), False, flags, state, True)
+        return tuple.__new__(SpanContext, fields)
 
     def finish(
         self,
@@ -94,23 +96,23 @@ class Recorder:
         if (limits := self._limits) is not None:
             most, length = limits.max_span_attributes, limits.max_span_attribute_length
             given = BoundedAttributes(most, attributes, immutable=True, max_value_len=length)
-        self._finished(
-            ReadableSpan(
-                name,
-                span.context,
-                span.parent,
-                self._resource,
-                given,
-                events,
-                links,
-                kind,
-                None,
-                _ERROR if failed else _UNSET,
-                span.began,
-                max(span.began, time or time_ns()),  # somebody may set the clock back meanwhile
-                self._scope,
-            )
+        finished = ReadableSpan(
+            name,
+            span.context,
+            span.parent,
+            self._resource,
+            given,
+            events,
+            links,
+            kind,
+            None,
+            _ERROR if failed else _UNSET,
+            span.began,
+            max(span.began, time or time_ns()),  # somebody may set the clock back meanwhile
+            self._scope,
         )
+        for take in self._takers:
+            take(finished)
 
 
 class LiveSpan:

@@ -88,7 +88,7 @@ class StepSpan(LiveSpan):
         parent = trace.root
         if step.parent is not None:
             parent = trace.contexts.get(step.parent, parent)
-        super().__init__(recorder.below(parent), parent)
+        self.context, self.parent, self.began = recorder.below(parent), parent, time_ns()
         kind = step.kind
         if kind is StepKind.STAGE or kind is StepKind.CALL:  # the others have no children
             trace.contexts[step] = self.context
