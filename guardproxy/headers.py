@@ -30,6 +30,13 @@ def lower_headers(raw: Raw) -> dict[str, str]:
     return {name: values[0] if len(values) == 1 else ", ".join(values) for name, values in found.items()}
 
 
+def can_be_set(name: str) -> bool:
+    """Whether an upstream can be sent a header of this name because a deployment says so."""
+    lower = name.lower().encode("latin-1")
+    ours = lower in _NOT_SENT or lower in _OF_BODY or lower == b"authorization"
+    return not ours and not lower.startswith(_PREFIXES)
+
+
 def request_headers(
     raw: Raw, *, replace_authorization: str | None, extra: Mapping[str, str]
 ) -> list[tuple[bytes, bytes]]:

@@ -18,6 +18,7 @@ import msgspec
 
 from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError
+from guardproxy.headers import can_be_set
 from guardproxy.profiles import PROFILES
 from guardproxy.settings import (
     GUARD_NAME,
@@ -39,9 +40,6 @@ from guardproxy.types import Action, OnError, Policy, Rule
 _WORD = re.compile(r"(?=.{1,16}$)[A-Za-z]+(?:[_-][A-Za-z]+)?")
 _DOOR = re.compile(r"(?:/[a-z0-9_-][a-z0-9._-]{0,63}){1,8}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-_NOT_YOURS = frozenset(
-    ("authorization", "connection", "content-length", "content-type", "host", "transfer-encoding")
-)
 _OF_NOTHING = hashlib.sha256(b"").hexdigest()
 
 
@@ -224,10 +222,10 @@ class Tables:
     def _headers(self, found: object, name: str) -> dict[str, str]:
         table = self._table(found, name)
         for header, value in table.items():
-            if not _HEADER.fullmatch(header) or header.lower() in _NOT_YOURS:
+            if not _HEADER.fullmatch(header) or not can_be_set(header):
                 raise ConfigError(
-                    f"{self.where}: {name}: {header[:64]!r} cannot be set; guardproxy writes "
-                    f"{', '.join(sorted(_NOT_YOURS))} itself, and 'api_key' becomes authorization."
+                    f"{self.where}: {name}: {header[:64]!r} cannot be set: it is no header's name, or one "
+                    "that guardproxy writes itself or never sends. 'api_key' becomes authorization."
                 )
             if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
                 raise ConfigError(f"{self.where}: {name}.{header} must be printable ASCII.")

@@ -64,7 +64,7 @@ class Upstreams:
         """
         found = name if name in self._by_name else self._default
         if found is None:
-            raise NotFound("It is not known here any more which upstream has this; there is no default one.")
+            raise NotFound("There is no default upstream, and it is not known here which one has this.")
         return self._usable(found)
 
     def same(self, model: str, other: str) -> bool:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.headers import lower_headers, request_headers, response_headers
+from guardproxy.headers import can_be_set, lower_headers, request_headers, response_headers
 
 HOP_BY_HOP = [
     "Connection",
@@ -151,3 +151,10 @@ def test_no_credential_of_the_client_stays_where_ours_stands_in() -> None:
     ]
     assert request_headers(raw, replace_authorization="", extra={}) == [(b"accept", b"*/*")]
     assert len(request_headers(raw, replace_authorization=None, extra={})) == 4
+
+
+@pytest.mark.parametrize("name", ["x-org", "api-key", "OpenAI-Organization"])
+def test_what_can_be_set_is_sent(name: str) -> None:
+    assert can_be_set(name)
+    sent = request_headers([], replace_authorization="", extra={name: "ours"})
+    assert sent == [(name.lower().encode(), b"ours")]
