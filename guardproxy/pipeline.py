@@ -266,13 +266,22 @@ class Pipeline:
             if guarded or several:
                 raise
             plain = arrival.body  # nobody has to be able to read it
-        if route.body and (plain or not guarded):  # elsewhere there is no model to check
-            check_model(arrival.key, plain, self._upstreams.same)
-        if not route.body:
-            upstream, asked, model = self._upstreams.of_response(past.upstream()), None, None
-        else:
-            asked = inputs.model_of(plain) if several else None
+        if not guarded:
+            exchange.name = _label(exchange)
+            facts.of_request(exchange, plain)
+
+        def asks() -> str | None:
+            if plain or not guarded:
+                check_model(arrival.key, plain, self._upstreams.same)
+            return inputs.model_of(plain) if several else None
+
+        asked, model = None, None
+        if route.body:  # elsewhere there is no model
+            reads = several or arrival.key is not None
+            asked = await asyncio.to_thread(asks) if reads and len(plain) > LARGE else asks()
             upstream, model = self._upstreams.of_model(asked)
+        else:
+            upstream = self._upstreams.of_response(past.upstream())
         if several:
             exchange.upstream = upstream.name
         forwarded = await self._inspected(exchange, step, route, incoming, arrival.body, plain)
@@ -293,10 +302,7 @@ class Pipeline:
         body: bytes,
         plain: bytes,
     ) -> inputs.Forwarded:
-        label = _label(exchange)
         if not exchange.policy.enforced():
-            exchange.name = label
-            facts.of_request(exchange, plain)
             stripped = inputs.stripped(plain)
             changed = stripped is not plain
             return inputs.Forwarded(stripped if changed else body, {}, changed)
@@ -307,6 +313,7 @@ class Pipeline:
         def observe(document: Mapping[str, Any]) -> None:
             facts.of_document(exchange, document)
 
+        label = _label(exchange)
         if not exchange.policy.enforced(Stage.INPUT):
             exchange.name = label
             forwarded = await inputs.inspect(None, plain, {}, check, observe, needed=route.body)

@@ -191,6 +191,16 @@ async def test_the_models_that_a_key_may_use_are_told_apart_by_upstream() -> Non
         assert sent == {None, f"Bearer {KEY}"}  # never a key of ours
 
 
+async def test_of_a_model_that_is_refused_the_log_says_which() -> None:
+    token = "team-" + "token"
+    key = ClientKey("a", hashlib.sha256(token.encode()).hexdigest(), allowed_models=("gpt-4.1",))
+    async with proxy(echoing, keys=(key,)) as client:
+        headers = {"authorization": f"Bearer {token}", "x-opper-name": "checkout"}
+        await client.post({"model": "other", "input": "hi"}, headers)
+        of = client.recorder.exchanges[-1]
+        assert (of.error_code, of.model, of.name) == ("model_not_allowed", "other", "checkout")
+
+
 async def test_no_accounts() -> None:
     async with proxy(echoing, upstreams=ALL) as client:
         got = await client.post({"model": "empty@a", "input": "hi"})
