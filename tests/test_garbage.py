@@ -48,6 +48,15 @@ SHADOW = Policy(*[{name: Rule(Action.BLOCK, shadow=True) for name in ("tags", "r
 STREAMING = [CASES[name] for name in ("no guard", "flag", "redact", "blocked at the end")]
 
 
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """What other tests have left is not looked at."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @contextmanager
 def nothing_left(client: Client, name: str) -> Iterator[None]:
     """What belongs to an exchange is gone, without the collector's help; no connection or timer keeps it."""
@@ -69,12 +78,7 @@ async def real(upstream: FakeUpstream, **given: Any) -> AsyncIterator[Client]:
     with tracing.record() as spans:
         async with proxy(upstream.url, plugins=[tracing], **given) as client:
             await client.post(ASK)  # what is made once is there
-            gc.collect()
-            gc.freeze()  # and is not looked at again
-            try:
-                yield client
-            finally:
-                gc.unfreeze()
+            yield client
         assert spans
 
 
