@@ -11,7 +11,10 @@ import pytest
 
 import guardproxy_tracing as tracing
 from guardproxy import Action, Guard, Policy, Rule, hookimpl
+from guardproxy.api import Body
 from guardproxy.exchange import Exchange
+from guardproxy.lifecycle import Arrival
+from guardproxy.stage import StageRun
 from guardproxy.testing import FakeUpstream, Gate, Script
 from guardproxy.testing.upstream import Ending
 from guardproxy.types import Step
@@ -66,7 +69,8 @@ def nothing_left(client: Client, name: str) -> Iterator[None]:
         yield
         client.recorder.exchanges.clear()
         client.recorder.verdicts.clear()
-        left = [thing for thing in gc.get_objects() if isinstance(thing, Exchange | Step | httpx.Request)]
+        ours = Exchange | Step | Body | Arrival | StageRun | httpx.Request
+        left = [thing for thing in gc.get_objects() if isinstance(thing, ours)]
         assert not left, name
     finally:
         gc.enable()
@@ -127,6 +131,7 @@ async def test_nothing_is_left_of_an_exchange_that_a_plugin_fails_to_decide(hook
             gc.collect()
             with nothing_left(client, hook):
                 await client.post(ASK)
+                await asyncio.sleep(0)  # tasks that were cancelled end
                 assert client.recorder.exchanges[-1].error_code == "internal_error"
 
 
