@@ -7,9 +7,9 @@ Log probabilities spell the text token by token and are dropped; annotations' of
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from guardproxy.document import Edits, Number, outer
+from guardproxy.document import Edits, outer
 from guardproxy.redaction import Placeholder, Range, moved
-from guardproxy.types import Path, PathMark
+from guardproxy.types import Number, Path, PathMark
 
 
 def follow(

@@ -18,7 +18,7 @@ from guardproxy.exchange import Stopwatch, clock, new_id
 from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
-from guardproxy.profiles import Profile
+from guardproxy.profiles import OPENRESPONSES, Profile
 from guardproxy.routes import CHECK, MODELS, ROUTES, find
 
 Scope = dict[str, Any]
@@ -56,9 +56,9 @@ class AsgiReply:
             await self._send({"type": "http.response.body", "body": data})
         self.ended = clock()
 
-    async def error(self, error: GuardProxyError) -> None:
+    async def error(self, error: GuardProxyError, profile: Profile = OPENRESPONSES) -> None:
         """Answer with the envelope of `error`."""
-        body = dumps(error.envelope).encode()
+        body = dumps(profile.told(error)).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
         headers |= {"x-request-id": new_id(), "date": date()}
         await self.start(error.status, [(k.encode(), v.encode("latin-1")) for k, v in headers.items()])
@@ -83,7 +83,7 @@ class Api:
             if problem := self._misdirected(
                 scope, place.template if place else None, place.routes if place else ()
             ):
-                await reply.error(problem)
+                await reply.error(problem, profile)
                 return
             assert place is not None
 

@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from guardproxy import document
-from guardproxy.document import Number
-from guardproxy.errors import InvalidRequest, Unauthorized
+from guardproxy.errors import ModelNotAllowed, Unauthorized
 from guardproxy.headers import lower_headers
 from guardproxy.settings import ClientKey, Settings
+from guardproxy.shapes import GRAMMAR
+from guardproxy.types import is_text
 
 _CREDENTIALS = ("authorization", "api-key", "x-api-key")
 
@@ -90,28 +90,25 @@ def identify(settings: Settings, headers: Iterable[tuple[bytes, bytes]]) -> Clie
     return Client(None, hashlib.sha256("\n".join(given).encode("utf-8", "replace")).hexdigest())
 
 
-def check_model(
-    key: ClientKey | None, body: bytes, same: Callable[[str, str], bool] = lambda one, other: one == other
+def check_models(
+    key: ClientKey | None,
+    models: Iterable[object],
+    same: Callable[[str, str], bool] = lambda one, other: one == other,
 ) -> None:
-    """Refuse a model that the key may not use, as `model` or as one of `models`.
+    """Refuse models, as a request names them, that the key may not use.
 
     `same` tells whether two names are of one model.
 
     Raises:
-        InvalidRequest: names the models that it may use; or the body could name two models.
+        ModelNotAllowed: names the models that it may use.
     """
     if key is None or key.allowed_models is None:
         return
-    # Strictly: a `model` that occurs twice would be whichever one likes.
-    asked = document.parse(document.decode(body))
-    models = [asked.get("model")] if isinstance(asked, dict) else [None]
-    if isinstance(asked, dict) and (others := asked.get("models")) is not None:
-        models += others if isinstance(others, list) else [others]
-    # A number is no name, whatever its digits.
-    names = [name if isinstance(name, str) and not isinstance(name, Number) else None for name in models]
-    if not all(name and any(same(name, allowed) for allowed in key.allowed_models) for name in names):
-        raise InvalidRequest(
-            f"The key '{key.name}' may not use this model. Allowed: {', '.join(key.allowed_models)}.",
-            param="model",
-            code="model_not_allowed",
-        )
+    for model in models:
+        # A number is no name, whatever its digits.
+        name = model if is_text(model) else None
+        if not name or not any(same(name, allowed) for allowed in key.allowed_models):
+            raise ModelNotAllowed(
+                f"The key '{key.name}' may not use this model. Allowed: {', '.join(key.allowed_models)}.",
+                model=name if name and GRAMMAR.fullmatch(name) else None,
+            )

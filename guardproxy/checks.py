@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from guardproxy import document, inputs, outputs, report
-from guardproxy.document import Number, dumps
+from guardproxy.document import dumps
 from guardproxy.errors import InvalidRequest, Uninspectable, Violation
 from guardproxy.exchange import Exchange
 from guardproxy.policy import ACTION_HEADER, SPELLED, STAGE_HEADERS, from_headers
@@ -19,7 +19,7 @@ from guardproxy.profiles import Form
 from guardproxy.report import Reporter
 from guardproxy.shapes import ITEM, VOCABULARY, Shape
 from guardproxy.stage import StageRun
-from guardproxy.types import Guard, Policy, Stage
+from guardproxy.types import Guard, Policy, Stage, is_text
 
 SHAPE = Shape({"input": ITEM})
 _FIELDS = ("input", "guards", "action", "stage")
@@ -53,7 +53,7 @@ def read(body: bytes, guards: Mapping[str, Guard]) -> Asked:
             raise InvalidRequest(
                 f"The body has {shown}, which is not known here. Known: {', '.join(_FIELDS)}."
             )
-    if not (isinstance(fields.get("input"), list) or _is_text(fields.get("input"))):
+    if not (isinstance(fields.get("input"), list) or is_text(fields.get("input"))):
         raise _wrong("input", "a string, or a list of items as in a Responses request")
     stage = _stage(fields.get("stage", Stage.INPUT.value))
     value = document.member(text, _INPUT)
@@ -89,7 +89,7 @@ async def judge(
     exchange.name = await inputs.clean_label(run, "X-Opper-Name", label)
     judged = asked.body
     if asked.stage is Stage.INPUT:
-        judged = (await inputs.inspect(run, judged, unscannable)).body
+        judged = (await inputs.inspect(run, await inputs.read(judged), unscannable)).body
     else:
         reporter = Reporter(exchange, Form.NONE)
         with suppress(Violation):  # an answer about a text is no exchange that was stopped
@@ -112,16 +112,12 @@ def answer(exchange: Exchange, stage: Stage, judged: bytes | None) -> bytes:
     return f'{head[:-1]},"input":{document.member(judged.decode(), _INPUT)}}}'.encode()
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not isinstance(value, Number)
-
-
 def _wrong(field: str, right: str) -> InvalidRequest:
     return InvalidRequest(f"'{field}' must be {right}.", param=field)
 
 
 def _stage(word: Any) -> Stage:
-    if not _is_text(word) or word not in set(Stage):
+    if not is_text(word) or word not in set(Stage):
         raise _wrong("stage", " or ".join(f"'{stage}'" for stage in Stage))
     return Stage(word)
 
@@ -129,11 +125,11 @@ def _stage(word: Any) -> Stage:
 def _policy(fields: Mapping[str, Any], stage: Stage, guards: Mapping[str, Guard]) -> Policy:
     """`guards` and `action`, which are spelled as in the headers."""
     names, action = fields.get("guards", ""), fields.get("action", "")
-    if isinstance(names, list) and all(map(_is_text, names)):
+    if isinstance(names, list) and all(map(is_text, names)):
         names = ",".join(names)
-    if not _is_text(names):
+    if not is_text(names):
         raise _wrong("guards", "guards separated by commas, or a list of them")
-    if not _is_text(action):
+    if not is_text(action):
         raise _wrong("action", "a string")
     header = STAGE_HEADERS[stage]
     try:

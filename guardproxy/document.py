@@ -10,19 +10,13 @@ from guardproxy import embedded
 from guardproxy.embedded import Embedded
 from guardproxy.errors import Uninspectable
 from guardproxy.shapes import FREE, GRAMMAR, UNKNOWN, VOCABULARY, Mark, Name, Opaque, Place, Shape
-from guardproxy.types import Path, PathMark, TextPart
+from guardproxy.types import Number, Path, PathMark, TextPart
 
 MAX_DEPTH = 500
 LARGE = 128 * 1024  # characters; whoever parses more on the event loop holds up everybody else
 LONG_NUMBER = 7  # digits; a shorter number is no card, phone or id
 _JSON = re.compile(r"\s*[\[{]")
 _HEAD = "head"  # the step to what a data: URL says about itself
-
-
-class Number(str):
-    """A number literal, kept as it was written: 1e5 stays 1e5, and big integers stay exact."""
-
-    __slots__ = ()
 
 
 class Walked(NamedTuple):
@@ -384,6 +378,26 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def quote(text: str) -> str:
     """`text` as a JSON string that can be encoded as UTF-8 (lone surrogates stay escaped)."""
     return dumps(text)
+
+
+def rendered(value: Any) -> str:
+    """A parsed document as JSON on one line; numbers as they were written.
+
+    Raises:
+        Uninspectable: depth over what Python's own stack takes.
+    """
+    try:
+        return _rendered(value)
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _rendered(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{quote(key)}:{_rendered(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_rendered, value)) + "]"
+    return str(value) if isinstance(value, Number) else dumps(value)
 
 
 def dumps(value: Any) -> str:

@@ -5,6 +5,7 @@ GuardProxyError
 │   ├── Unauthorized       401 authentication_error
 │   ├── NotFound           404 not_found
 │   ├── MethodNotAllowed   405 method_not_allowed
+│   ├── ModelNotAllowed    403 model_not_allowed
 │   ├── BodyTooLarge       413 body_too_large
 │   ├── UnsupportedMedia   415 unsupported_media_type
 │   ├── Uninspectable      400 uninspectable
@@ -95,6 +96,17 @@ class MethodNotAllowed(InvalidRequest):
 
     status = 405
     code = "method_not_allowed"
+
+
+class ModelNotAllowed(InvalidRequest):
+    """A model that the client's key may not use; `model` is its name, where that is one."""
+
+    status = 403
+    code = "model_not_allowed"
+
+    def __init__(self, message: str, *, model: str | None) -> None:
+        super().__init__(message, param="model")
+        self.model = model
 
 
 class BodyTooLarge(InvalidRequest):
@@ -215,11 +227,15 @@ class ShuttingDown(GuardProxyError):
 
 
 class UpstreamTimeout(GuardProxyError):
-    """The upstream did not connect, answer, or go on in time."""
+    """The upstream did not connect, answer, or go on in time; `unsent`: it has got nothing of the request."""
 
     status = 504
     code = "upstream_timeout"
     final = True
+
+    def __init__(self, message: str, *, unsent: bool = False) -> None:
+        super().__init__(message)
+        self.unsent = unsent
 
 
 class ConfigError(Exception):

@@ -59,6 +59,9 @@ class Exchange:
     id: str = field(default_factory=new_id)
     started: float = field(default_factory=clock)
     trace: Mapping[str, str] = field(default_factory=dict)  # the body's; "" for what is no id
+    # What the request says of itself for traces: its session, and the members of `trace` but for its ids.
+    session_id: str | None = None
+    trace_members: Mapping[str, str | float | bool] = field(default_factory=dict)
     trace_id: str | None = None  # of the exchange's span, where it has one: 32 hexadecimal digits
     span_id: str | None = None  # 16 hexadecimal digits
     client: str | None = None  # the name of the [[keys]] entry that the client's key belongs to
@@ -156,6 +159,21 @@ class Exchange:
     def told_name(self) -> str | None:
         """What the client calls the exchange, where it may be told."""
         return self.name if self.name and self.may_tell("x-opper-name", Stage.INPUT) else None
+
+    @property
+    def told_session_id(self) -> str | None:
+        """The session that the request names, where it may be told."""
+        told = self.may_tell("session_id", Stage.INPUT) and self.may_tell("x-session-id", Stage.INPUT)
+        return self.session_id if self.session_id and told else None
+
+    @property
+    def told_trace_members(self) -> Mapping[str, str | float | bool]:
+        """The members of the request's `trace`, where they may be told."""
+        return {
+            name: value
+            for name, value in self.trace_members.items()
+            if self.may_tell(name.lower(), Stage.INPUT)
+        }
 
     @property
     def told_response_id(self) -> str | None:

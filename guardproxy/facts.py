@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from guardproxy.document import Number
 from guardproxy.exchange import Exchange
 from guardproxy.shapes import GRAMMAR, TERMINAL
+from guardproxy.types import Number, is_text
 
 
 class _Head(msgspec.Struct):
@@ -45,6 +45,9 @@ MOST_TOKENS = 10**8
 _COUNT = re.compile(r"[0-9]{1,8}")
 TRACE_IDS = ("trace_id", "parent_span_id")
 _ID = re.compile(r"[0-9A-Fa-f-]{16,36}")  # digits of an id are no text, whoever sent them
+_MEMBER = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # the end of an attribute's name
+MOST_MEMBERS = 32
+LONGEST_MEMBER = 1000  # characters
 MOST_READ = 256 * 1024  # bytes of an answer that are read for its facts
 
 
@@ -68,6 +71,23 @@ def of_trace(exchange: Exchange, body: bytes) -> None:
     if isinstance(traced.trace, dict):
         given = {name: traced.trace.get(name) for name in TRACE_IDS}
         exchange.trace = {name: _id(value) for name, value in given.items() if value is not None}
+
+
+def of_traced(exchange: Exchange, document: Mapping[str, Any]) -> None:
+    """Note what a parsed request says of itself for traces alone: its session, and the members of `trace`."""
+    if is_text(session := document.get("session_id")):
+        exchange.session_id = session
+    if isinstance(trace := document.get("trace"), dict):
+        names = [name for name in trace if name not in TRACE_IDS and _MEMBER.fullmatch(name)]
+        given = {name: _scalar(trace[name]) for name in names[:MOST_MEMBERS]}
+        exchange.trace_members = {name: value for name, value in given.items() if value is not None}
+
+
+def _scalar(value: Any) -> str | float | bool | None:
+    """`value` as an attribute can have it; None for what is none."""
+    if isinstance(value, Number):
+        return (float(value) if set(value) & set(".eE") else int(value)) if len(value) < 16 else str(value)
+    return value if isinstance(value, bool) or (is_text(value) and len(value) <= LONGEST_MEMBER) else None
 
 
 def _id(value: Any) -> str:
@@ -137,5 +157,4 @@ def _count(value: Any) -> int | None:
 
 def _label(value: Any) -> str | None:
     """`value` where it fits the grammar of names: anything else could be a text that nobody inspected."""
-    is_name = isinstance(value, str) and not isinstance(value, Number) and GRAMMAR.fullmatch(value)
-    return value if is_name else None
+    return value if is_text(value) and GRAMMAR.fullmatch(value) else None

@@ -2,17 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from guardproxy import document
 from guardproxy.capture import Captured
-from guardproxy.document import LARGE, Number, Walked
+from guardproxy.document import LARGE, walk
 from guardproxy.errors import GuardProxyError, InvalidRequest, Uninspectable
+from guardproxy.rules import Draft, Rule
 from guardproxy.shapes import REQUEST
 from guardproxy.stage import StageRun
-from guardproxy.types import Path, Stage, TextPart, pointer
+from guardproxy.types import Path, Stage, TextPart, is_text, pointer
 
 OWN = "opper:"  # the type of items that are ours, never the upstream's
 # The type as it stands, or with an escaped letter, which no serialiser writes of its own accord.
@@ -36,11 +38,39 @@ class Forwarded(NamedTuple):
     changed: bool
 
 
-class _Read(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request's body, read: its JSON as its front door has it sent on, less our own items.
+
+    `changed`: it is not what came. `moved` says where a part was as it came, by its path now.
+    """
+
     text: str
-    changed: bool
-    document: Any
-    walked: Walked
+    value: Mapping[str, Any]
+    changed: bool = False
+    moved: Mapping[Path, Path] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str | None:
+        """The model that it asks for, where it names one."""
+        return model if is_text(model := self.value.get("model")) else None
+
+    def named(self, *, in_turn: bool) -> list[Any]:
+        """All that it names as a model: `model`, then those of `models`; whatever stands there.
+
+        Where `models` are tried in turn, they can do without a `model`.
+        """
+        model, others = self.value.get("model"), self.value.get("models")
+        listed = others if isinstance(others, list) else ([] if others is None else [others])
+        return listed if in_turn and listed and model is None else [model, *listed]
+
+    def as_sent(self, path: Path) -> Path:
+        """Where the part at `path` was as it came."""
+        if self.moved:
+            for length in range(len(path), 0, -1):
+                if (was := self.moved.get(path[:length])) is not None:
+                    return (*was, *path[length:])
+        return path
 
 
 def stripped(body: bytes) -> bytes:
@@ -55,80 +85,80 @@ def stripped(body: bytes) -> bytes:
     return body if new is text else new.encode()
 
 
+async def read(body: bytes, rules: Sequence[Rule] = ()) -> Asked:
+    """The request in `body`, in the form that `rules` give it.
+
+    Raises:
+        InvalidRequest: there is none, it is no JSON object or one that could be read in two ways, or a
+            rule refuses it.
+    """
+    return await asyncio.to_thread(_read, body, rules) if len(body) > LARGE else _read(body, rules)
+
+
 async def inspect(
     run: StageRun | None,
-    body: bytes,
+    asked: Asked,
     unscannable: Mapping[str, str],
-    check: Callable[[Mapping[str, Any]], None] = lambda _: None,
     observe: Callable[[Mapping[str, Any]], None] = lambda _: None,
     *,
-    needed: bool = True,
+    echoed: bool = True,
 ) -> Forwarded:
-    """Run the guards of the input over `body`; without a run, only read it.
+    """Run the guards of the input over what is `asked`; without a run, only see what is there.
 
-    `check` gets the request before any guard runs, and may raise. `observe` gets its members
-    less those in which something was found. A body that is not `needed` may be missing; one that
-    comes all the same has no echoes.
+    `observe` gets its members less those in which something was found. One that is not `echoed` has no
+    echoes.
 
     Raises:
-        InvalidRequest: the body cannot be inspected.
+        InvalidRequest: it cannot be inspected.
         GuardProxyError: a guard failed.
     """
-    if not body:
-        if not needed:
-            return Forwarded(body, {}, False)
-        raise InvalidRequest("The request has no body; send a JSON object.")
-    read = await asyncio.to_thread(_read, body) if len(body) > LARGE else _read(body)
-    check(read.document)
-    parts = read.walked.parts
+    text, value = asked.text, asked.value
+    given = value, REQUEST
+    walked = await asyncio.to_thread(walk, *given) if len(text) > LARGE else walk(*given)
+    parts = walked.parts
     found: set[Path] = set()
     texts: Mapping[Path, str] = {}
-    new = read.text
+    new = text
     if run is not None:
+        place = asked.as_sent
         if run.captures:
-            run.captured = Captured(Stage.INPUT, read.text, parts)
-        run.count(parts, read.walked.skipped)
-        run.unscannable(read.walked.skipped, unscannable)
+            run.captured = Captured(Stage.INPUT, text, parts, place)
+        run.count(parts, walked.skipped)
+        run.unscannable(walked.skipped, unscannable)
         hits = await run.hits(parts, run.enforced, joined=True)
-        run.watch(parts, document=read.document)
-        edits = run.apply(parts, hits, document=read.document)
+        run.watch(parts, place, value)
+        edits = run.apply(parts, hits, place, value)
         found = {part.path for part, of_part in zip(parts, hits, strict=True) if of_part}
         if edits and not run.blocked:
-            _check_sealed(run, read.document, edits)
-            large = len(read.text) > LARGE
-            new = await asyncio.to_thread(edits.apply, read.text) if large else edits.apply(read.text)
+            _check_sealed(run, asked, edits)
+            new = await asyncio.to_thread(edits.apply, text) if len(text) > LARGE else edits.apply(text)
             texts = edits.texts
-    observe({k: v for k, v in read.document.items() if (k,) not in found})
-    echoes = {p.path: texts.get(p.path, p.text) for p in parts if needed and p.path and p.path[0] in _ECHOED}
-    changed = read.changed or new is not read.text
-    return Forwarded(new.encode() if changed else body, echoes, changed)
+    heads = {path[0] for path in found if path}
+    observe({name: member for name, member in value.items() if name not in heads})
+    echoes = {p.path: texts.get(p.path, p.text) for p in parts if echoed and p.path and p.path[0] in _ECHOED}
+    return Forwarded(new.encode(), echoes, asked.changed or new is not text)
 
 
-def model_of(body: bytes) -> str | None:
-    """The model that a request asks for; None where it names none.
+def renamed(forwarded: Forwarded, number: int, asked: object, model: str | None) -> Forwarded:
+    """`forwarded` as it is sent for one of its models alone, the one at `number` of all it names.
 
-    Raises:
-        InvalidRequest: the body is no JSON object, or one that could be read in two ways.
+    The client called it `asked`, the upstream calls it `model`. A model that was redacted stays so.
     """
-    value = document.parse(document.decode(body)) if body else None
-    if not isinstance(value, dict):
-        raise InvalidRequest("The request has no body that is a JSON object; send a Responses request.")
-    model = value.get("model")
-    return model if isinstance(model, str) and not isinstance(model, Number) else None
-
-
-def renamed(forwarded: Forwarded, plain: bytes, asked: str, model: str) -> Forwarded:
-    """`forwarded`, which asks for `model` where the client asked for `asked`; `plain` is its body, decoded.
-
-    A model that was redacted stays so.
-    """
-    text = document.decode(plain)
-    if document.parse(text).get("model") != asked:
-        return forwarded
-    edits = document.Edits()
-    edits.put((), "model", document.dumps(model), True)
-    echoes = {**forwarded.echoes, ("model",): model} if forwarded.echoes else {}
-    return Forwarded(edits.apply(text).encode(), echoes, True)
+    text = document.decode(forwarded.body)
+    now = Asked(text, document.parse(text))
+    if "models" not in now.value:
+        if now.model != asked or model is None or model == asked:
+            return forwarded
+        edits = document.Edits()
+        edits.put((), "model", document.dumps(model), True)
+        body = edits.apply(text)
+    else:
+        name = now.named(in_turn=True)[number]
+        model = model if name == asked else name
+        others = {key: member for key, member in now.value.items() if key != "models"}
+        body = document.rendered({**others, "model": model})
+    echoes = {**forwarded.echoes, ("model",): model or ""} if forwarded.echoes else {}
+    return Forwarded(body.encode(), echoes, True)
 
 
 async def clean_label(run: StageRun, name: str, value: str | None) -> str | None:
@@ -168,7 +198,9 @@ async def inspect_query(run: StageRun, query: bytes) -> None:
             )
 
 
-def _read(body: bytes) -> _Read:
+def _read(body: bytes, rules: Sequence[Rule]) -> Asked:
+    if not body:
+        raise InvalidRequest("The request has no body; send a JSON object.")
     text = document.decode(body)
     value = document.parse(text)
     if not isinstance(value, dict):
@@ -176,7 +208,12 @@ def _read(body: bytes) -> _Read:
     new = _without_own(text, value)
     if new is not text:
         value = document.parse(new)
-    return _Read(new, new is not text, value, document.walk(value, REQUEST))
+    draft = Draft(value)
+    for rule in rules:
+        rule(draft)
+    if draft.changed:
+        new = document.rendered(value)
+    return Asked(new, value, new is not text, draft.moved)
 
 
 def _without_own(text: str, value: Any) -> str:
@@ -190,18 +227,18 @@ def _is_own(item: Any) -> bool:
     return isinstance(kind, str) and kind.startswith(OWN)
 
 
-def _check_sealed(run: StageRun, value: Any, edits: document.Edits) -> None:
+def _check_sealed(run: StageRun, asked: Asked, edits: document.Edits) -> None:
     """A redaction next to `encrypted_content` blocks: the sealed copy still says what was removed.
 
     Raises:
         InvalidRequest: names the item, and says to drop it.
     """
     for path in edits.texts:
-        item: Any = value
+        item: Any = asked.value
         for depth, step in enumerate(document.outer(path)):
             sealed = isinstance(item, dict) and isinstance(item.get("encrypted_content"), str)
             if sealed and step != "encrypted_content":
-                place = run.found.shown(pointer(path[:depth]))
+                place = run.found.shown(pointer(asked.as_sent(path[:depth])))
                 run.found.blocked = True
                 raise InvalidRequest(
                     f"The item at {place} would have to be redacted, but its encrypted_content cannot be; "

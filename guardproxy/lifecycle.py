@@ -12,27 +12,26 @@ import structlog
 
 from guardproxy import encodings, facts
 from guardproxy.auth import Credentials, digest
+from guardproxy.calls import BROKE_OFF
 from guardproxy.delivery import drain_over, note_error, response_head
 from guardproxy.document import dumps
 from guardproxy.errors import (
     GuardProxyError,
     InternalError,
     UnsupportedMedia,
-    UpstreamError,
-    UpstreamTimeout,
 )
 from guardproxy.exchange import Exchange, clock, moment
 from guardproxy.headers import date, lower_headers
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure, within
 from guardproxy.messages import Incoming, Reply
+from guardproxy.profiles import OPENRESPONSES, Profile
 from guardproxy.settings import ClientKey
 from guardproxy.types import Finding, Outcome, Stage, Step, StepKind
 
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
 ID_HEADER = "X-Guardproxy-Exchange"  # X-Request-Id is the upstream's where it sends one
 RESPONSE_FAILED = "response_failed"  # the code of an exchange whose response says that it failed
-BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
 _log = structlog.stdlib.get_logger("guardproxy")
 
 
@@ -63,6 +62,10 @@ class Arrival:
         if isinstance(self._plain, GuardProxyError):
             raise copy.copy(self._plain)  # what is raised knows the frames that know of this
         return self._plain
+
+    def readable(self) -> bytes:
+        """The body as `plain` gives it, or as it came where nobody has to be able to read it."""
+        return self.body if isinstance(self._plain, GuardProxyError) else self._plain
 
     def decode(self, encoding: str, limit: int) -> None:
         """Undo the content encoding; `plain` says what came of it."""
@@ -104,19 +107,19 @@ class Lifecycle:
                 arrival.check()
                 await work(exchange, step, arrival)
             except GuardProxyError as error:
-                await fail(exchange, error, reply)
+                await fail(exchange, error, reply, incoming.profile)
             except asyncio.CancelledError as error:
                 if reply.gone:
                     exchange.outcome, exchange.error_code = "cancelled", "client_disconnected"
                     raise
                 if reply.ended is None:
-                    await fail(exchange, drain_over(), reply)
+                    await fail(exchange, drain_over(), reply, incoming.profile)
                 else:  # the client has its answer: only guards in shadow are cut off
                     cut = error
             except Exception as error:
                 failure("exchange failed", error, exchange=exchange.id)
                 mine = InternalError(f"guardproxy failed; its log says more under {exchange.id}.")
-                await fail(exchange, mine, reply)
+                await fail(exchange, mine, reply, incoming.profile)
             finally:
                 ended = clock() if reply.ended is None else reply.ended
                 exchange.seconds, step.ended = ended - exchange.started, moment(ended)
@@ -159,15 +162,17 @@ class Lifecycle:
                     _log.info("exchange", **line(exchange))
 
 
-async def fail(exchange: Exchange, error: GuardProxyError, reply: Reply) -> None:
-    """Note what stopped the exchange, and tell the client where it was told nothing yet."""
+async def fail(
+    exchange: Exchange, error: GuardProxyError, reply: Reply, profile: Profile = OPENRESPONSES
+) -> None:
+    """Note what stopped the exchange, and tell the client where it was told nothing yet, in its dialect."""
     note_error(exchange, error)
     if reply.started:
         exchange.severed = reply.ended is None  # closed without an end, the connection lets the client know
         return
     if exchange.status is not None:
         error.headers["x-should-retry"] = "false"  # the upstream has answered, and that was paid for
-    body = dumps(error.envelope).encode()
+    body = dumps(profile.told(error)).encode()
     exchange.status = error.status
     ours = {"content-type": "application/json", "content-length": str(len(body)), "date": date()}
     headers = response_head(exchange, [], (), {**error.headers, **ours})

@@ -11,7 +11,7 @@ from guardproxy.errors import InvalidRequest, UnsupportedMedia, UpstreamError
 from guardproxy.exchange import Exchange, Stopwatch
 from guardproxy.headers import Raw, lower_headers
 from guardproxy.policy import REPORT_HEADER
-from guardproxy.profiles import Form, Profile
+from guardproxy.profiles import LONGEST_SESSION, OPENRESPONSES, Form, Profile
 from guardproxy.report import Reporter
 from guardproxy.routes import Route
 from guardproxy.shapes import GRAMMAR, RESPONSE, Shape
@@ -24,6 +24,7 @@ QUERY_NAMES = frozenset(
         *("after", "before", "limit", "order"),
     )
 )
+SESSION_HEADER = "x-session-id"
 
 
 @dataclass(slots=True)
@@ -32,7 +33,8 @@ class Incoming:
 
     `path` is a template: an id in it shows as `{id}`. `target` is the path below the upstream's base,
     and `response_id` the id in it, as they came; `shown` is the same path as a template. `creates`: a
-    model is asked for a response.
+    model is asked for a response. `profile` is that of the front door, or of the main one where it came
+    through none.
     """
 
     method: str
@@ -44,6 +46,7 @@ class Incoming:
     response_id: str | None = None
     shown: str = ""
     creates: bool = False
+    profile: Profile = OPENRESPONSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,23 @@ class LocalAnswer:
     async def read(self, limit: int) -> bytes:
         """The body."""
         return self._body
+
+
+def session_of(headers: Mapping[str, str], body: Mapping[str, object]) -> str | None:
+    """The session that the header names; None where there is none, or where the body names one.
+
+    Raises:
+        InvalidRequest: it is too long.
+    """
+    session = headers.get(SESSION_HEADER)
+    if session is None or body.get("session_id") is not None:
+        return None
+    if len(session) > LONGEST_SESSION:
+        raise InvalidRequest(
+            f"The header {SESSION_HEADER} must have at most {LONGEST_SESSION} characters.",
+            param=SESSION_HEADER,
+        )
+    return session
 
 
 def report_form(headers: Mapping[str, str]) -> Form | None:

@@ -1,12 +1,13 @@
 """One exchange, top to bottom. The only caller of the hooks; the order of things is written down here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from guardproxy import checks, facts, inputs, policy, report
-from guardproxy.auth import Credentials, check_model
+from guardproxy.auth import Credentials, check_models
+from guardproxy.calls import Calls
 from guardproxy.delivery import (
     Delivery,
     aside,
@@ -22,16 +23,16 @@ from guardproxy.errors import (
     GuardProxyError,
     NotImplementedYet,
     ShuttingDown,
-    UpstreamError,
-    UpstreamTimeout,
     Violation,
 )
-from guardproxy.exchange import Exchange, clock, moment
-from guardproxy.headers import date, lower_headers, request_headers
+from guardproxy.exchange import Exchange
+from guardproxy.headers import date, lower_headers
 from guardproxy.hooks import Hooks
-from guardproxy.lifecycle import BROKE_OFF, Arrival, Lifecycle, fail
+from guardproxy.inputs import Asked
+from guardproxy.lifecycle import Arrival, Lifecycle, fail
 from guardproxy.memory import Past, PolicyMemory
 from guardproxy.messages import (
+    SESSION_HEADER,
     Expected,
     Incoming,
     LocalAnswer,
@@ -39,9 +40,9 @@ from guardproxy.messages import (
     asks_for_stream,
     check_charset,
     check_query,
-    check_redirect,
     report_form,
     reporter_of,
+    session_of,
 )
 from guardproxy.profiles import Profile
 from guardproxy.report import Reporter
@@ -51,9 +52,9 @@ from guardproxy.settings import Settings
 from guardproxy.shapes import GRAMMAR
 from guardproxy.stage import CANCELLED, StageRun
 from guardproxy.streaming import GuardedStream
-from guardproxy.types import Guard, Policy, Stage, Step, StepKind
-from guardproxy.upstream import Answer, Upstream
-from guardproxy.upstreams import Upstreams
+from guardproxy.types import Guard, Policy, Stage, Step
+from guardproxy.upstream import Answer
+from guardproxy.upstreams import Chosen, Upstreams
 
 _PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
 _ENCODED = {b"content-encoding"}
@@ -78,6 +79,7 @@ class Pipeline:
         self._hooks = hooks
         self._credentials = Credentials(settings)
         self._lifecycle = Lifecycle(self._credentials, hooks, settings.max_body)
+        self._calls = Calls(self._credentials, hooks)
         self._delivery = Delivery(settings)
         self._memory = PolicyMemory()
 
@@ -87,7 +89,7 @@ class Pipeline:
         try:
             self._credentials.identify(exchange.headers)
             upstream = self._upstreams.of_response(None)
-            headers = self._request_headers(upstream, incoming, {})
+            headers = self._calls.headers(upstream, incoming, {})
             answer = await upstream.send(incoming.method, incoming.target, incoming.query, headers, None)
             try:
                 await self._delivery.raw(exchange, answer, reply)
@@ -103,12 +105,11 @@ class Pipeline:
     async def run(self, incoming: Incoming, profile: Profile, route: Route, reply: Reply) -> None:
         """Serve one exchange."""
         incoming.shown, incoming.creates = profile.target + route.tail, route.creates
+        incoming.profile = profile
         await self._lifecycle.live(
             incoming,
             reply,
-            lambda exchange, step, arrival: self._exchange(
-                exchange, step, incoming, arrival, profile, route, reply
-            ),
+            lambda exchange, step, arrival: self._exchange(exchange, step, incoming, arrival, route, reply),
         )
 
     async def check(self, incoming: Incoming, reply: Reply) -> None:
@@ -123,7 +124,6 @@ class Pipeline:
         step: Step,
         incoming: Incoming,
         arrival: Arrival,
-        profile: Profile,
         route: Route,
         reply: Reply,
     ) -> None:
@@ -136,18 +136,22 @@ class Pipeline:
             self._guards,
             past.policy(),
         ).policy
-        reporter = reporter_of(exchange, profile, route)
+        reporter = reporter_of(exchange, incoming.profile, route)
         self._check_query(exchange, incoming, route)
 
-        upstream, forwarded = await self._input(exchange, step, route, incoming, arrival, past)
-        exchange.request = forwarded.body
-        watching = self._watch_input(exchange, step, route, arrival)
+        asked, ways = await self._ways(exchange, route, incoming, arrival, past)
+        forwarded = await self._inspected(exchange, step, route, incoming, arrival, asked)
+
+        def sent(way: Chosen) -> Awaitable[inputs.Forwarded]:
+            return _sent(exchange, incoming.profile, asked, way, forwarded)
+
+        watching = self._watch_input(exchange, step, route, arrival, asked)
         try:
             try:
-                await self._answer(exchange, step, incoming, past, reporter, upstream, forwarded, reply)
+                await self._answer(exchange, step, incoming, past, reporter, ways, sent, reply)
             except GuardProxyError as error:
                 # Before the shadows of the input are done: they run to their end, and nobody waits for them.
-                await fail(exchange, error, reply)
+                await fail(exchange, error, reply, incoming.profile)
             if watching is not None and not exchange.severed:
                 await watching
         finally:
@@ -194,19 +198,23 @@ class Pipeline:
             exchange.stream = True
 
     def _watch_input(
-        self, exchange: Exchange, step: Step, route: Route, arrival: Arrival
+        self, exchange: Exchange, step: Step, route: Route, arrival: Arrival, asked: Asked | None
     ) -> "asyncio.Task[None] | None":
         """Guards that only run in shadow look at the input while it is on its way."""
         if not exchange.policy.input or exchange.policy.enforced(Stage.INPUT):
             return None
 
         name, exchange.name = exchange.name, None
+        session, exchange.session_id = exchange.session_id, None
 
         async def watch() -> None:
             async with self._stage(exchange, Stage.INPUT, step) as run:
                 with aside(exchange, run):
                     exchange.name = await inputs.clean_label(run, "X-Opper-Name", name)
-                    await inputs.inspect(run, arrival.plain(), {}, needed=route.body)
+                    exchange.session_id = await inputs.clean_label(run, SESSION_HEADER, session)
+                    if asked is not None or arrival.plain() or route.body:
+                        read = asked or await inputs.read(arrival.plain())
+                        await inputs.inspect(run, read, {}, echoed=route.body)
 
         return asyncio.create_task(watch())
 
@@ -217,81 +225,49 @@ class Pipeline:
         incoming: Incoming,
         past: Past,
         reporter: Reporter,
-        upstream: Upstream,
-        forwarded: inputs.Forwarded,
+        ways: Sequence[Chosen],
+        sent: Callable[[Chosen], Awaitable[inputs.Forwarded]],
         reply: Reply,
     ) -> None:
-        expected = Expected(past.route.answer, forwarded.echoes, lambda made: past.learned(exchange, made))
+        def expected(forwarded: inputs.Forwarded) -> Expected:
+            return Expected(past.route.answer, forwarded.echoes, lambda made: past.learned(exchange, made))
+
+        first = await sent(ways[0])
+        exchange.request = first.body
         local = await self._hooks.before_forward(exchange)
         if local is not None:
-            await self._output(exchange, step, LocalAnswer(local), expected, reporter, reply)
+            await self._output(exchange, step, LocalAnswer(local), expected(first), reporter, reply)
             return
-        call = Step(StepKind.CALL, exchange.model or "", step)
-        with self._hooks.step(exchange, call):
-            attempt = Step(StepKind.ATTEMPT, incoming.method, call, url=upstream.shown(incoming.shown))
-            with self._hooks.step(exchange, attempt):
-                began = clock()
-                answer = await self._forward(exchange, incoming, call, attempt, upstream, forwarded)
-                try:
-                    if exchange.policy.enforced():
-                        check_redirect(answer.status, answer.headers)
-                    await self._output(exchange, step, answer, expected, reporter, reply)
-                except (UpstreamError, UpstreamTimeout) as error:
-                    _broke(error, call, attempt)
-                    raise
-                finally:
-                    if exchange.error_code in BROKE_OFF and not exchange.response_failed:
-                        # A stream has told of it.
-                        call.error_type = attempt.error_type = exchange.error_code
-                    attempt.failure = attempt.failure or exchange.upstream_failure
-                    await answer.aclose()
-                    if answer.first is not None:
-                        exchange.first_chunk_seconds = answer.first - began
-                    call.ended = attempt.ended = moment(exchange.upstream_watch.last)
+        async with self._calls.answered(exchange, step, incoming, ways, sent) as (answer, forwarded):
+            exchange.request = forwarded.body
+            await self._output(exchange, step, answer, expected(forwarded), reporter, reply)
 
-    async def _input(
-        self,
-        exchange: Exchange,
-        step: Step,
-        route: Route,
-        incoming: Incoming,
-        arrival: Arrival,
-        past: Past,
-    ) -> tuple[Upstream, inputs.Forwarded]:
-        """The upstream that serves the exchange, and what it is sent."""
+    async def _ways(
+        self, exchange: Exchange, route: Route, incoming: Incoming, arrival: Arrival, past: Past
+    ) -> tuple[Asked | None, Sequence[Chosen]]:
+        """What is asked for, where somebody has to know, and the upstreams that can serve it, in turn."""
         guarded, several = exchange.policy.enforced(), self._upstreams.several
-        try:
-            plain = arrival.plain()
-        except GuardProxyError:
-            if guarded or several:
-                raise
-            plain = arrival.body  # nobody has to be able to read it
+        profile, key = incoming.profile, arrival.key
+        limited = key is not None and key.allowed_models is not None
+        reads = guarded or (route.body and (several or limited or bool(profile.rules)))
+        plain = arrival.plain() if reads else arrival.readable()
         if not guarded:
             exchange.name = _label(exchange)
             facts.of_request(exchange, plain)
-
-        def asks() -> str | None:
-            if plain or not guarded:
-                check_model(arrival.key, plain, self._upstreams.same)
-            return inputs.model_of(plain) if several else None
-
-        asked, model = None, None
-        if route.body:  # elsewhere there is no model
-            reads = several or arrival.key is not None
-            asked = await asyncio.to_thread(asks) if reads and len(plain) > LARGE else asks()
-            upstream, model = self._upstreams.of_model(asked)
+        asked = None
+        if reads and (plain or route.body):
+            asked = await inputs.read(plain, profile.rules if route.body else ())
+        if not route.body:  # there is no model
+            ways = [Chosen(self._upstreams.of_response(past.upstream()), None)]
+        elif asked is None:
+            ways = [self._upstreams.of_model(None)]
         else:
-            upstream = self._upstreams.of_response(past.upstream())
+            named = asked.named(in_turn=profile.falls_back)
+            check_models(key, named, self._upstreams.same)
+            ways = self._upstreams.of_models(named if profile.falls_back else named[:1])
         if several:
-            exchange.upstream = upstream.name
-        forwarded = await self._inspected(exchange, step, route, incoming, arrival.body, plain)
-        if asked is not None and model is not None and model != asked:
-            exchange.model = model if exchange.model == asked else exchange.model
-            now = forwarded.body if forwarded.changed else plain
-            given = forwarded, now, asked, model
-            large = len(now) > LARGE
-            forwarded = await asyncio.to_thread(inputs.renamed, *given) if large else inputs.renamed(*given)
-        return upstream, forwarded
+            exchange.upstream = ways[0].upstream.name
+        return asked, ways
 
     async def _inspected(
         self,
@@ -299,72 +275,48 @@ class Pipeline:
         step: Step,
         route: Route,
         incoming: Incoming,
-        body: bytes,
-        plain: bytes,
+        arrival: Arrival,
+        asked: Asked | None,
     ) -> inputs.Forwarded:
-        if not exchange.policy.enforced():
-            stripped = inputs.stripped(plain)
-            changed = stripped is not plain
-            return inputs.Forwarded(stripped if changed else body, {}, changed)
-
-        def check(document: Mapping[str, Any]) -> None:
-            _check_background(exchange.policy, document)
+        body, observes = arrival.body, incoming.profile.observes
+        session = session_of(exchange.headers, asked.value if asked else {}) if observes else None
 
         def observe(document: Mapping[str, Any]) -> None:
             facts.of_document(exchange, document)
+            if observes:
+                facts.of_traced(exchange, document)
 
+        as_it_came = inputs.Forwarded(body, {}, False)
+        if not exchange.policy.enforced():
+            exchange.session_id = session
+            if asked is None:
+                plain = arrival.readable()
+                stripped = inputs.stripped(plain)
+                return as_it_came if stripped is plain else inputs.Forwarded(stripped, {}, True)
+            observe(asked.value)
+            return inputs.Forwarded(asked.text.encode(), {}, True) if asked.changed else as_it_came
+        if asked is not None:
+            _check_background(exchange.policy, asked.value)
         label = _label(exchange)
         if not exchange.policy.enforced(Stage.INPUT):
-            exchange.name = label
-            forwarded = await inputs.inspect(None, plain, {}, check, observe, needed=route.body)
+            exchange.name, exchange.session_id = label, session
+            if asked is None:
+                return as_it_came
+            forwarded = await inputs.inspect(None, asked, {}, observe, echoed=route.body)
         else:
             async with self._stage(exchange, Stage.INPUT, step) as run:
                 exchange.name = await inputs.clean_label(run, "X-Opper-Name", label)
+                exchange.session_id = await inputs.clean_label(run, SESSION_HEADER, session)
                 await inputs.inspect_query(run, incoming.query)
-                forwarded = await inputs.inspect(
-                    run, plain, self._settings.unscannable, check, observe, needed=route.body
-                )
+                forwarded = as_it_came
+                if asked is not None:
+                    forwarded = await inputs.inspect(
+                        run, asked, self._settings.unscannable, observe, echoed=route.body
+                    )
                 if run.blocked:
                     exchange.verdicts[Stage.INPUT] = run.verdict()
                     raise report.violation(exchange, Stage.INPUT)
         return forwarded if forwarded.changed else forwarded._replace(body=body)
-
-    async def _forward(
-        self,
-        exchange: Exchange,
-        incoming: Incoming,
-        call: Step,
-        attempt: Step,
-        upstream: Upstream,
-        forwarded: inputs.Forwarded,
-    ) -> Answer:
-        extra = dict(attempt.request_headers)
-        if exchange.policy.enforced():
-            extra["accept-encoding"] = "identity"
-        gone = (_PARTIAL if exchange.policy.enforced() else set()) | (
-            _ENCODED if forwarded.changed else set()
-        )
-        headers = [p for p in self._request_headers(upstream, incoming, extra) if p[0] not in gone]
-        try:
-            # A GET that came without a body must not leave with a Content-Length.
-            body = forwarded.body if forwarded.body or incoming.method == "POST" else None
-            answer = await upstream.send(
-                incoming.method, incoming.target, incoming.query, headers, body, exchange.upstream_watch
-            )
-        except GuardProxyError as error:
-            _broke(error, call, attempt)
-            raise
-        call.status = attempt.status = exchange.upstream_status = answer.status
-        return answer
-
-    def _request_headers(
-        self, upstream: Upstream, incoming: Incoming, extra: Mapping[str, str]
-    ) -> list[tuple[bytes, bytes]]:
-        return request_headers(
-            incoming.headers,
-            replace_authorization=self._credentials.authorization(upstream.api_key),
-            extra={**upstream.headers, **extra},
-        )
 
     async def _output(
         self,
@@ -451,11 +403,22 @@ class Pipeline:
                 await end(False)
 
 
-def _broke(error: GuardProxyError, call: Step, attempt: Step) -> None:
-    """Note on the steps of a call what it failed of."""
-    call.error_type = attempt.error_type = error.error_code
-    if isinstance(error, UpstreamError):
-        attempt.failure = error.failure
+async def _sent(
+    exchange: Exchange, profile: Profile, asked: Asked | None, way: Chosen, forwarded: inputs.Forwarded
+) -> inputs.Forwarded:
+    """`forwarded` as it is sent that way, for one model by its name there."""
+    if asked is None:
+        return forwarded
+    picks = profile.falls_back and "models" in asked.value
+    if not picks and (way.model is None or way.model == way.asked):
+        return forwarded
+    now = forwarded if forwarded.changed else forwarded._replace(body=asked.text.encode())
+    given = now, way.number, way.asked, way.model
+    large = len(now.body) > LARGE
+    made = await asyncio.to_thread(inputs.renamed, *given) if large else inputs.renamed(*given)
+    if exchange.model == way.asked and way.model is not None:
+        exchange.model = way.model
+    return made if made.changed else forwarded
 
 
 def _check_background(whole: Policy, document: Mapping[str, Any]) -> None:

@@ -2,8 +2,25 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from guardproxy.coercion import coerced, no_file_ids
+from guardproxy.errors import GuardProxyError, ModelNotAllowed
+from guardproxy.rules import (
+    AtMost,
+    Dropped,
+    Each,
+    OfType,
+    OneOf,
+    OnlyFalse,
+    Pairs,
+    Refused,
+    Required,
+    Rule,
+    ToolTypes,
+    nested_tools,
+)
 
 
 class Form(enum.StrEnum):
@@ -14,21 +31,109 @@ class Form(enum.StrEnum):
     NONE = "none"
 
 
+class Envelope(enum.Enum):
+    """How an error is wrapped: in a member `error`, as OpenAI does, or not at all."""
+
+    NESTED = "nested"
+    FLAT = "flat"
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One dialect: how it reports, and where its requests go below the upstream's base."""
+    """One dialect: what its requests must be, how it reports and fails, and where its requests go.
+
+    `target` is below the upstream's base. `rules` are called in their order. `codes` are the codes that the
+    dialect has for ours. With `falls_back`, `models` are models to try in turn. With `observes`, members
+    of a request for traces are noted: `session_id` (or the header `x-session-id`) and `trace`.
+    `refusal` is what it says of a model that a key may not use, with `{model}`.
+    """
 
     name: str
     form: Form
     target: str = "/responses"
+    rules: tuple[Rule, ...] = ()
+    envelope: Envelope = Envelope.NESTED
+    codes: Mapping[str, str] = field(default_factory=dict)
+    falls_back: bool = False
+    observes: bool = False
+    refusal: str | None = None
+
+    def told(self, error: GuardProxyError) -> dict[str, Any]:
+        """The body of the answer to `error`."""
+        inner: dict[str, Any] = error.envelope["error"]
+        inner["code"] = self.codes.get(inner["code"], inner["code"])
+        if self.refusal is not None and isinstance(error, ModelNotAllowed) and error.model is not None:
+            inner["message"] = self.refusal.format(model=error.model)
+        return inner if self.envelope is Envelope.FLAT else {"error": inner}
 
 
+LONGEST_SESSION: Final = 256  # characters
 OPENRESPONSES: Final = Profile("openresponses", Form.FIELDS)
 OPPER: Final = Profile("opper", Form.ITEMS)
-PROFILES: Final[Mapping[str, Profile]] = {profile.name: profile for profile in (OPENRESPONSES, OPPER)}
+OPENROUTER: Final = Profile(
+    "openrouter",
+    Form.FIELDS,
+    rules=(
+        OfType("input", ("a string", "a list of objects")),
+        Pairs("metadata", 16, 64, 512),
+        AtMost("user", 256),
+        AtMost("session_id", LONGEST_SESSION),
+        OnlyFalse("store"),
+        OfType("models", ("a list of strings",)),
+        OfType("provider", ("an object",)),
+        OfType("plugins", ("a list of objects",)),
+        OfType("trace", ("an object",)),
+    ),
+    falls_back=True,
+    observes=True,
+)
+GATEWAY: Final = Profile(
+    "gateway",
+    Form.FIELDS,
+    rules=(
+        Required("model"),
+        OneOf(("input", "messages")),
+        OfType("input", ("a string", "a list")),
+        OfType("messages", ("a list",)),
+        OfType("conversation", ("a string",)),
+        OneOf(("conversation", "previous_response_id"), needed=False),
+        Refused("previous_response_id", "use 'conversation' for context over several turns"),
+        OnlyFalse("store"),
+        Refused("truncation", "leave it out"),
+        Each(
+            "include",
+            (
+                "code_interpreter_call.outputs",
+                "computer_call_output.output.image_url",
+                "file_search_call.results",
+                "message.input_image.image_url",
+                "message.output_text.logprobs",
+                "reasoning.encrypted_content",
+                "web_search_call.action.sources",
+            ),
+        ),
+        ToolTypes(("function", "web_search"), {"web_search_preview": "web_search"}),
+        no_file_ids,
+        coerced,
+        Dropped(("safety_identifier", "prompt_cache_retention", "temperature", "max_output_tokens")),
+    ),
+    codes={"invalid_request": "invalid_request_error"},
+    refusal="This API key does not have access to model '{model}'",
+)
+JULEP: Final = Profile(
+    "julep",
+    Form.FIELDS,
+    rules=(nested_tools,),
+    envelope=Envelope.FLAT,
+    codes={"rate_limit_exceeded": "rate_limit"},
+)
+PROFILES: Final[Mapping[str, Profile]] = {
+    profile.name: profile for profile in (OPENRESPONSES, OPPER, OPENROUTER)
+}
 MAIN: Final = "/v1/responses"  # the door whose profile is a scalar
 DOORS: Final[Mapping[str, Profile]] = {
     MAIN: OPENRESPONSES,
     "/v3/compat/openresponses": OPPER,
     "/v3/compat/responses": OPPER,
+    "/api/v1/responses": OPENROUTER,
 }

@@ -4,7 +4,7 @@ import abc
 import enum
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 JSON: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 
@@ -50,6 +50,17 @@ class PathMark(enum.Enum):
 
 
 Path: TypeAlias = tuple[str | int | PathMark, ...]
+
+
+class Number(str):
+    """A number literal of a JSON document, kept as it was written: 1e5 stays 1e5, and big integers exact."""
+
+    __slots__ = ()
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value of a parsed document is a string, and not the digits of a number."""
+    return isinstance(value, str) and not isinstance(value, Number)
 
 
 def pointer(path: Path) -> str:

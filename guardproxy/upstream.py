@@ -169,7 +169,8 @@ class Upstream:
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
             raise UpstreamTimeout(
                 f"The upstream {self.origin} could not be reached within {settings.connect_timeout:g} s"
-                " (connect_timeout)."
+                " (connect_timeout).",
+                unsent=True,
             ) from None
         except (TimeoutError, httpx.TimeoutException):
             raise UpstreamTimeout(

@@ -5,21 +5,25 @@ of a request leads anywhere.
 """
 
 import asyncio
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import httpx
 
-from guardproxy.errors import NoAccounts, NotFound
+from guardproxy.errors import GuardProxyError, NoAccounts, NotFound
 from guardproxy.settings import Settings
+from guardproxy.types import is_text
 from guardproxy.upstream import Upstream
 
 
 class Chosen(NamedTuple):
-    """An upstream, and what it calls the model."""
+    """An upstream, and what it calls the model that the client calls `asked`, at `number` of all it names."""
 
     upstream: Upstream
     model: str | None
+    asked: object = None
+    number: int = 0
 
 
 class Upstreams:
@@ -53,7 +57,26 @@ class Upstreams:
                 param="model",
                 code="model_not_found",
             )
-        return Chosen(self._usable(name), bare)
+        return Chosen(self._usable(name), bare, model)
+
+    def of_models(self, models: Sequence[object]) -> list[Chosen]:
+        """Where a request for one of `models` can go, in their order, less what nobody can serve.
+
+        Raises:
+            NotFound, NoAccounts: of the first, where there is none that can be served.
+        """
+        found: list[Chosen] = []
+        problems: list[GuardProxyError] = []
+        for number, model in enumerate(models or (None,)):
+            try:
+                chosen = self.of_model(model if is_text(model) else None)
+            except GuardProxyError as error:
+                problems.append(error)
+            else:
+                found.append(chosen._replace(asked=model, number=number))
+        if not found:
+            raise problems[0]
+        return found
 
     def of_response(self, name: str | None) -> Upstream:
         """The upstream that is remembered for a response by its `name`, or else the default.

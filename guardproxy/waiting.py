@@ -7,11 +7,11 @@ from typing import Any
 
 from guardproxy import document
 from guardproxy.channels import Channel
-from guardproxy.document import Edits, Number
+from guardproxy.document import Edits
 from guardproxy.places import Located, is_known
 from guardproxy.shapes import EVENT, FREE, VOCABULARY, Opaque
 from guardproxy.sse import Frame
-from guardproxy.types import Path, PathMark
+from guardproxy.types import Number, Path, PathMark, is_text
 
 _DELTAS = (("delta",), ("arguments",))
 
@@ -102,7 +102,7 @@ def kind_of(frame: Frame, event: Mapping[str, Any]) -> str:
         kind = frame.event.decode("utf-8", "replace")
         return kind if VOCABULARY.fullmatch(kind) else ""
     kind = event["type"]
-    return kind if isinstance(kind, str) and not isinstance(kind, Number) else ""
+    return kind if is_text(kind) else ""
 
 
 def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
@@ -127,8 +127,6 @@ def leaves_of(kind: str, event: Mapping[str, Any]) -> list[tuple[Path, str]]:
             ]
     if not found and event.get("delta") is None:  # a dialect of its own: whatever text it has is the delta
         return [
-            ((key,), value)
-            for key, value in event.items()
-            if key not in EVENT.entries and isinstance(value, str) and not isinstance(value, Number)
+            ((key,), value) for key, value in event.items() if key not in EVENT.entries and is_text(value)
         ]
     return found

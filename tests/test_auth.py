@@ -4,8 +4,9 @@ import hashlib
 
 import pytest
 
-from guardproxy.auth import Client, Credentials, check_model, digest, identify
-from guardproxy.errors import InvalidRequest, Unauthorized
+from guardproxy import inputs
+from guardproxy.auth import Client, Credentials, check_models, digest, identify
+from guardproxy.errors import InvalidRequest, ModelNotAllowed, Unauthorized
 from guardproxy.headers import Raw
 from guardproxy.settings import ClientKey, Settings
 
@@ -63,16 +64,15 @@ def test_what_is_no_key_is_refused(value: str) -> None:
 
 
 def test_models_of_a_key() -> None:
-    check_model(KEY, b'{"model": "small"}')
-    check_model(KEY, b'{"model": "small", "models": ["small"]}')
-    check_model(KEY, b'{"model": "small", "models": null}')
-    check_model(None, b"")
+    check_models(KEY, ["small"])
+    check_models(KEY, ["small", "small"])
+    check_models(None, [None])
 
 
 def test_a_key_without_a_list_may_use_all_models_and_with_an_empty_one_none() -> None:
-    check_model(ClientKey("a", KEY.sha256), b'{"model": "large"}')
-    with pytest.raises(InvalidRequest, match="may not use this model"):
-        check_model(ClientKey("a", KEY.sha256, allowed_models=()), b'{"model": "large"}')
+    check_models(ClientKey("a", KEY.sha256), ["large"])
+    with pytest.raises(ModelNotAllowed, match="may not use this model"):
+        check_models(ClientKey("a", KEY.sha256, allowed_models=()), ["large"])
 
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", ""])
@@ -88,16 +88,31 @@ def test_no_key_is_never_a_key(value: str) -> None:
     [
         (b'{"model": "large"}', "Allowed: small"),
         (b"{}", "Allowed: small"),
-        (b"[]", "Allowed: small"),
+        (b'{"models": []}', "Allowed: small"),
+        (b'{"models": null}', "Allowed: small"),
+        (b'{"models": ["small"]}', "Allowed: small"),  # whatever a prompt's own model is
+        (b'{"model": null, "models": ["small"]}', "Allowed: small"),
+        (b"[]", "no JSON object"),
         (b'{"model": "small", "models": ["small", "large"]}', "Allowed: small"),
         (b'{"model": "small", "models": "large"}', "Allowed: small"),
         (b'{"model": "small", "models": [["small"]]}', "Allowed: small"),
         (b'{"model": "large", "model": "small"}', "occurs twice"),
     ],
 )
-def test_models_that_a_key_may_not_use(body: bytes, why: str) -> None:
+async def test_models_that_a_key_may_not_use(body: bytes, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
-        check_model(KEY, body)
+        check_models(KEY, (await inputs.read(body)).named(in_turn=False))
+
+
+@pytest.mark.parametrize("body", [b'{"model": "small"}', b'{"model": "small", "models": null}'])
+async def test_models_that_a_key_may_use(body: bytes) -> None:
+    check_models(KEY, (await inputs.read(body)).named(in_turn=False))
+
+
+async def test_where_models_are_tried_in_turn_they_need_no_model() -> None:
+    check_models(KEY, (await inputs.read(b'{"models": ["small", "small"]}')).named(in_turn=True))
+    with pytest.raises(ModelNotAllowed):
+        check_models(KEY, (await inputs.read(b'{"models": ["small", "large"]}')).named(in_turn=True))
 
 
 def bearer(value: str) -> Raw:

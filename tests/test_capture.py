@@ -260,7 +260,8 @@ async def test_no_match_is_ever_told(given: Any, instructions: str, action: Acti
     run = StageRun(stage, policy.stage(stage), SCANNER, "[{category}]", lambda _: nullcontext())
     run.captures = True
     if stage is Stage.INPUT:
-        await inputs.inspect(run, json.dumps({"input": given, "instructions": instructions}).encode(), {})
+        body = json.dumps({"input": given, "instructions": instructions}).encode()
+        await inputs.inspect(run, await inputs.read(body), {})
     else:
         reporter = Reporter(Exchange("POST", "/v1/responses", {}, policy=policy), Form.NONE)
         body = json.dumps({"output": given}).encode()

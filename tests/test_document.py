@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from guardproxy.document import (
     MAX_DEPTH,
     Edits,
-    Number,
     dumps,
     keys_at,
     member,
@@ -25,7 +24,7 @@ from guardproxy.document import (
 )
 from guardproxy.errors import Uninspectable
 from guardproxy.shapes import EVENT, FREE, PART, REQUEST, RESPONSE
-from guardproxy.types import PathMark
+from guardproxy.types import Number, PathMark
 
 JSONS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.document import Number
 from guardproxy.exchange import Exchange
 from guardproxy.facts import of_answer, of_document, of_request, of_response, of_stream, of_trace
+from guardproxy.types import Number
 
 
 def exchange() -> Exchange:

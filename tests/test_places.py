@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from guardproxy.document import Number
 from guardproxy.places import Places, delivered
-from guardproxy.types import pointer
+from guardproxy.types import Number, pointer
 
 
 def n(value: int) -> Number:

@@ -245,7 +245,7 @@ async def test_requests_with_a_body_are_refused_as_for_a_response(route: Route) 
     key = ClientKey("team", hashlib.sha256(token.encode()).hexdigest(), allowed_models=("small",))
     async with proxy(stored(), keys=(key,)) as client:
         got = await ask(client, route, {"authorization": f"Bearer {token}"})
-        assert (got.status, got.json["error"]["code"]) == (400, "model_not_allowed")
+        assert (got.status, got.json["error"]["code"]) == (403, "model_not_allowed")
         for other in OF_STORED:
             assert (await ask(client, other, {"authorization": f"Bearer {token}"})).status == 200
 

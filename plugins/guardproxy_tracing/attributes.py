@@ -88,6 +88,10 @@ def of_exchange(exchange: Exchange, step: Step) -> Attributes:
     _add_label(found, "guardproxy.client", exchange.client)
     _add_label(found, "guardproxy.client.id", exchange.client_id)
     _add_label(found, "guardproxy.name", exchange.told_name)
+    if (session := exchange.told_session_id) is not None:
+        found["session.id"] = session
+    for name, told in exchange.told_trace_members.items():
+        found[f"guardproxy.trace.{name}"] = told
     if exchange.events:
         found["guardproxy.events"] = exchange.events
         found["guardproxy.events_delivered"] = exchange.events_delivered

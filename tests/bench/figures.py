@@ -25,8 +25,10 @@ import uvloop
 
 from guardproxy import inputs
 from guardproxy.config import load_settings
+from guardproxy.document import walk
 from guardproxy.plugins import collect_guards, load_plugins, settings_types
 from guardproxy.scanning import Scanner
+from guardproxy.shapes import REQUEST
 from guardproxy.stage import StageRun
 from guardproxy.testing.events import message_item, stream_events
 from guardproxy.types import Action, Rule, Stage
@@ -306,9 +308,10 @@ async def history() -> tuple[float, float]:
 
     async def once(items: list[dict[str, str]]) -> float:
         run = StageRun(Stage.INPUT, rules, scanner, "[{category}]", lambda _: nullcontext())
-        read = inputs._read(json.dumps({"model": "m", "input": items}).encode())
+        asked = await inputs.read(json.dumps({"model": "m", "input": items}).encode())
+        parts = walk(asked.value, REQUEST).parts
         started = time.perf_counter()
-        await run.hits(read.walked.parts, run.guards)
+        await run.hits(parts, run.guards)
         return (time.perf_counter() - started) * 1000
 
     try:

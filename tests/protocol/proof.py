@@ -74,7 +74,7 @@ async def inspected(side: Stage, action: Action, document: Any) -> tuple[bytes, 
     body = json.dumps(document).encode()
     try:
         if side is Stage.INPUT:
-            forwarded = await inputs.inspect(run, body, {})
+            forwarded = await inputs.inspect(run, await inputs.read(body), {})
             return b"" if run.blocked else forwarded.body, run
         reporter = Reporter(exchange, Form.NONE)
         return await outputs.inspect(run, body, RESPONSE, {}, {}, reporter, lambda *_: None), run

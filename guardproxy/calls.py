@@ -1,0 +1,138 @@
+"""Call the upstream: the ways in turn, each an attempt, until one of them answers."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from guardproxy.auth import Credentials
+from guardproxy.errors import GuardProxyError, UpstreamError, UpstreamTimeout
+from guardproxy.exchange import Exchange, clock, moment
+from guardproxy.headers import request_headers
+from guardproxy.hooks import Hooks
+from guardproxy.inputs import Forwarded
+from guardproxy.messages import Incoming, check_redirect
+from guardproxy.types import Step, StepKind
+from guardproxy.upstream import Answer, Upstream
+from guardproxy.upstreams import Chosen
+
+BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
+_PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
+_ENCODED = {b"content-encoding"}
+# Of what was never sent nobody knows; of what was, the upstream may have made, and billed, a response.
+_UNSENT = frozenset(("dns", "refused", "unreachable", "proxy", "tls"))
+
+
+class Calls:
+    """Calls of upstreams, with the credentials of the deployment."""
+
+    def __init__(self, credentials: Credentials, hooks: Hooks) -> None:
+        self._credentials = credentials
+        self._hooks = hooks
+
+    @asynccontextmanager
+    async def answered(
+        self,
+        exchange: Exchange,
+        step: Step,
+        incoming: Incoming,
+        ways: Sequence[Chosen],
+        sent: Callable[[Chosen], Awaitable[Forwarded]],
+    ) -> AsyncIterator[tuple[Answer, Forwarded]]:
+        """The answer of the first way that has one, and what it was sent; closed when the block is left.
+
+        The next way is tried where the upstream could not be reached, or answered with 429 or 5xx. The
+        last one's answer is the answer, whatever it is.
+
+        Raises:
+            UpstreamError, UpstreamTimeout: of the last way that was tried.
+        """
+        call = Step(StepKind.CALL, exchange.model or "", step)
+        with self._hooks.step(exchange, call):
+            for way in ways:
+                last = way is ways[-1]
+                forwarded = await sent(way)
+                if exchange.upstream is not None:
+                    exchange.upstream = way.upstream.name
+                attempt = Step(
+                    StepKind.ATTEMPT, incoming.method, call, url=way.upstream.shown(incoming.shown)
+                )
+                with self._hooks.step(exchange, attempt):
+                    began = clock()
+                    try:
+                        answer = await self._send(exchange, incoming, attempt, way.upstream, forwarded)
+                    except (UpstreamError, UpstreamTimeout) as error:
+                        _broke(error, attempt)
+                        if not last and _is_unsent(error):
+                            continue
+                        call.error_type = attempt.error_type
+                        raise
+                    try:
+                        if not last and (answer.status == 429 or answer.status >= 500):
+                            continue
+                        call.status = answer.status
+                        if exchange.policy.enforced():
+                            check_redirect(answer.status, answer.headers)
+                        yield answer, forwarded
+                        return
+                    except (UpstreamError, UpstreamTimeout) as error:
+                        _broke(error, attempt)
+                        call.error_type = attempt.error_type
+                        raise
+                    finally:
+                        await self._close(exchange, answer, began, call, attempt)
+
+    async def _close(
+        self, exchange: Exchange, answer: Answer, began: float, call: Step, attempt: Step
+    ) -> None:
+        if exchange.error_code in BROKE_OFF and not exchange.response_failed:
+            call.error_type = attempt.error_type = exchange.error_code  # a stream has told of it
+        attempt.failure = attempt.failure or exchange.upstream_failure
+        await answer.aclose()
+        if answer.first is not None:
+            exchange.first_chunk_seconds = answer.first - began
+        call.ended = attempt.ended = moment(exchange.upstream_watch.last)
+
+    async def _send(
+        self,
+        exchange: Exchange,
+        incoming: Incoming,
+        attempt: Step,
+        upstream: Upstream,
+        forwarded: Forwarded,
+    ) -> Answer:
+        extra = dict(attempt.request_headers)
+        if exchange.policy.enforced():
+            extra["accept-encoding"] = "identity"
+        gone = (_PARTIAL if exchange.policy.enforced() else set()) | (
+            _ENCODED if forwarded.changed else set()
+        )
+        headers = [p for p in self.headers(upstream, incoming, extra) if p[0] not in gone]
+        # A GET that came without a body must not leave with a Content-Length.
+        body = forwarded.body if forwarded.body or incoming.method == "POST" else None
+        answer = await upstream.send(
+            incoming.method, incoming.target, incoming.query, headers, body, exchange.upstream_watch
+        )
+        attempt.status = exchange.upstream_status = answer.status
+        return answer
+
+    def headers(
+        self, upstream: Upstream, incoming: Incoming, extra: Mapping[str, str]
+    ) -> list[tuple[bytes, bytes]]:
+        """The headers of a request as `upstream` gets them, with `extra`."""
+        return request_headers(
+            incoming.headers,
+            replace_authorization=self._credentials.authorization(upstream.api_key),
+            extra={**upstream.headers, **extra},
+        )
+
+
+def _broke(error: GuardProxyError, attempt: Step) -> None:
+    """Note on an attempt what it failed of."""
+    attempt.error_type = error.error_code
+    if isinstance(error, UpstreamError):
+        attempt.failure = error.failure
+
+
+def _is_unsent(error: GuardProxyError) -> bool:
+    if isinstance(error, UpstreamTimeout):
+        return error.unsent
+    return isinstance(error, UpstreamError) and error.failure in _UNSENT

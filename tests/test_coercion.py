@@ -1,0 +1,299 @@
+"""Chat messages and loosely written items become input items, and it stays known where each text was."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardproxy import document, inputs
+from guardproxy.coercion import coerced, no_file_ids
+from guardproxy.document import walk
+from guardproxy.errors import InvalidRequest
+from guardproxy.rules import Draft
+from guardproxy.shapes import REQUEST
+from guardproxy.types import pointer
+
+REFUSAL = {"type": "refusal", "refusal": "no"}
+FILE = {"type": "input_file", "file_id": "f"}
+HI = {"type": "input_text", "text": "hi"}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"to": "Ada"}'}}
+MESSAGES: list[tuple[str, Any, Any]] = [
+    ("a text stays one", {"role": "user", "content": "hi"}, {"role": "user", "content": "hi"}),
+    (
+        "parts get the API's types",
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+    ),
+    (
+        "an image",
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u", "detail": "low"}}]},
+        {"role": "user", "content": [{"type": "input_image", "image_url": "u", "detail": "low"}]},
+    ),
+    (
+        "an image by its URL alone",
+        {"role": "user", "content": [{"type": "image_url", "image_url": "u"}]},
+        {"role": "user", "content": [{"type": "input_image", "image_url": "u"}]},
+    ),
+    (
+        "a file",
+        {"role": "user", "content": [{"type": "file", "file": {"file_data": "d", "filename": "n"}}]},
+        {"role": "user", "content": [{"type": "input_file", "file_data": "d", "filename": "n"}]},
+    ),
+    (
+        "what an assistant said",
+        {"role": "assistant", "content": "hi", "reasoning_content": "x", "refusal": None, "audio": None},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "hi"}]},
+    ),
+    (
+        "in parts",
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "hi"}, {"type": "refusal", "refusal": "no"}],
+        },
+        {
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "hi"}, {"type": "refusal", "refusal": "no"}],
+        },
+    ),
+    (
+        "a call",
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"to": "Ada"}'},
+    ),
+    (
+        "its result",
+        {"role": "tool", "tool_call_id": "call_1", "content": "found"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "found"},
+    ),
+    (
+        "its result in parts",
+        {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "found"}]},
+        {
+            "type": "function_call_output",
+            "call_id": "call_1",
+            "output": [{"type": "input_text", "text": "found"}],
+        },
+    ),
+]
+
+
+def made(request: Any) -> Draft:
+    draft = Draft(document.parse(json.dumps(request)))
+    coerced(draft)
+    return draft
+
+
+def plain(value: Any) -> Any:
+    return json.loads(document.rendered(value))
+
+
+@pytest.mark.parametrize(("message", "item"), [m[1:] for m in MESSAGES], ids=[m[0] for m in MESSAGES])
+def test_a_message_becomes_an_item(message: Any, item: Any) -> None:
+    found = plain(made({"messages": [message]}).value)
+    assert found == {"input": [{"type": "message", **item}]}
+
+
+def test_a_message_with_text_and_calls_becomes_several_items_in_order() -> None:
+    message = {"role": "assistant", "content": "I look", "tool_calls": [CALL, {**CALL, "id": "call_2"}]}
+    items = made({"messages": [message]}).value["input"]
+    assert [item["type"] for item in items] == ["message", "function_call", "function_call"]
+    assert [item.get("call_id") for item in items] == [None, "call_1", "call_2"]
+
+
+def test_system_messages_become_the_instructions() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    developer = {"role": "developer", "content": [{"type": "text", "text": "Be kind."}]}
+    user = {"role": "user", "content": "hi"}
+    found = made({"messages": [system, user]})
+    assert plain(found.value)["instructions"] == "Be brief."
+    assert found.moved["instructions",] == ("messages", 0, "content")
+    several = made({"messages": [system, user, developer], "instructions": "First."})
+    assert plain(several.value) == {
+        "instructions": "First.\n\nBe brief.\n\nBe kind.",
+        "input": [{"type": "message", **user}],
+    }
+    assert ("instructions",) not in several.moved  # several texts are in one place
+
+
+INPUTS: list[tuple[str, Any, Any]] = [
+    (
+        "a text",
+        "hi",
+        [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}],
+    ),
+    (
+        "an item without a type",
+        [{"role": "user", "content": "hi"}],
+        [{"type": "message", "role": "user", "content": "hi"}],
+    ),
+    (
+        "an assistant's",
+        [{"role": "assistant", "content": "hi", "id": "msg_1"}],
+        [
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "hi"}],
+                "id": "msg_1",
+            }
+        ],
+    ),
+    (
+        "fields of interleaved reasoning",
+        [
+            {
+                "role": "assistant",
+                "content": [{"type": "text", "text": "hi", "reasoning_details": [1]}],
+                "reasoning_content": "x",
+                "reasoning_details": [],
+                "tool_calls": [CALL],
+                "function_call": {"name": "f"},
+            }
+        ],
+        [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}],
+    ),
+    ("nothing but such fields", [{"role": "assistant", "content": None, "tool_calls": [CALL]}], []),
+    (
+        "parts on their own",
+        [{"type": "input_text", "text": "hi"}, {"type": "input_image", "image_url": "u", "role": "system"}],
+        [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+            {"type": "message", "role": "system", "content": [{"type": "input_image", "image_url": "u"}]},
+        ],
+    ),
+    (
+        "a tool's message",
+        [{"role": "tool", "call_id": "call_1", "output": "found"}],
+        [{"type": "function_call_output", "call_id": "call_1", "output": "found"}],
+    ),
+    (
+        "other items",
+        [
+            {"type": "function_call_output", "call_id": "c", "output": "x", "function_call": 1},
+            {"type": "new"},
+        ],
+        [{"type": "function_call_output", "call_id": "c", "output": "x"}, {"type": "new"}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("given_", "items"), [i[1:] for i in INPUTS], ids=[i[0] for i in INPUTS])
+def test_input_gets_the_form_of_items(given_: Any, items: Any) -> None:
+    assert plain(made({"input": given_}).value)["input"] == items
+
+
+@pytest.mark.parametrize(
+    ("request_", "param", "why"),
+    [
+        ({"messages": "hi"}, "messages", "a list of messages"),
+        ({"messages": ["hi"]}, "messages[0]", "an object with 'role' and 'content'"),
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "x"}]},
+            "messages[1].role",
+            "one of system",
+        ),
+        ({"messages": [{"content": "a"}]}, "messages[0].role", "one of system"),
+        (
+            {"messages": [{"role": "system", "content": [{"type": "image_url"}]}]},
+            "messages[0].content",
+            "text",
+        ),
+        ({"messages": [{"role": "system"}]}, "messages[0].content", "must be text alone"),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].tool_call_id", "tool_call_id"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]},
+            "messages[0].tool_calls[0]",
+            "'function'",
+        ),
+        (
+            {"messages": [{"role": "system", "content": "a"}], "instructions": [1]},
+            "instructions",
+            "must be a string",
+        ),
+        ({"input": 5}, "input", "a string or a list"),
+        ({"input": ["a"]}, "input[0]", "must be an object"),
+        ({"input": [{"role": "tool", "output": "a"}]}, "input[0].tool_call_id", "tool_call_id"),
+    ],
+)
+def test_what_has_no_place(request_: Any, param: str, why: str) -> None:
+    with pytest.raises(InvalidRequest, match=why) as raised:
+        made(request_)
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("request_", "param"),
+    [
+        ({"input": [{"type": "input_file", "file_id": "f"}]}, "input[0].file_id"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input[0][0].file_id",
+        ),
+        ({"input": [{"output": [{"type": "input_file", "file_id": "f"}]}]}, "input[0][0].file_id"),
+        ({"messages": [{"content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "messages[0][0].file_id"),
+        ({"prompt": {"variables": {"a": {"type": "input_file", "file_id": "f"}}}}, "prompt.file_id"),
+    ],
+)
+def test_files_named_by_an_id_are_refused_wherever_they_are(request_: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"input_file\.file_id is not supported") as raised:
+        no_file_ids(Draft(request_))
+    assert raised.value.param == param
+
+
+def test_files_that_are_sent_are_not() -> None:
+    no_file_ids(Draft({"input": [{"content": [{"type": "input_file", "file_data": "x", "file_id": None}]}]}))
+    no_file_ids(Draft({"input": "hi"}))
+
+
+WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=12, max_size=20)
+CHAT_PARTS = st.one_of(
+    st.builds(lambda t: {"type": "text", "text": t}, WORDS),
+    st.builds(lambda t: {"type": "input_text", "text": t}, WORDS),
+    st.builds(lambda t: {"type": "image_url", "image_url": {"url": f"https://{t}"}}, WORDS),
+    st.builds(lambda t: {"type": "file", "file": {"filename": t}}, WORDS),
+)
+CONTENT = WORDS | st.lists(CHAT_PARTS, max_size=3)
+CHAT = st.lists(
+    st.one_of(
+        st.builds(lambda c: {"role": "user", "content": c}, CONTENT),
+        st.builds(lambda c: {"role": "assistant", "content": c}, CONTENT),
+        st.builds(lambda c: {"role": "tool", "tool_call_id": "c", "content": c}, CONTENT),
+        st.builds(
+            lambda n, a: {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c", "function": {"name": n, "arguments": json.dumps({"a": a})}}],
+            },
+            WORDS,
+            WORDS,
+        ),
+        st.builds(lambda c: {"role": "system", "content": c}, WORDS),
+    ),
+    max_size=5,
+)
+PARTS = st.builds(lambda t: {"type": "input_text", "text": t}, WORDS)
+
+
+def texts(value: Any) -> dict[str, str]:
+    return {pointer(part.path): part.text for part in walk(value, REQUEST).parts}
+
+
+@given(CHAT | st.lists(PARTS, max_size=4) | WORDS, st.booleans())
+async def test_every_text_is_forwarded_and_known_by_where_it_was(said: Any, as_messages: bool) -> None:
+    if not isinstance(said, str) and any("type" in m for m in said):
+        as_messages = False
+    request = {"messages" if as_messages and isinstance(said, list) else "input": said}
+    asked = await inputs.read(json.dumps(request).encode(), (coerced,))
+    value = document.parse(json.dumps(request))
+    before, after = texts(value), walk(asked.value, REQUEST).parts
+    systems = sum(m.get("role") == "system" for m in said) if isinstance(said, list) else 0
+    for part in after:
+        if part.path[0] == "instructions" and systems > 1:
+            continue
+        at = pointer(asked.as_sent(part.path))
+        assert before.get(at) == part.text, (at, part)
+    if request.get("messages") is not None:
+        joined = " ".join(part.text for part in after)
+        assert all(text in joined for text in before.values())
