@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -133,8 +133,7 @@ async def inspect(
             _check_sealed(run, asked, edits)
             new = await asyncio.to_thread(edits.apply, text) if len(text) > LARGE else edits.apply(text)
             texts = edits.texts
-    heads = {path[0] for path in found if path}
-    observe({name: member for name, member in value.items() if name not in heads})
+    observe(_less(value, found))
     echoes = {p.path: texts.get(p.path, p.text) for p in parts if echoed and p.path and p.path[0] in _ECHOED}
     return Forwarded(new.encode(), echoes, asked.changed or new is not text)
 
@@ -214,6 +213,17 @@ def _read(body: bytes, rules: Sequence[Rule]) -> Asked:
     if draft.changed:
         new = document.rendered(value)
     return Asked(new, value, new is not text, draft.moved)
+
+
+def _less(value: Mapping[str, Any], found: Collection[Path]) -> dict[str, Any]:
+    """The members of `value` in which nothing was found; of an object, its members."""
+    heads = {path[0] for path in found}
+    inner = {path[:2] for path in found}
+    less = {name: member for name, member in value.items() if name not in heads}
+    for name in heads:
+        if isinstance(name, str) and isinstance(member := value.get(name), dict):
+            less[name] = {key: kept for key, kept in member.items() if (name, key) not in inner}
+    return less
 
 
 def _without_own(text: str, value: Any) -> str:

@@ -229,10 +229,13 @@ def test_what_has_no_place(request_: Any, param: str, why: str) -> None:
         ({"input": [{"type": "input_file", "file_id": "f"}]}, "input[0].file_id"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
-            "input[0][0].file_id",
+            "input[0].content[0].file_id",
         ),
-        ({"input": [{"output": [{"type": "input_file", "file_id": "f"}]}]}, "input[0][0].file_id"),
-        ({"messages": [{"content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "messages[0][0].file_id"),
+        ({"input": [{"output": [FILE]}]}, "input[0].output[0].file_id"),
+        (
+            {"messages": [{"content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+            "messages[0].content[0].file_id",
+        ),
         ({"prompt": {"variables": {"a": {"type": "input_file", "file_id": "f"}}}}, "prompt.file_id"),
     ],
 )

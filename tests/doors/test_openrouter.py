@@ -1,0 +1,301 @@
+"""OpenRouter's `POST /api/v1/responses`: every field and rule that its document names."""
+
+import hashlib
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+import guardproxy_tracing as tracing
+from guardproxy.profiles import PROFILES
+from guardproxy.settings import ClientKey, UpstreamSettings
+from tests.harness import message, proxy, response, sse, text_events, whole
+
+DOOR = "/api/v1/responses"
+ASK = {"model": "m", "input": "hi"}
+TAG = "TAG-1234"
+REDACT = {"x-opper-guard-input": "tags", "x-opper-guard-output": "tags", "x-opper-guard-action": "redact"}
+ANSWER = whole(message("hello"))
+# The request's fields as the document lists them, with a value that it allows.
+FIELDS: dict[str, Any] = {
+    "input": [{"type": "message", "role": "user", "content": "hi"}],
+    "instructions": "Be brief.",
+    "metadata": {f"{'k' * 62}{i:02}": "v" * 512 for i in range(16)},
+    "tools": [{"type": "function", "name": "f", "parameters": {}}],
+    "tool_choice": {"type": "function", "name": "f"},
+    "parallel_tool_calls": None,
+    "model": "vendor/model:free",
+    "text": {"format": {"type": "text"}, "verbosity": "low"},
+    "reasoning": {"effort": "high", "enabled": True},
+    "max_output_tokens": 9,
+    "temperature": 0.25,
+    "top_p": 0.5,
+    "top_logprobs": 3,
+    "max_tool_calls": 4,
+    "presence_penalty": 0.5,
+    "frequency_penalty": -0.5,
+    "top_k": 40,
+    "image_config": {"aspect_ratio": "16:9", "strength": 0.5},
+    "modalities": ["text", "image"],
+    "prompt_cache_key": "key",
+    "previous_response_id": "resp_0",
+    "prompt": {"id": "pmpt_1", "variables": {"a": "b"}},
+    "include": ["reasoning.encrypted_content"],
+    "background": False,
+    "safety_identifier": "s",
+    "store": False,
+    "service_tier": "auto",
+    "truncation": "auto",
+    "stream": False,
+    "provider": {"order": ["a", "b"], "allow_fallbacks": False, "max_price": {"prompt": 1}},
+    "plugins": [{"id": "web", "max_results": 3}],
+    "user": "u" * 256,
+    "session_id": "s" * 256,
+    "trace": {"trace_name": "nightly", "tier": 3},
+}
+
+
+@pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
+@pytest.mark.parametrize("name", FIELDS)
+async def test_every_field_goes_on_as_it_came(name: str, headers: dict[str, str]) -> None:
+    asked = {**ASK, name: FIELDS[name]}
+    async with proxy(ANSWER) as client:
+        got = await client.post(asked, headers, path=DOOR)
+        assert got.status == 200, got.body
+        assert [json.loads(request.content) for request in client.requests] == [asked]
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "too many pairs": ({"metadata": {str(i): "" for i in range(17)}}, "metadata"),
+    "a long key": ({"metadata": {"k" * 65: ""}}, "metadata"),
+    "a bracket in a key": ({"metadata": {"a[0]": ""}}, "metadata"),
+    "a long value": ({"metadata": {"a": "v" * 513}}, "metadata"),
+    "a value that is no string": ({"metadata": {"a": 1}}, "metadata"),
+    "metadata that are no object": ({"metadata": "a"}, "metadata"),
+    "a long user": ({"user": "u" * 257}, "user"),
+    "a long session": ({"session_id": "s" * 257}, "session_id"),
+    "a session that is no string": ({"session_id": 1}, "session_id"),
+    "store": ({"store": True}, "store"),
+    "input of another type": ({"input": {"a": 1}}, "input"),
+    "models that are no list": ({"models": "a"}, "models"),
+    "models that are no strings": ({"models": [1]}, "models"),
+    "a provider that is no object": ({"provider": "a"}, "provider"),
+    "plugins that are no objects": ({"plugins": ["web"]}, "plugins"),
+    "a trace that is no object": ({"trace": "a"}, "trace"),
+}
+
+
+@pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
+@pytest.mark.parametrize(("wrong", "param"), REFUSED.values(), ids=REFUSED)
+async def test_what_breaks_a_rule_is_refused(wrong: Any, param: str, headers: dict[str, str]) -> None:
+    async with proxy(ANSWER) as client:
+        got = await client.post({**ASK, **wrong}, headers, path=DOOR)
+        error = got.json["error"]
+        assert (got.status, error["type"], error["param"]) == (400, "invalid_request_error", param)
+        assert not client.requests
+        other = await client.post({**ASK, **wrong}, headers)  # the rules are this door's alone
+        assert other.status == 200
+
+
+async def test_a_session_header_that_is_too_long() -> None:
+    async with proxy(ANSWER) as client:
+        got = await client.post(ASK, {"x-session-id": "s" * 257}, path=DOOR)
+        assert (got.status, got.json["error"]["param"]) == (400, "x-session-id")
+        body = {**ASK, "session_id": "mine"}  # which counts before the header
+        assert (await client.post(body, {"x-session-id": "s" * 257}, path=DOOR)).status == 200
+
+
+def failing(*statuses: int) -> Any:
+    """An upstream that answers with these statuses in turn, and says which model it was asked for."""
+    turn = iter(statuses)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = json.loads(request.content)
+        status = next(turn)
+        if status == 0:
+            raise httpx.ConnectError("nobody there")
+        if status == 1:
+            raise httpx.ReadError("broke off")
+        if status == 2:
+            raise httpx.ConnectTimeout("late")
+        if status >= 400:
+            return httpx.Response(status, json={"error": {"message": f"no {asked['model']}"}})
+        if asked.get("stream"):
+            events = sse(text_events(asked["model"]))
+            return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=events)
+        return httpx.Response(200, json=response(message(asked["model"]), model=asked["model"]))
+
+    return answer
+
+
+@pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("failure", [0, 2, 429, 500, 503, 529])
+async def test_the_next_model_is_tried(failure: int, stream: bool, headers: dict[str, str]) -> None:
+    asked = {"models": ["a", "b", "c"], "input": "hi", "stream": stream}
+    async with proxy(failing(failure, 200)) as client:
+        got = await client.post(asked, headers, path=DOOR)
+        assert got.status == 200
+        assert (got.text if stream else got.json["output"][0]["content"][0]["text"]) == "b"
+        sent = [json.loads(request.content) for request in client.requests]
+        assert sent == [{"input": "hi", "stream": stream, "model": model} for model in ("a", "b")]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 200])
+async def test_another_answer_is_the_answer(status: int) -> None:
+    async with proxy(failing(status)) as client:
+        got = await client.post({"model": "a", "models": ["b"], "input": "hi"}, path=DOOR)
+        assert got.status == status
+        assert len(client.requests) == 1
+
+
+async def test_what_was_sent_may_have_been_paid_for_and_is_not_sent_again() -> None:
+    async with proxy(failing(1)) as client:
+        got = await client.post({"models": ["a", "b"], "input": "hi"}, path=DOOR)
+        assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")
+        assert len(client.requests) == 1
+
+
+async def test_the_last_failure_is_told_as_it_came() -> None:
+    async with proxy(failing(500, 0, 429)) as client:
+        got = await client.post({"model": "a", "models": ["b", "c"], "input": "hi"}, path=DOOR)
+        assert (got.status, got.json["error"]["message"]) == (429, "no c")
+        assert [json.loads(r.content)["model"] for r in client.requests] == ["a", "b", "c"]
+    async with proxy(failing(500, 0)) as client:
+        got = await client.post({"models": ["a", "b"], "input": "hi"}, path=DOOR)
+        assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")
+
+
+async def test_elsewhere_models_are_one_field_among_others() -> None:
+    async with proxy(failing(500)) as client:
+        got = await client.post({"model": "a", "models": ["b"], "input": "hi"})
+        assert got.status == 500
+        assert json.loads(client.requests[0].content)["models"] == ["b"]
+
+
+async def test_a_model_in_turn_is_inspected_and_redacted_as_any_other() -> None:
+    async with proxy(failing(500, 200)) as client:
+        got = await client.post({"models": [f"x@{TAG}", f"y@{TAG}"], "input": "hi"}, REDACT, path=DOOR)
+        assert [json.loads(r.content)["model"] for r in client.requests] == ["x@[TAG]", "y@[TAG]"]
+        assert [entry["total"] for entry in got.json["guards"] if entry["stage"] == "input"] == [2]
+        assert TAG not in got.body.decode()
+
+
+def upstream(name: str, **given: Any) -> UpstreamSettings:
+    times = {"connect_timeout": 1.0, "upstream_timeout": 2.0, "stream_idle_timeout": 3.0}
+    return UpstreamSettings(name=name, url=f"https://{name}.test/v1", **{**times, **given})
+
+
+async def test_each_model_goes_to_its_own_upstream_under_its_own_name() -> None:
+    upstreams = (upstream("one", default=True), upstream("two"), upstream("empty", api_key=""))
+    models = ["one@a", "empty@b", "two@c"]
+    with tracing.record() as spans:
+        async with proxy(failing(500, 200), upstreams=upstreams, plugins=[tracing]) as client:
+            got = await client.post({"models": models, "input": "hi"}, path=DOOR)
+            assert got.json["model"] == "c"
+            sent = [(r.url.host, json.loads(r.content)["model"]) for r in client.requests]
+            assert sent == [("one.test", "a"), ("two.test", "c")]  # one without a key can serve nobody
+            assert client.recorder.exchanges[-1].upstream == "two"
+    attempts = [dict(s.attributes or {}) for s in spans if s.name == "POST"]
+    assert [a["http.response.status_code"] for a in attempts] == [500, 200]
+    assert [a["guardproxy.upstream.name"] for a in attempts] == ["one", "two"]
+    (call,) = [dict(s.attributes or {}) for s in spans if s.name.startswith("chat")]
+    assert "error.type" not in call
+
+
+async def test_every_model_must_be_one_that_the_key_may_use() -> None:
+    token = "team-" + "token"
+    key = ClientKey("a", hashlib.sha256(token.encode()).hexdigest(), allowed_models=("a", "b"))
+    bearer = {"authorization": f"Bearer {token}"}
+    async with proxy(failing(500, 200), keys=(key,)) as client:
+        got = await client.post({"models": ["a", "c"], "input": "hi"}, bearer, path=DOOR)
+        assert (got.status, got.json["error"]["code"], client.requests) == (403, "model_not_allowed", [])
+        assert (await client.post({"models": ["a", "b"], "input": "hi"}, bearer, path=DOOR)).status == 200
+
+
+TRACE = {
+    "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "parent_span_id": "b7ad6b7169203331",
+    "trace_name": "nightly",
+    "span_name": "plan",
+    "generation_name": "draft",
+    "tier": 3,
+    "ratio": 0.5,
+    "paid": True,
+    "nested": {"a": 1},
+    "none": None,
+    "Not A Name": "x",
+    "long": "x" * 1001,
+}
+
+
+async def exchange_span(body: Any, headers: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
+    with tracing.record() as spans:
+        async with proxy(ANSWER, plugins=[tracing], **given) as client:
+            assert (await client.post(body, headers, path=DOOR)).status == 200
+    (span,) = [s for s in spans if s.name == f"POST {DOOR}"]
+    return span, dict(span.attributes or {})
+
+
+@pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
+async def test_trace_and_session_are_on_the_span(headers: dict[str, str]) -> None:
+    span, said = await exchange_span({**ASK, "trace": TRACE, "session_id": "s-1"}, headers)
+    assert f"{span.context.trace_id:032x}" == TRACE["trace_id"]
+    assert f"{span.parent.span_id:016x}" == TRACE["parent_span_id"]
+    assert said["session.id"] == "s-1"
+    assert {name: value for name, value in said.items() if name.startswith("guardproxy.trace.")} == {
+        "guardproxy.trace.trace_name": "nightly",
+        "guardproxy.trace.span_name": "plan",
+        "guardproxy.trace.generation_name": "draft",
+        "guardproxy.trace.tier": 3,
+        "guardproxy.trace.ratio": 0.5,
+        "guardproxy.trace.paid": True,
+    }
+
+
+@pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
+async def test_the_session_of_the_body_counts_before_that_of_the_header(headers: dict[str, str]) -> None:
+    given = {**headers, "x-session-id": "of the header"}
+    assert (await exchange_span(ASK, given))[1]["session.id"] == "of the header"
+    assert (await exchange_span({**ASK, "session_id": "of the body"}, given))[1][
+        "session.id"
+    ] == "of the body"
+
+
+@pytest.mark.parametrize("policy", ["flag", "redact", "shadow"])
+async def test_what_a_guard_found_is_on_no_span(policy: str) -> None:
+    from guardproxy.types import Action, Policy, Rule
+
+    action = Action.REDACT if policy == "redact" else Action.FLAG
+    floor = Policy(input={"tags": Rule(action, shadow=policy == "shadow")})
+    trace = {"trace_name": f"of {TAG}", "tier": 3}
+    _, said = await exchange_span({**ASK, "trace": trace, "session_id": TAG}, {}, floor=floor)
+    assert TAG not in str(said)
+    assert "session.id" not in said
+    assert said.get("guardproxy.trace.tier") == 3
+    _, said = await exchange_span(ASK, {"x-session-id": f"of {TAG}"}, floor=floor)
+    assert "session.id" not in said
+
+
+async def test_a_failing_guard_tells_nothing() -> None:
+    with tracing.record() as spans:
+        async with proxy(ANSWER, plugins=[tracing]) as client:
+            body = {**ASK, "input": "boom", "trace": {"trace_name": "nightly"}, "session_id": "s-1"}
+            got = await client.post(body, {"x-opper-guard-input": "raises"}, path=DOOR)
+            assert got.status == 500
+    assert "nightly" not in str([dict(s.attributes or {}) for s in spans])
+
+
+async def test_other_doors_do_not_read_trace_and_session() -> None:
+    with tracing.record() as spans:
+        async with proxy(ANSWER, plugins=[tracing]) as client:
+            body = {**ASK, "trace": {"trace_name": "nightly"}, "session_id": "s-1"}
+            await client.post(body, {"x-session-id": "s-2"})
+    said = str([dict(s.attributes or {}) for s in spans])
+    assert "nightly" not in said
+    assert "session.id" not in said
+
+
+def test_the_profile_is_there_to_be_mounted() -> None:
+    assert PROFILES["openrouter"].name == "openrouter"
