@@ -68,9 +68,13 @@ class AsgiReply:
 class Api:
     """The endpoints of one proxy."""
 
-    def __init__(self, pipeline: Pipeline, max_body: int, served: str) -> None:
-        """`served` is what the others are told that ask for another path (`what_is_served`)."""
+    def __init__(self, pipeline: Pipeline, max_body: int, served: str, main: Profile) -> None:
+        """`served` is what the others are told that ask for another path (`what_is_served`).
+
+        `main` is the profile of the main front door, and of what is served beside the doors.
+        """
         self._pipeline = pipeline
+        self._main = main
         self._max_body = max_body
         self._served = served
 
@@ -100,7 +104,7 @@ class Api:
         path = _raw_path(scope)
         reply = AsgiReply(send)
         if problem := self._misdirected(scope, path if path == CHECK else None, ("POST",)):
-            await reply.error(problem)
+            await reply.error(problem, self._main)
             return
 
         async def run(incoming: Incoming) -> None:
@@ -113,11 +117,11 @@ class Api:
         path = _raw_path(scope)
         reply = AsgiReply(send)
         if problem := self._misdirected(scope, path if _MODELS.fullmatch(path) else None, ("GET",)):
-            await reply.error(problem)
+            await reply.error(problem, self._main)
             return
 
         async def run(incoming: Incoming) -> None:
-            await self._pipeline.pass_on(incoming, reply)
+            await self._pipeline.models.serve(incoming, reply)
 
         await self._serve(scope, receive, reply, path, path.removeprefix("/v1"), None, run)
 
@@ -157,6 +161,7 @@ class Api:
             scope["headers"],
             body.read,
             response_id,
+            profile=self._main,
         )
         try:
             await run(incoming)

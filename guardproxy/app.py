@@ -18,6 +18,7 @@ from guardproxy.hooks import Hooks
 from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
 from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins, places
+from guardproxy.profiles import MAIN
 from guardproxy.routes import CHECK, MODELS
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
@@ -45,7 +46,12 @@ def create_app(
     upstreams = Upstreams(settings, transport)
     routes = collect_routes(manager, settings)
     served = what_is_served(settings.doors(), places(routes))
-    api = Api(Pipeline(settings, guards, scanner, upstreams, hooks), settings.max_body, served)
+    api = Api(
+        Pipeline(settings, guards, scanner, upstreams, hooks),
+        settings.max_body,
+        served,
+        settings.doors()[MAIN],
+    )
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:

@@ -90,6 +90,14 @@ def identify(settings: Settings, headers: Iterable[tuple[bytes, bytes]]) -> Clie
     return Client(None, hashlib.sha256("\n".join(given).encode("utf-8", "replace")).hexdigest())
 
 
+def may_use(key: ClientKey | None, model: object, same: Callable[[str, str], bool]) -> bool:
+    """Whether the client with this key may use the model; `same` tells whether two names are of one."""
+    if key is None or key.allowed_models is None:
+        return True
+    # A number is no name, whatever its digits.
+    return is_text(model) and bool(model) and any(same(model, allowed) for allowed in key.allowed_models)
+
+
 def check_models(
     key: ClientKey | None,
     models: Iterable[object],
@@ -102,13 +110,10 @@ def check_models(
     Raises:
         ModelNotAllowed: names the models that it may use.
     """
-    if key is None or key.allowed_models is None:
-        return
     for model in models:
-        # A number is no name, whatever its digits.
-        name = model if is_text(model) else None
-        if not name or not any(same(name, allowed) for allowed in key.allowed_models):
+        if key is not None and not may_use(key, model, same):
+            allowed = ", ".join(key.allowed_models or ())
             raise ModelNotAllowed(
-                f"The key '{key.name}' may not use this model. Allowed: {', '.join(key.allowed_models)}.",
-                model=name if name and GRAMMAR.fullmatch(name) else None,
+                f"The key '{key.name}' may not use this model. Allowed: {allowed}.",
+                model=model if is_text(model) and GRAMMAR.fullmatch(model) else None,
             )

@@ -12,7 +12,6 @@ from guardproxy.delivery import (
     Delivery,
     aside,
     content_type,
-    drain_over,
     is_stream,
     learn,
     response_head,
@@ -26,7 +25,7 @@ from guardproxy.errors import (
     Violation,
 )
 from guardproxy.exchange import Exchange
-from guardproxy.headers import date, lower_headers
+from guardproxy.headers import date
 from guardproxy.hooks import Hooks
 from guardproxy.inputs import Asked
 from guardproxy.lifecycle import Arrival, Lifecycle, fail
@@ -44,6 +43,7 @@ from guardproxy.messages import (
     reporter_of,
     session_of,
 )
+from guardproxy.models import Models
 from guardproxy.profiles import Profile
 from guardproxy.report import Reporter
 from guardproxy.routes import Route
@@ -82,25 +82,7 @@ class Pipeline:
         self._calls = Calls(self._credentials, hooks)
         self._delivery = Delivery(settings)
         self._memory = PolicyMemory()
-
-    async def pass_on(self, incoming: Incoming, reply: Reply) -> None:
-        """A request that is no exchange, such as a list of models: forwarded as it is, with a credential."""
-        exchange = Exchange(incoming.method, incoming.path, lower_headers(incoming.headers))
-        try:
-            self._credentials.identify(exchange.headers)
-            upstream = self._upstreams.of_response(None)
-            headers = self._calls.headers(upstream, incoming, {})
-            answer = await upstream.send(incoming.method, incoming.target, incoming.query, headers, None)
-            try:
-                await self._delivery.raw(exchange, answer, reply)
-            finally:
-                await answer.aclose()
-        except GuardProxyError as error:
-            await fail(exchange, error, reply)
-        except asyncio.CancelledError:
-            if reply.gone:
-                raise
-            await fail(exchange, drain_over(), reply)
+        self.models = Models(settings, self._credentials, upstreams, self._calls, self._delivery)
 
     async def run(self, incoming: Incoming, profile: Profile, route: Route, reply: Reply) -> None:
         """Serve one exchange."""

@@ -90,6 +90,16 @@ class Upstreams:
             raise NotFound("There is no default upstream, and it is not known here which one has this.")
         return self._usable(found)
 
+    def usable(self) -> list[Upstream]:
+        """All that can be sent a request."""
+        return [upstream for upstream in self._by_name.values() if upstream.api_key != ""]
+
+    def name_of(self, upstream: Upstream, model: str) -> str:
+        """What a client calls the model that `upstream` calls so."""
+        if not self.several or self._place(model) == (upstream.name, model):
+            return model
+        return f"{upstream.name}@{model}"
+
     def same(self, model: str, other: str) -> bool:
         """Whether both spell the same model of the same upstream."""
         return model == other or (self.several and self._place(model) == self._place(other))
