@@ -246,7 +246,8 @@ class Pipeline:
         else:
             named = asked.named(in_turn=profile.falls_back)
             check_models(key, named, self._upstreams.same)
-            ways = self._upstreams.of_models(named if profile.falls_back else named[:1])
+            named = named if profile.falls_back else named[:1]
+            ways = self._upstreams.of_models(named, by_name=profile.by_name)
         if several:
             exchange.upstream = ways[0].upstream.name
         return asked, ways

@@ -44,8 +44,10 @@ class Profile:
 
     `target` is below the upstream's base. `rules` are called in their order. `codes` are the codes that the
     dialect has for ours. With `falls_back`, `models` are models to try in turn. With `observes`, members
-    of a request for traces are noted: `session_id` (or the header `x-session-id`) and `trace`.
-    `refusal` is what it says of a model that a key may not use, with `{model}`.
+    of a request for traces are noted: `session_id` (or the header `x-session-id`) and `trace`. With
+    `own_errors` the upstream's errors come in this envelope, too, and with `bad_gateway` its 5xx are 502.
+    With `by_name` what stands before an `@` in a model must be the name of an upstream. `refusal` is what
+    it says of a model that a key may not use, with `{model}`.
     """
 
     name: str
@@ -56,6 +58,9 @@ class Profile:
     codes: Mapping[str, str] = field(default_factory=dict)
     falls_back: bool = False
     observes: bool = False
+    own_errors: bool = False
+    bad_gateway: bool = False
+    by_name: bool = False
     refusal: str | None = None
 
     def told(self, error: GuardProxyError) -> dict[str, Any]:
@@ -118,6 +123,8 @@ GATEWAY: Final = Profile(
         Dropped(("safety_identifier", "prompt_cache_retention", "temperature", "max_output_tokens")),
     ),
     codes={"invalid_request": "invalid_request_error"},
+    own_errors=True,
+    bad_gateway=True,
     refusal="This API key does not have access to model '{model}'",
 )
 JULEP: Final = Profile(
@@ -126,6 +133,8 @@ JULEP: Final = Profile(
     rules=(nested_tools,),
     envelope=Envelope.FLAT,
     codes={"rate_limit_exceeded": "rate_limit"},
+    own_errors=True,
+    by_name=True,
 )
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile for profile in (OPENRESPONSES, OPPER, OPENROUTER)

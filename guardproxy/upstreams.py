@@ -59,8 +59,10 @@ class Upstreams:
             )
         return Chosen(self._usable(name), bare, model)
 
-    def of_models(self, models: Sequence[object]) -> list[Chosen]:
+    def of_models(self, models: Sequence[object], *, by_name: bool = False) -> list[Chosen]:
         """Where a request for one of `models` can go, in their order, less what nobody can serve.
+
+        With `by_name` what stands before an `@` must be the name of an upstream.
 
         Raises:
             NotFound, NoAccounts: of the first, where there is none that can be served.
@@ -69,6 +71,8 @@ class Upstreams:
         problems: list[GuardProxyError] = []
         for number, model in enumerate(models or (None,)):
             try:
+                if by_name and is_text(model):
+                    self._check_name(model)
                 chosen = self.of_model(model if is_text(model) else None)
             except GuardProxyError as error:
                 problems.append(error)
@@ -89,6 +93,16 @@ class Upstreams:
         if found is None:
             raise NotFound("There is no default upstream, and it is not known here which one has this.")
         return self._usable(found)
+
+    def _check_name(self, model: str) -> None:
+        name, sign, _ = model.partition("@")
+        if sign and not (self.several and name in self._by_name):
+            known = ", ".join(self._by_name) if self.several else "none (see [[upstreams]])"
+            raise NotFound(
+                f"No upstream has the name before the '@' of this model. Upstreams: {known}.",
+                param="model",
+                code="model_not_found",
+            )
 
     def usable(self) -> list[Upstream]:
         """All that can be sent a request."""

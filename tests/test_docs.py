@@ -22,6 +22,7 @@ from guardproxy.config import load_settings
 from guardproxy.errors import GuardProxyError, UpstreamFailure
 from guardproxy.explain import explain
 from guardproxy.plugins import load_plugins, settings_types
+from guardproxy.profiles import PROFILES
 from guardproxy.routes import CHECK
 from guardproxy.settings import UNSCANNABLE_REASONS
 from guardproxy.shapes import EVENT, REQUEST, RESPONSE, Name, Opaque, Place, Shape
@@ -247,6 +248,23 @@ def test_an_event_of_the_log_is_documented() -> None:
     assert {"exchange", "drain_over", "scan_worker_replaced"} <= events
     for event in events | {"library_log"}:
         assert f"`{event}`" in told, event
+
+
+def test_every_rule_of_a_dialect_names_a_test_that_there_is() -> None:
+    page = (ROOT / "docs/front-doors.md").read_text("utf-8")
+    there = {
+        name
+        for file in ROOT.glob("tests/**/test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
+    }
+    rows = [line for line in page.splitlines() if re.match(r"\|.*\| `test", line)]
+    assert rows
+    for row in rows:
+        named = re.findall(r"`(test\w*(?:/\w+)*(?:\.py)?)`", row.rstrip("| ").rpartition(" | ")[2])
+        assert named, row
+        assert all((ROOT / name).is_file() if "/" in name else name in there for name in named), row
+    for name in PROFILES:
+        assert f"`{name}`" in page, name
 
 
 def test_why_a_provider_failed_is_documented_word_by_word() -> None:
