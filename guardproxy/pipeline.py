@@ -22,6 +22,7 @@ from guardproxy.errors import (
     GuardProxyError,
     NotImplementedYet,
     ShuttingDown,
+    Uninspectable,
     Violation,
 )
 from guardproxy.exchange import Exchange
@@ -121,7 +122,7 @@ class Pipeline:
         reporter = reporter_of(exchange, incoming.profile, route)
         self._check_query(exchange, incoming, route)
 
-        asked, ways = await self._ways(exchange, route, incoming, arrival, past)
+        asked, ways = await self._ways(exchange, step, route, incoming, arrival, past)
         forwarded = await self._inspected(exchange, step, route, incoming, arrival, asked)
 
         def sent(way: Chosen) -> Awaitable[inputs.Forwarded]:
@@ -225,7 +226,13 @@ class Pipeline:
             await self._output(exchange, step, answer, expected(forwarded), reporter, reply)
 
     async def _ways(
-        self, exchange: Exchange, route: Route, incoming: Incoming, arrival: Arrival, past: Past
+        self,
+        exchange: Exchange,
+        step: Step,
+        route: Route,
+        incoming: Incoming,
+        arrival: Arrival,
+        past: Past,
     ) -> tuple[Asked | None, Sequence[Chosen]]:
         """What is asked for, where somebody has to know, and the upstreams that can serve it, in turn."""
         guarded, several = exchange.policy.enforced(), self._upstreams.several
@@ -238,7 +245,13 @@ class Pipeline:
             facts.of_request(exchange, plain)
         asked = None
         if reads and (plain or route.body):
-            asked = await inputs.read(plain, profile.rules if route.body else ())
+            try:
+                asked = await inputs.read(plain, profile.rules if route.body else ())
+            except Uninspectable:
+                if exchange.policy.enforced(Stage.INPUT):
+                    async with self._stage(exchange, Stage.INPUT, step):
+                        raise
+                raise
         if not route.body:  # there is no model
             ways = [Chosen(self._upstreams.of_response(past.upstream()), None)]
         elif asked is None:
