@@ -1,6 +1,7 @@
 """Who the client is: its own credential for the upstream, or one of the deployment's `[[keys]]`. Pure."""
 
 import hashlib
+import hmac
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Credentials:
     """The deployment's rules about credentials."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = {key.sha256.lower(): key for key in settings.keys}
+        self._keys = [(key.sha256.lower(), key) for key in settings.keys]
         passes = any(upstream.api_key is None for upstream in settings.all_upstreams())
         self._needed = settings.auth == "required" and passes
 
@@ -47,7 +48,7 @@ class Credentials:
         """
         if self._keys:
             scheme = headers.get("authorization", "").partition(" ")[0]
-            found = self._keys.get(digest(headers) or "") if _token(headers) else None
+            found = self._key(digest(headers) or "") if _token(headers) else None
             if scheme.lower() != "bearer" or found is None:
                 raise Unauthorized(
                     "The API key is missing or not known here; send 'Authorization: Bearer <key>' with a key "
@@ -61,6 +62,11 @@ class Credentials:
                 param="Authorization",
             )
         return None
+
+    def _key(self, given: str) -> ClientKey | None:
+        # All are compared, each to its end: how long it takes tells of no key how much of it was right.
+        found = [key for known, key in self._keys if hmac.compare_digest(known, given)]
+        return found[0] if found else None
 
 
 @dataclass(frozen=True, slots=True)

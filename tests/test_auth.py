@@ -53,6 +53,22 @@ def test_which_credential_was_sent(headers: dict[str, str], given: str | None) -
     assert digest(headers) == (None if given is None else hashlib.sha256(given.encode()).hexdigest())
 
 
+def test_a_key_is_compared_with_all_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, str]] = []
+
+    def compare(known: str, given: str) -> bool:
+        compared.append((known, given))
+        return known == given
+
+    monkeypatch.setattr("guardproxy.auth.hmac.compare_digest", compare)
+    others = [ClientKey(name, hashlib.sha256(name.encode()).hexdigest().upper()) for name in ("b", "c")]
+    for keys, found in (((KEY, *others), KEY), ((*others, KEY), KEY)):
+        compared.clear()
+        assert Credentials(Settings(keys=keys)).identify({"authorization": f"Bearer {TOKEN}"}) is found
+        assert compared == [(key.sha256.lower(), KEY.sha256) for key in keys]
+    assert Credentials(Settings(keys=(KEY, *others))).identify({"authorization": "Bearer b"}) is others[0]
+
+
 def test_a_key_of_ours_is_never_sent_on() -> None:
     assert Credentials(Settings(keys=(KEY,))).authorization(None) == ""
 
