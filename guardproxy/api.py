@@ -160,6 +160,7 @@ class Api:
             scope["query_string"],
             scope["headers"],
             body.read,
+            (scope.get("client") or ("",))[0],
             response_id,
             profile=self._main,
         )

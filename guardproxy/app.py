@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pluggy
@@ -24,6 +24,9 @@ from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.upstreams import Upstreams
 
+if TYPE_CHECKING:
+    from guardproxy.limits import Limits
+
 
 def create_app(
     settings: Settings,
@@ -44,14 +47,11 @@ def create_app(
     hooks = Hooks(manager, settings)
     scanner = Scanner(guards, settings)
     upstreams = Upstreams(settings, transport)
+    limits = _limits(settings)
     routes = collect_routes(manager, settings)
     served = what_is_served(settings.doors(), places(routes))
-    api = Api(
-        Pipeline(settings, guards, scanner, upstreams, hooks),
-        settings.max_body,
-        served,
-        settings.doors()[MAIN],
-    )
+    pipeline = Pipeline(settings, guards, scanner, upstreams, hooks, limits)
+    api = Api(pipeline, settings.max_body, served, settings.doors()[MAIN])
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -68,6 +68,8 @@ def create_app(
             raise
         finally:
             await upstreams.aclose()
+            if limits is not None:
+                await limits.aclose()
             await scanner.stop()
             hooks.shutdown()
 
@@ -102,6 +104,15 @@ def create_app(
     app.state.ready = app.state.draining = False
     app.state.problem = None
     return app
+
+
+def _limits(settings: Settings) -> "Limits | None":
+    """What counts requests; None where nobody has a limit."""
+    if settings.first_limit() is None:
+        return None
+    from guardproxy.limits import Limits  # a third of a second, which only those wait who have some
+
+    return Limits(settings.limits)
 
 
 def _door(endpoint: Any) -> Any:

@@ -352,6 +352,12 @@ def _shown_lists(loaded: Loaded) -> Iterator[str]:
             models = _hidden(key.allowed_models, f"keys.{index}.allowed_models", references)
             yield f"allowed_models = {_toml(models)}"
         yield f"policy = {_toml(_policy(key.policy))}"
+        limits = _hidden(key.limits, f"keys.{index}.limits", references)
+        yield "# limits is not set" if limits is None else f"limits = {_toml(limits)}"
+    yield from ("", f"[limits]  # {origins['limits']}")
+    for name, value in msgspec.to_builtins(settings.limits).items():
+        shown = _hidden(value, f"limits.{name}", references)
+        yield f"# {name} is not set" if value is None else f"{name} = {_toml(shown)}"
     for path, profile in settings.front_doors.items():
         yield from ("", f"[[front_doors]]  # {origins['front_doors']}")
         yield from (f"path = {_toml(path)}", f"profile = {_toml(profile)}")

@@ -16,11 +16,11 @@ import msgspec
 
 from guardproxy.errors import ConfigError
 from guardproxy.profiles import MAIN
-from guardproxy.settings import HIDDEN, PREFIX, SETTINGS, Setting, Settings, is_loopback
+from guardproxy.settings import HIDDEN, MEMORY, PREFIX, SETTINGS, Setting, Settings, is_loopback
 from guardproxy.tables import Tables, check_names, found_word, nearest
 
-TABLES = ("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors")
-NOT_BUILT_YET = ("limits", "store", "prices")
+TABLES = ("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors", "limits")
+NOT_BUILT_YET = ("store", "prices")
 _OF_ONE = ("upstream", "upstream_api_key")  # scalars that say what [[upstreams]] say
 _TIMES = ("connect_timeout", "upstream_timeout", "stream_idle_timeout")
 
@@ -119,6 +119,7 @@ def load_with_origins(
             raise ConfigError(
                 f"{where}: profile ({origins['profile']}) and the front door {MAIN} say two things. Keep one."
             )
+    values["limits"] = tables.limits(document.get("limits", {}))
     values["plugins"] = tables.plugins(document, plugin_types)
     values["allow"] = tables.allow(document.get("guards", {}))
     origins |= {table: "file" if table in document else "default" for table in TABLES}
@@ -131,6 +132,12 @@ def load_with_origins(
 
 
 def _check_together(settings: Settings) -> None:
+    limit = settings.first_limit()
+    if limit is not None and settings.workers > 1 and settings.limits.storage == MEMORY:
+        raise ConfigError(
+            f"workers = {settings.workers}: each of them would count the requests of {limit} alone. "
+            "Set limits.storage to a URL of Valkey, which they share, or workers = 1."
+        )
     if is_loopback(settings.host):
         return
     if settings.auth == "none":

@@ -10,11 +10,13 @@ GuardProxyError
 │   ├── UnsupportedMedia   415 unsupported_media_type
 │   ├── Uninspectable      400 uninspectable
 │   └── Violation          400 guardrail_violation (a block)
+├── RateLimited            429 rate_limit_exceeded
 ├── GuardFailed            500 guardrail_failed
 ├── InternalError          500 internal_error
 ├── NotImplementedYet      501 not_implemented
 ├── UpstreamError          502 upstream_error
 ├── NoAccounts             503 no_accounts
+├── LimitsUnavailable      503 limits_unavailable
 ├── Overloaded             503 overloaded
 ├── ShuttingDown           503 shutting_down
 └── UpstreamTimeout        504 upstream_timeout
@@ -147,6 +149,14 @@ class Violation(InvalidRequest):
         return body
 
 
+class RateLimited(GuardProxyError):
+    """The requests of an address or a key are over a limit; `retry-after` says when the next one passes."""
+
+    status = 429
+    type = "rate_limit_exceeded"
+    code = "rate_limit_exceeded"
+
+
 class GuardFailed(GuardProxyError):
     """A guard raised, ran out of its time, or its worker died: the exchange stops (fail closed)."""
 
@@ -209,6 +219,16 @@ class Overloaded(GuardProxyError):
     def __init__(self, message: str, *, detector: str | None = None) -> None:
         super().__init__(message, headers={"retry-after": "1"})
         self.detector = detector
+
+
+class LimitsUnavailable(GuardProxyError):
+    """The storage of the limits fails: what cannot be counted is not let in (fail closed)."""
+
+    status = 503
+    code = "limits_unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"retry-after": "1"})
 
 
 class NoAccounts(GuardProxyError):

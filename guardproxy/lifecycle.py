@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -28,6 +28,9 @@ from guardproxy.messages import Incoming, Reply
 from guardproxy.profiles import OPENRESPONSES, Profile
 from guardproxy.settings import ClientKey
 from guardproxy.types import Finding, Outcome, Stage, Step, StepKind
+
+if TYPE_CHECKING:
+    from guardproxy.limits import Limits
 
 _RANK = (Outcome.BLOCKED, Outcome.REDACTED, Outcome.FLAGGED)
 ID_HEADER = "X-Guardproxy-Exchange"  # X-Request-Id is the upstream's where it sends one
@@ -83,8 +86,11 @@ Work = Callable[[Exchange, Step, Arrival], Awaitable[None]]
 class Lifecycle:
     """Runs exchanges, each from its arrival to its end; whatever happens, its client gets an answer."""
 
-    def __init__(self, credentials: Credentials, hooks: Hooks, max_body: int) -> None:
+    def __init__(
+        self, credentials: Credentials, hooks: Hooks, max_body: int, limits: "Limits | None" = None
+    ) -> None:
         self._credentials = credentials
+        self._limits = limits
         self._hooks = hooks
         self._max_body = max_body
 
@@ -125,12 +131,26 @@ class Lifecycle:
                 exchange.seconds, step.ended = ended - exchange.started, moment(ended)
                 await self._end(exchange, step, cut)
 
+    async def admit(self, exchange: Exchange, incoming: Incoming) -> ClientKey | None:
+        """The key that the request bears, once it is within its limits; None where there are no keys.
+
+        Raises:
+            Unauthorized, RateLimited, LimitsUnavailable: it is not let in.
+        """
+        given = digest(exchange.headers)
+        exchange.client_id = (given or "")[:12] or None
+        if self._limits is not None:  # before the credential is looked at, which could be guessed
+            await self._limits.count_address(exchange, incoming.address, incoming.profile)
+        key = self._credentials.identify(exchange.headers)
+        exchange.client = key.name if key else None
+        if self._limits is not None:
+            await self._limits.count_key(exchange, key, given, incoming.profile)
+        return key
+
     async def _arrive(self, exchange: Exchange, incoming: Incoming) -> Arrival:
         arrival = Arrival()
-        exchange.client_id = (digest(exchange.headers) or "")[:12] or None
         try:
-            arrival.key = self._credentials.identify(exchange.headers)
-            exchange.client = arrival.key.name if arrival.key else None
+            arrival.key = await self.admit(exchange, incoming)
             arrival.body = await incoming.body()
         except (Exception, asyncio.CancelledError) as error:
             arrival.problem = error

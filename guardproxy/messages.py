@@ -33,8 +33,8 @@ class Incoming:
 
     `path` is a template: an id in it shows as `{id}`. `target` is the path below the upstream's base,
     and `response_id` the id in it, as they came; `shown` is the same path as a template. `creates`: a
-    model is asked for a response. `profile` is that of the front door, or of the main one where it came
-    through none.
+    model is asked for a response. `address` is the other end of the connection, whatever headers say.
+    `profile` is that of the front door, or of the main one where it came through none.
     """
 
     method: str
@@ -43,6 +43,7 @@ class Incoming:
     query: bytes
     headers: Raw
     body: Callable[[], Awaitable[bytes]]
+    address: str
     response_id: str | None = None
     shown: str = ""
     creates: bool = False

@@ -7,14 +7,14 @@ import msgspec
 import structlog
 
 from guardproxy import encodings
-from guardproxy.auth import Credentials, check_models, may_use
+from guardproxy.auth import check_models, may_use
 from guardproxy.calls import Calls
 from guardproxy.delivery import Delivery, drain_over, response_head
 from guardproxy.document import dumps
 from guardproxy.errors import GuardProxyError, UpstreamError
 from guardproxy.exchange import Exchange
 from guardproxy.headers import date, lower_headers
-from guardproxy.lifecycle import fail
+from guardproxy.lifecycle import Lifecycle, fail
 from guardproxy.messages import Incoming, Reply
 from guardproxy.routes import MODELS
 from guardproxy.settings import ClientKey, Settings
@@ -31,13 +31,13 @@ class Models:
     def __init__(
         self,
         settings: Settings,
-        credentials: Credentials,
+        lifecycle: Lifecycle,
         upstreams: Upstreams,
         calls: Calls,
         delivery: Delivery,
     ) -> None:
         self._limit = settings.max_body
-        self._credentials = credentials
+        self._lifecycle = lifecycle
         self._upstreams = upstreams
         self._calls = calls
         self._delivery = delivery
@@ -46,7 +46,7 @@ class Models:
         """Answer the request, which is no exchange."""
         exchange = Exchange(incoming.method, incoming.path, lower_headers(incoming.headers))
         try:
-            key = self._credentials.identify(exchange.headers)
+            key = await self._lifecycle.admit(exchange, incoming)
             limited = key is not None and key.allowed_models is not None
             if incoming.target != _LIST:
                 await self._one(exchange, key, incoming, reply)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guardproxy import checks, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_models
@@ -57,8 +57,9 @@ from guardproxy.types import Guard, Policy, Stage, Step
 from guardproxy.upstream import Answer
 from guardproxy.upstreams import Chosen, Upstreams
 
-_PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
-_ENCODED = {b"content-encoding"}
+if TYPE_CHECKING:
+    from guardproxy.limits import Limits
+
 _GIVEN_UP = ("client_disconnected", ShuttingDown.code)  # then nobody waits for guards in shadow
 
 
@@ -72,6 +73,7 @@ class Pipeline:
         scanner: Scanner,
         upstreams: Upstreams,
         hooks: Hooks,
+        limits: "Limits | None" = None,
     ) -> None:
         self._settings = settings
         self._guards = guards
@@ -79,11 +81,11 @@ class Pipeline:
         self._upstreams = upstreams
         self._hooks = hooks
         self._credentials = Credentials(settings)
-        self._lifecycle = Lifecycle(self._credentials, hooks, settings.max_body)
+        self._lifecycle = Lifecycle(self._credentials, hooks, settings.max_body, limits)
         self._calls = Calls(self._credentials, hooks)
         self._delivery = Delivery(settings)
         self._memory = PolicyMemory()
-        self.models = Models(settings, self._credentials, upstreams, self._calls, self._delivery)
+        self.models = Models(settings, self._lifecycle, upstreams, self._calls, self._delivery)
 
     async def run(self, incoming: Incoming, profile: Profile, route: Route, reply: Reply) -> None:
         """Serve one exchange."""

@@ -47,7 +47,8 @@ class Profile:
     of a request for traces are noted: `session_id` (or the header `x-session-id`) and `trace`. With
     `own_errors` the upstream's errors come in this envelope, too, and with `bad_gateway` its 5xx are 502.
     With `by_name` what stands before an `@` in a model must be the name of an upstream. `refusal` is what
-    it says of a model that a key may not use, with `{model}`.
+    it says of a model that a key may not use, with `{model}`. `per_address` and `per_key` are the rates
+    (rates.py) of requests where the deployment sets none.
     """
 
     name: str
@@ -62,6 +63,8 @@ class Profile:
     bad_gateway: bool = False
     by_name: bool = False
     refusal: str | None = None
+    per_address: str | None = None
+    per_key: str | None = None
 
     def told(self, error: GuardProxyError) -> dict[str, Any]:
         """The body of the answer to `error`."""
@@ -135,6 +138,8 @@ JULEP: Final = Profile(
     codes={"rate_limit_exceeded": "rate_limit"},
     own_errors=True,
     by_name=True,
+    per_address="100/minute",
+    per_key="1000/day",
 )
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile for profile in (OPENRESPONSES, OPPER, OPENROUTER)

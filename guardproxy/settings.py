@@ -44,8 +44,12 @@ RIGHT_KEY = "printable ASCII without spaces"
 LABEL = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what keys and upstreams are called
 RIGHT_LABEL = "1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -"
 GUARD_NAME = re.compile(r"[a-z0-9_-]+")
+MEMORY = "memory://"
+RIGHT_STORAGE = f"{MEMORY}, or a URL with host and port such as valkey://valkey.example:6379"
 
-_SECRET_NAME = re.compile(r"key|token|secret|passw|credential|authorization|sha256|header", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(?<!^per_)key|token|secret|passw|credential|authorization|sha256|header", re.IGNORECASE
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -86,10 +90,19 @@ def _is_proxy(value: str) -> bool:
     return _split(value) is not None
 
 
-def _split(value: str) -> typing.Any:
+def is_storage(value: str) -> bool:
+    """Whether requests can be counted at `value`."""
+    parts = _split(value, ("valkey", "valkeys", "redis", "rediss"))
+    right = parts is not None and parts.port and re.fullmatch(r"(?:/[0-9]{0,4})?", parts.path)
+    return value == MEMORY or bool(
+        right and value.startswith(f"{parts.scheme}:") and not re.search(r"[?#]", value)
+    )
+
+
+def _split(value: str, schemes: tuple[str, ...] = ("http", "https")) -> typing.Any:
     try:
         parts = urlsplit(value)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        known = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return None
     return parts if known and value.isprintable() and " " not in value else None
@@ -147,6 +160,15 @@ class ClientKey(_Masked, frozen=True):
     sha256: str
     policy: Policy = Policy()
     allowed_models: tuple[str, ...] | None = None  # None: all
+    limits: str | None = None  # rates in the place of `per_key`
+
+
+class LimitSettings(_Masked, frozen=True):
+    """How many requests one address and one key may send: rates (rates.py), or None for any number."""
+
+    per_address: str | None = None
+    per_key: str | None = None
+    storage: str = MEMORY
 
 
 class UpstreamSettings(_Masked, frozen=True, kw_only=True):
@@ -265,6 +287,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
     keys: tuple[ClientKey, ...] = ()
     upstreams: tuple[UpstreamSettings, ...] = ()  # without any there is one, of the scalars
     front_doors: dict[str, str] = {}  # the profile by the path, of doors that are set
+    limits: LimitSettings = LimitSettings()
     plugins: dict[str, msgspec.Struct] = {}
     allow: dict[str, AllowList] = {}
 
@@ -272,6 +295,18 @@ class Settings(_Masked, frozen=True, kw_only=True):
         """The profile of each front door, by its path: those that are set, and the others that there are."""
         own = {MAIN: self.profile, **self.front_doors}
         return {**DOORS, **{path: PROFILES[name] for path, name in own.items()}}
+
+    def first_limit(self) -> str | None:
+        """The place of one of the limits that there are; None where requests are not counted."""
+        own = self.limits
+        places = [f"limits.{name}" for name in ("per_address", "per_key") if getattr(own, name) is not None]
+        places += [f"keys.{index}.limits" for index, key in enumerate(self.keys) if key.limits is not None]
+        places += [
+            f"the front door {path} ({profile.name})"
+            for path, profile in self.doors().items()
+            if profile.per_address or profile.per_key
+        ]
+        return places[0] if places else None
 
     def all_upstreams(self) -> tuple[UpstreamSettings, ...]:
         """Where requests can go: `[[upstreams]]`, or the one of the scalars, which is called `default`."""
@@ -337,9 +372,9 @@ SETTINGS: tuple[Setting, ...] = _table()
 
 
 def masked(name: str, value: object) -> object:
-    """`value` as it may be shown under `name`: secrets hidden, and the user part of a proxy's URL."""
+    """`value` as it may be shown under `name`: secrets hidden, and the user part of some URLs."""
     if not isinstance(value, str) or not value or not _SECRET_NAME.search(name):
-        if name == "upstream_proxy" and isinstance(value, str):
+        if name in ("upstream_proxy", "storage") and isinstance(value, str):
             return re.sub(r"//[^/]*@", f"//{HIDDEN}@", value)
         return value
     return HIDDEN

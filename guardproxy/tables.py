@@ -20,19 +20,24 @@ from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError
 from guardproxy.headers import can_be_set
 from guardproxy.profiles import PROFILES
+from guardproxy.rates import RIGHT_RATES, parse
 from guardproxy.settings import (
     GUARD_NAME,
     HIDDEN,
     LABEL,
+    MEMORY,
     RIGHT_KEY,
     RIGHT_LABEL,
+    RIGHT_STORAGE,
     RIGHT_UPSTREAM,
     SETTINGS,
     UNSCANNABLE_REASONS,
     UNSCANNABLE_WORDS,
     ClientKey,
+    LimitSettings,
     UpstreamSettings,
     is_key,
+    is_storage,
     is_upstream,
 )
 from guardproxy.types import Action, OnError, Policy, Rule
@@ -154,7 +159,7 @@ class Tables:
 
     def _key(self, found: object, name: str) -> ClientKey:
         table = self._table(found, name)
-        check_names(f"{self.where}: {name}", table, ("name", "sha256", "policy", "allowed_models"))
+        check_names(f"{self.where}: {name}", table, ClientKey.__struct_fields__)
         label, digest, models = table.get("name"), table.get("sha256"), table.get("allowed_models")
         if not isinstance(label, str) or not LABEL.fullmatch(label):
             raise ConfigError(f"{self.where}: {name}.name must be {RIGHT_LABEL}.")
@@ -173,7 +178,34 @@ class Tables:
                 "without it the key may ask for all."
             )
         policy = self.policy(table.get("policy", {}), f"{name}.policy")
-        return ClientKey(label, digest.lower(), policy, None if models is None else tuple(models))
+        return ClientKey(
+            name=label,
+            sha256=digest.lower(),
+            policy=policy,
+            allowed_models=None if models is None else tuple(models),
+            limits=self._rates(table.get("limits"), f"{name}.limits"),
+        )
+
+    def limits(self, found: object) -> LimitSettings:
+        """How many requests are let in, and where they are counted."""
+        table = self._table(found, "limits")
+        check_names(f"{self.where}: [limits]", table, LimitSettings.__struct_fields__)
+        storage = table.get("storage", MEMORY)
+        if not isinstance(storage, str) or not is_storage(storage):
+            raise ConfigError(f"{self.where}: limits.storage must be {RIGHT_STORAGE}.")
+        return LimitSettings(
+            per_address=self._rates(table.get("per_address"), "limits.per_address"),
+            per_key=self._rates(table.get("per_key"), "limits.per_key"),
+            storage=storage,
+        )
+
+    def _rates(self, found: object, name: str) -> str | None:
+        try:
+            if found is None or (isinstance(found, str) and parse(found)):
+                return found
+        except ValueError:
+            pass
+        raise ConfigError(f"{self.where}: {name} must be {RIGHT_RATES}.")
 
     def upstreams(self, found: object, times: Mapping[str, float]) -> tuple[UpstreamSettings, ...]:
         """The upstreams; `times` are the time-outs of those that have none of their own."""

@@ -137,6 +137,7 @@ class Client:
         query: str = "",
         disconnect: asyncio.Event | None = None,
         delivered: asyncio.Event | None = None,
+        address: str = "127.0.0.1",
     ) -> Answered:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = list(headers.items() if isinstance(headers, Mapping) else headers)
@@ -153,7 +154,7 @@ class Client:
             "query_string": query.encode(),
             "root_path": "",
             "headers": [(name.lower().encode(), value.encode()) for name, value in given],
-            "client": ("127.0.0.1", 1),
+            "client": (address, 1),
             "server": ("127.0.0.1", 2),
             "state": {},
         }

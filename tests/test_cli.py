@@ -265,11 +265,15 @@ preset = "a \\"b\\""
 api_token = "{SECRET}"
 address = "${{env:ADDRESS}}"
 limits = {{ "a b" = 1 }}
+[limits]
+per_key = "1000/day"
+storage = "valkey://me:{SECRET}@x:6379/1"
 [[keys]]
 name = "team"
 sha256 = "{DIGEST}"
 allowed_models = ["m"]
 policy.input = {{ pii = "redact" }}
+limits = "10/minute"
 """
 
 
@@ -311,8 +315,11 @@ def test_show_prints_values_with_origins_as_toml(here: Path) -> None:
             "sha256": "********",
             "allowed_models": ["m"],
             "policy": {"input": {"pii": {"action": "redact"}}, "output": {}},
+            "limits": "10/minute",
         }
     ]
+    assert table["limits"] == {"per_key": "1000/day", "storage": "valkey://********@x:6379/1"}
+    assert "# per_address is not set" in lines
 
 
 def test_show_tells_how_many_an_allow_list_has_and_not_which(here: Path) -> None:
@@ -329,14 +336,20 @@ def test_show_prints_the_references_of_keys(here: Path) -> None:
         name = "team"
         sha256 = "${env:DIGEST}"
         allowed_models = ["m", "${env:MODEL}", "x-${env:MODEL}"]
+        limits = "${env:RATES}"
+        [limits]
+        storage = "${env:STORAGE}"
     """
     (here / "guardproxy.toml").write_text(toml)
-    found = run("config", "show", PROVIDER=SECRET, DIGEST=DIGEST, MODEL="canary-model")
+    others = {"RATES": "1/day", "STORAGE": "valkey://:canary@x:1"}
+    found = run("config", "show", PROVIDER=SECRET, DIGEST=DIGEST, MODEL="canary-model", **others)
     assert "canary" not in found.output
     shown = tomllib.loads(found.output)
     assert shown["upstream_api_key"] == "${env:PROVIDER}"
     assert shown["keys"][0]["sha256"] == "${env:DIGEST}"
     assert shown["keys"][0]["allowed_models"] == ["m", "${env:MODEL}", "********"]
+    assert shown["keys"][0]["limits"] == "${env:RATES}"
+    assert shown["limits"]["storage"] == "${env:STORAGE}"
 
 
 def test_show_says_that_a_key_without_a_list_may_use_all_models(here: Path) -> None:

@@ -15,6 +15,7 @@ from guardproxy.errors import ConfigError
 from guardproxy.settings import (
     SETTINGS,
     ClientKey,
+    LimitSettings,
     Setting,
     Settings,
     is_loopback,
@@ -26,6 +27,7 @@ SECRET = "sk-" + "canary" * 4
 DIGEST = "ab" * 32
 DOOR = "[[front_doors]]\npath = '/a'\nprofile = 'opper'\n"
 UPSTREAM = "[[upstreams]]\nname = 'a'\nurl = 'https://a'\n"
+LIMITED = f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nlimits = "
 OF_NOTHING = hashlib.sha256(b"").hexdigest().upper()
 NUMBERS = [setting for setting in SETTINGS if setting.kind is not str]
 
@@ -78,10 +80,12 @@ def test_the_docs_examples_load(tmp_path: Path) -> None:
         thresholds: dict[str, float]
 
     examples = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    settings = load(tmp_path, "\n".join(examples), {"OPENAI_API_KEY": SECRET}, types={"pii": Pii})
+    environ = {"OPENAI_API_KEY": SECRET, "VALKEY_PASSWORD": SECRET}
+    settings = load(tmp_path, "\n".join(examples), environ, types={"pii": Pii})
     assert settings.upstream_timeout == 120
     assert settings.floor.output["toxicity"] == Rule(Action.FLAG, True, OnError.FLAG)
     assert settings.keys[0].policy.input["pii"] == Rule(Action.BLOCK)
+    assert settings.limits.per_key == "10/second; 1000/day"
 
 
 def test_without_anything_the_defaults_hold() -> None:
@@ -253,6 +257,17 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
             f"{UPSTREAM}default = true\n[[upstreams]]\nname = 'b'\nurl = 'https://b'\ndefault = true",
             "upstreams: a, b are default. Keep one",
         ),
+        ("limits = 1", "limits must be a table"),
+        ("[limits]\nper_adress = '1/day'", "'per_adress' is not known. Did you mean 'per_address'"),
+        ("[limits]\nper_address = 100", "limits.per_address must be one or more rates such as '100/minute'"),
+        ("[limits]\nper_key = '100/fortnight'", "limits.per_key must be one or more rates such as"),
+        ("[limits]\nper_key = ''", "limits.per_key must be one or more rates such as"),
+        ("[limits]\nstorage = 1", "limits.storage must be memory://, or a URL with host and port such as"),
+        (f"{LIMITED}'1 a day'", "keys.0.limits must be one or more rates such as"),
+        (
+            f"workers = 2\n{LIMITED}'1/day'",
+            r"workers = 2: each of them would count .* of keys.0.limits alone",
+        ),
         ("front_doors = []", r"front_doors must be tables, each headed \[\[front_doors\]\]"),
         ("[[front_doors]]\npath = '/v1/'", "front_doors.0.path must be a path such as /v1/responses"),
         ("[[front_doors]]\npath = '/a/../b'", "front_doors.0.path must be a path such as /v1/responses"),
@@ -271,7 +286,43 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, toml: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         load(tmp_path, toml, {"WORD": "canary"})
-    assert "guardproxy.toml: " in str(raised.value)
+    assert "guardproxy.toml: " in str(raised.value) or "workers = " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("storage", "right"),
+    [
+        *((f"{scheme}://:{SECRET}@x:1", False) for scheme in ("VALKEY", "Valkeys", " valkey", "unix")),
+        *((f"{scheme}://user:{SECRET}@x:6379", True) for scheme in ("valkey", "valkeys", "redis", "rediss")),
+        *((url, True) for url in ("memory://", "valkey://x:1/0", "valkey://x:1/", "valkey://[::1]:1/15")),
+        *((f"valkey://:{SECRET}@{rest}", False) for rest in ("x", "x:0", "x:1/a", "x:1?db=1", "x:1#f", ":1")),
+        *(
+            (url, False)
+            for url in (f"http://{SECRET}@x:1", "memory", "memory://x", "memcached://x:1", SECRET)
+        ),
+    ],
+)
+def test_where_requests_are_counted(tmp_path: Path, storage: str, right: bool) -> None:
+    toml = f"workers = 2\n[limits]\nstorage = '{storage}'"
+    if right:
+        settings = load(tmp_path, toml)
+        assert settings.limits.storage == storage
+        assert SECRET not in repr(settings)
+        return
+    with pytest.raises(ConfigError, match=r"limits\.storage must be memory://, or a URL") as raised:
+        load(tmp_path, toml)
+    assert SECRET not in str(raised.value)
+
+
+def test_workers_share_a_limit_or_there_is_none(tmp_path: Path) -> None:
+    limit = "[limits]\nper_address = '100/minute; 1000/day'\n"
+    with pytest.raises(
+        ConfigError, match=r"limits\.per_address alone\. Set limits\.storage to a URL of Valkey"
+    ):
+        load(tmp_path, limit, workers="2")
+    assert load(tmp_path, f"{limit}storage = 'valkey://x:1'", workers="2").workers == 2
+    assert load(tmp_path, limit).limits == LimitSettings(per_address="100/minute; 1000/day")
+    assert load(tmp_path, workers="2").limits == LimitSettings()
 
 
 @pytest.mark.parametrize("name", NOT_BUILT_YET)
@@ -376,6 +427,7 @@ def test_tables_become_values(tmp_path: Path) -> None:
         sha256 = "{DIGEST.upper()}"
         allowed_models = ["gpt-4.1"]
         policy.input = {{ pii = "block" }}
+        limits = "10/minute"
         [guards.acme]
         preset = "strict"
         """,
@@ -385,7 +437,9 @@ def test_tables_become_values(tmp_path: Path) -> None:
         {"toxicity": Rule(Action.FLAG, shadow=True)},
     )
     assert settings.unscannable == {"image": "flag"}
-    assert settings.keys == (ClientKey("team-a", DIGEST, Policy({"pii": Rule(Action.BLOCK)}), ("gpt-4.1",)),)
+    assert settings.keys == (
+        ClientKey("team-a", DIGEST, Policy({"pii": Rule(Action.BLOCK)}), ("gpt-4.1",), "10/minute"),
+    )
     assert settings.plugins == {"acme": Acme(preset="strict")}
 
 

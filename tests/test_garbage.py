@@ -14,6 +14,7 @@ from guardproxy import Action, Guard, Policy, Rule, hookimpl
 from guardproxy.api import Body
 from guardproxy.exchange import Exchange
 from guardproxy.lifecycle import Arrival
+from guardproxy.settings import MEMORY, LimitSettings
 from guardproxy.stage import StageRun
 from guardproxy.testing import FakeUpstream, Gate, Script
 from guardproxy.testing.upstream import Ending
@@ -133,6 +134,18 @@ async def test_nothing_is_left_of_an_exchange_that_a_plugin_fails_to_decide(hook
                 await client.post(ASK)
                 await asyncio.sleep(0)  # tasks that were cancelled end
                 assert client.recorder.exchanges[-1].error_code == "internal_error"
+
+
+@pytest.mark.parametrize(
+    ("storage", "code"), [(MEMORY, "rate_limit_exceeded"), ("valkey://127.0.0.1:1", "limits_unavailable")]
+)
+async def test_nothing_is_left_of_a_request_that_a_limit_refuses(storage: str, code: str) -> None:
+    with FakeUpstream() as upstream:
+        async with real(upstream, limits=LimitSettings(per_key="1/day", storage=storage)) as client:
+            with nothing_left(client, code):
+                await client.post(ASK)
+                await asyncio.sleep(0)  # tasks that were cancelled end
+                assert client.recorder.exchanges[-1].error_code == code
 
 
 async def test_nothing_is_left_of_a_request_that_gets_no_answer() -> None:

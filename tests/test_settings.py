@@ -11,6 +11,7 @@ from guardproxy.settings import (
     SETTINGS,
     UNSCANNABLE_REASONS,
     ClientKey,
+    LimitSettings,
     Setting,
     Settings,
     masked,
@@ -32,6 +33,7 @@ def test_the_table_has_every_scalar_of_the_struct() -> None:
         "keys",
         "upstreams",
         "front_doors",
+        "limits",
         "plugins",
         "allow",
     ]
@@ -63,16 +65,20 @@ def test_repr_masks_secrets() -> None:
         upstream_proxy=f"http://user:{SECRET}@proxy:1",
         keys=(ClientKey("a", DIGEST),),
         plugins={"acme": Acme(api_token=SECRET)},
+        limits=LimitSettings(per_key="1/day", storage=f"valkey://:{SECRET}@x:1"),
     )
     shown = repr(settings) + str(settings) + repr(settings.__rich_repr__()) + f"{settings}"
     assert SECRET not in shown
     assert DIGEST not in shown
     assert "@proxy:1" in shown
+    assert "per_key='1/day', storage='valkey://********@x:1'" in shown
 
 
 def test_masked_hides_by_name() -> None:
     assert masked("api_token", SECRET) != SECRET
     assert masked("preset", "x") == "x"
+    assert masked("per_key", "x") == "x"
+    assert masked("super_key", "x") != "x"
     assert masked("api_key", None) is None
 
 
