@@ -272,7 +272,7 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ("[[front_doors]]\npath = '/v1/'", "front_doors.0.path must be a path such as /v1/responses"),
         ("[[front_doors]]\npath = '/a/../b'", "front_doors.0.path must be a path such as /v1/responses"),
         ("[[front_doors]]\npath = '/{id}'", "front_doors.0.path must be a path such as /v1/responses"),
-        ("[[front_doors]]\npath = '/a'", 'front_doors.0.profile must be "openresponses" or "opper"'),
+        ("[[front_doors]]\npath = '/a'", 'front_doors.0.profile must be "openresponses", "opper" or'),
         ("[[front_doors]]\npath = '/a'\nform = 1", "front_doors.0: 'form' is not known"),
         (f"{DOOR}{DOOR}", "front_doors.1: another front door has the same path"),
         (
