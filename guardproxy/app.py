@@ -18,7 +18,7 @@ from guardproxy.hooks import Hooks
 from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
 from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins, places
-from guardproxy.profiles import MAIN
+from guardproxy.profiles import MAIN, Profile
 from guardproxy.routes import CHECK, MODELS
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
@@ -50,8 +50,9 @@ def create_app(
     limits = _limits(settings)
     routes = collect_routes(manager, settings)
     served = what_is_served(settings.doors(), places(routes))
+    main = settings.doors()[MAIN]
     pipeline = Pipeline(settings, guards, scanner, upstreams, hooks, limits)
-    api = Api(pipeline, settings.max_body, served, settings.doors()[MAIN])
+    api = Api(pipeline, settings.max_body, served, main)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -92,11 +93,7 @@ def create_app(
     app = Litestar(
         route_handlers=[*doors, livez, readyz, *routes],
         lifespan=[lifespan],
-        exception_handlers={
-            HTTPException: _refusing(served),
-            GuardProxyError: _told,
-            Exception: _failed,
-        },
+        exception_handlers=_handlers(served, main),
         openapi_config=None,
         logging_config=None,
         debug=False,
@@ -124,27 +121,23 @@ def _door(endpoint: Any) -> Any:
     return door
 
 
-def _refusing(served: str) -> Any:
-    """Answers what the framework refuses; `served` is what there is."""
+def _handlers(served: str, profile: Profile) -> dict[int | type[Exception], Any]:
+    """What answers errors beside the front doors: in the main one's dialect; `served` is what there is."""
+
+    def told(error: GuardProxyError) -> Response[bytes]:
+        headers = {**error.headers, "x-request-id": new_id(), "date": date()}
+        body = dumps(profile.told(error)).encode()
+        return Response(body, status_code=error.status, headers=headers, media_type="application/json")
 
     def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-        return _envelope(refused_upgrade(dict(request.scope)) or of_status(error.status_code, served))
+        """What the framework refuses."""
+        return told(refused_upgrade(dict(request.scope)) or of_status(error.status_code, served))
 
-    return refused
+    def raised(_: Request[Any, Any, Any], error: GuardProxyError) -> Response[bytes]:
+        return told(error)  # by a plugin's route, to be shown
 
+    def failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        failure("request failed", error)
+        return told(InternalError("guardproxy could not handle the request."))
 
-def _told(_: Request[Any, Any, Any], error: GuardProxyError) -> Response[bytes]:
-    return _envelope(error)  # raised by a plugin's route, to be shown
-
-
-def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    failure("request failed", error)
-    return _envelope(InternalError("guardproxy could not handle the request."))
-
-
-def _envelope(error: GuardProxyError) -> Response[bytes]:
-    body, headers = (
-        dumps(error.envelope).encode(),
-        {**error.headers, "x-request-id": new_id(), "date": date()},
-    )
-    return Response(body, status_code=error.status, headers=headers, media_type="application/json")
+    return {HTTPException: refused, GuardProxyError: raised, Exception: failed}

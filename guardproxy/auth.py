@@ -25,6 +25,14 @@ def _token(headers: Mapping[str, str]) -> str:
     return headers.get("authorization", "").partition(" ")[2].strip()
 
 
+def tenant(key: ClientKey | None, headers: Mapping[str, str]) -> str:
+    """Whose a request is: the holder of `key`, or of the credential in `headers`; all without one are one."""
+    if key is not None:
+        return f"key:{key.name}"
+    given = digest(headers)
+    return f"credential:{given}" if given else "none"
+
+
 class Credentials:
     """The deployment's rules about credentials."""
 

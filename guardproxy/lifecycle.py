@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from guardproxy import encodings, facts
-from guardproxy.auth import Credentials, digest
+from guardproxy.auth import Credentials, digest, tenant
 from guardproxy.calls import BROKE_OFF
 from guardproxy.delivery import drain_over, note_error, response_head
 from guardproxy.document import dumps
@@ -43,6 +43,7 @@ class Arrival:
     """What has come of a request: whose key it bears, its body as sent, and what kept either from coming."""
 
     key: ClientKey | None = None
+    tenant: str = ""  # whose the request is: what is kept of it is for nobody else
     body: bytes = b""
     problem: BaseException | None = None
     _plain: bytes | GuardProxyError = field(default=b"")
@@ -151,6 +152,7 @@ class Lifecycle:
         arrival = Arrival()
         try:
             arrival.key = await self.admit(exchange, incoming)
+            arrival.tenant = tenant(arrival.key, exchange.headers)
             arrival.body = await incoming.body()
         except (Exception, asyncio.CancelledError) as error:
             arrival.problem = error

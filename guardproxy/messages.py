@@ -55,12 +55,13 @@ class Expected:
     """What is known of an answer before it comes.
 
     `echoes` are the texts that were forwarded, by their path. `learned` is to be called with the id of
-    a response, as the client will get it, before the client gets it.
+    a response, as the client will get it, before the client gets it; `keep` with all of its JSON.
     """
 
     shape: Shape
     echoes: Mapping[Path, str]
     learned: Callable[[object], None]
+    keep: Callable[[str], Awaitable[None]] | None = None
 
 
 class Reply(Protocol):
@@ -82,14 +83,19 @@ class Reply(Protocol):
 
 
 class LocalAnswer:
-    """A LocalReply in the place of the upstream's answer."""
+    """An answer of our own in the place of the upstream's."""
 
-    def __init__(self, local: LocalReply) -> None:
-        self.status = local.status
-        self._body = dumps(local.body).encode()
-        headers = {"content-type": "application/json", **{k.lower(): v for k, v in local.headers.items()}}
+    def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self._body = body
+        headers = {"content-type": "application/json", **{k.lower(): v for k, v in headers.items()}}
         headers["content-length"] = str(len(self._body))
         self.headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+
+    @classmethod
+    def of(cls, local: LocalReply) -> "LocalAnswer":
+        """The answer that a plugin gives."""
+        return cls(local.status, dumps(local.body).encode(), local.headers)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body."""

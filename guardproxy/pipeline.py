@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from guardproxy import checks, facts, inputs, policy, report
@@ -29,6 +30,7 @@ from guardproxy.exchange import Exchange
 from guardproxy.headers import date
 from guardproxy.hooks import Hooks
 from guardproxy.inputs import Asked
+from guardproxy.keeping import Keeper, Kept
 from guardproxy.lifecycle import Arrival, Lifecycle, fail
 from guardproxy.memory import Past, PolicyMemory
 from guardproxy.messages import (
@@ -45,7 +47,7 @@ from guardproxy.messages import (
     session_of,
 )
 from guardproxy.models import Models
-from guardproxy.profiles import Profile
+from guardproxy.profiles import Keeps, Profile
 from guardproxy.report import Reporter
 from guardproxy.routes import Route
 from guardproxy.scanning import Scanner
@@ -74,6 +76,7 @@ class Pipeline:
         upstreams: Upstreams,
         hooks: Hooks,
         limits: "Limits | None" = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._settings = settings
         self._guards = guards
@@ -85,6 +88,7 @@ class Pipeline:
         self._calls = Calls(self._credentials, hooks)
         self._delivery = Delivery(settings)
         self._memory = PolicyMemory()
+        self._keeper = keeper
         self.models = Models(settings, self._lifecycle, upstreams, self._calls, self._delivery)
 
     async def run(self, incoming: Incoming, profile: Profile, route: Route, reply: Reply) -> None:
@@ -124,7 +128,11 @@ class Pipeline:
         reporter = reporter_of(exchange, incoming.profile, route)
         self._check_query(exchange, incoming, route)
 
-        asked, ways = await self._ways(exchange, step, route, incoming, arrival, past)
+        if incoming.profile.keeps is Keeps.RESPONSES and incoming.response_id and route.method != "POST":
+            await self._inspected(exchange, step, route, incoming, arrival, None)
+            await self._kept(exchange, step, route, incoming, arrival, reporter, reply)
+            return
+        asked, ways, kept = await self._ways(exchange, step, route, incoming, arrival, past)
         forwarded = await self._inspected(exchange, step, route, incoming, arrival, asked)
 
         def sent(way: Chosen) -> Awaitable[inputs.Forwarded]:
@@ -133,7 +141,7 @@ class Pipeline:
         watching = self._watch_input(exchange, step, route, arrival, asked)
         try:
             try:
-                await self._answer(exchange, step, incoming, past, reporter, ways, sent, reply)
+                await self._answer(exchange, step, incoming, past, reporter, ways, sent, kept, reply)
             except GuardProxyError as error:
                 # Before the shadows of the input are done: they run to their end, and nobody waits for them.
                 await fail(exchange, error, reply, incoming.profile)
@@ -212,16 +220,22 @@ class Pipeline:
         reporter: Reporter,
         ways: Sequence[Chosen],
         sent: Callable[[Chosen], Awaitable[inputs.Forwarded]],
+        kept: Kept | None,
         reply: Reply,
     ) -> None:
         def expected(forwarded: inputs.Forwarded) -> Expected:
-            return Expected(past.route.answer, forwarded.echoes, lambda made: past.learned(exchange, made))
+            return Expected(
+                past.route.answer,
+                forwarded.echoes,
+                lambda made: past.learned(exchange, made),
+                partial(kept.keep, forwarded.body) if kept else None,
+            )
 
         first = await sent(ways[0])
         exchange.request = first.body
         local = await self._hooks.before_forward(exchange)
         if local is not None:
-            await self._output(exchange, step, LocalAnswer(local), expected(first), reporter, reply)
+            await self._output(exchange, step, LocalAnswer.of(local), expected(first), reporter, reply)
             return
         async with self._calls.answered(exchange, step, incoming, ways, sent) as (answer, forwarded):
             exchange.request = forwarded.body
@@ -235,8 +249,9 @@ class Pipeline:
         incoming: Incoming,
         arrival: Arrival,
         past: Past,
-    ) -> tuple[Asked | None, Sequence[Chosen]]:
-        """What is asked for, where somebody has to know, and the upstreams that can serve it, in turn."""
+    ) -> tuple[Asked | None, Sequence[Chosen], Kept | None]:
+        """What is asked for, where somebody has to know, the upstreams that can serve it, in turn, and what
+        is to be kept of it."""
         guarded, several = exchange.policy.enforced(), self._upstreams.several
         profile, key = incoming.profile, arrival.key
         limited = key is not None and key.allowed_models is not None
@@ -265,7 +280,30 @@ class Pipeline:
             ways = self._upstreams.of_models(named, by_name=profile.by_name)
         if several:
             exchange.upstream = ways[0].upstream.name
-        return asked, ways
+        kept = None
+        if profile.keeps is not None and asked is not None and self._keeper is not None:
+            asked, kept = await self._keeper.begin(
+                arrival.tenant, profile.keeps, asked, creates=route.creates
+            )
+        return asked, ways, kept
+
+    async def _kept(
+        self,
+        exchange: Exchange,
+        step: Step,
+        route: Route,
+        incoming: Incoming,
+        arrival: Arrival,
+        reporter: Reporter,
+        reply: Reply,
+    ) -> None:
+        """Answer with what is kept here; the guards of the output look at it as at any answer."""
+        assert self._keeper is not None
+        assert incoming.response_id is not None
+        body = await self._keeper.answer(arrival.tenant, route, incoming.response_id, incoming.query)
+        answer = LocalAnswer(200, body.encode(), {"date": date()})
+        expected = Expected(route.answer, {}, lambda _: None)
+        await self._output(exchange, step, answer, expected, reporter, reply)
 
     async def _inspected(
         self,

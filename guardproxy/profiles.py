@@ -38,6 +38,13 @@ class Envelope(enum.Enum):
     FLAT = "flat"
 
 
+class Keeps(enum.Enum):
+    """What is kept in the store: responses with `store: true`, or the turns of a `conversation`."""
+
+    RESPONSES = "responses"
+    TURNS = "turns"
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One dialect: what its requests must be, how it reports and fails, and where its requests go.
@@ -46,9 +53,9 @@ class Profile:
     dialect has for ours. With `falls_back`, `models` are models to try in turn. With `observes`, members
     of a request for traces are noted: `session_id` (or the header `x-session-id`) and `trace`. With
     `own_errors` the upstream's errors come in this envelope, too, and with `bad_gateway` its 5xx are 502.
-    With `by_name` what stands before an `@` in a model must be the name of an upstream. `refusal` is what
-    it says of a model that a key may not use, with `{model}`. `per_address` and `per_key` are the rates
-    (rates.py) of requests where the deployment sets none.
+    With `by_name` what stands before an `@` in a model must be the name of an upstream. `keeps` is what it
+    keeps in the store. `refusal` is what it says of a model that a key may not use, with `{model}`.
+    `per_address` and `per_key` are the rates (rates.py) of requests where the deployment sets none.
     """
 
     name: str
@@ -62,6 +69,7 @@ class Profile:
     own_errors: bool = False
     bad_gateway: bool = False
     by_name: bool = False
+    keeps: Keeps | None = None
     refusal: str | None = None
     per_address: str | None = None
     per_key: str | None = None
@@ -128,6 +136,7 @@ GATEWAY: Final = Profile(
     codes={"invalid_request": "invalid_request_error"},
     own_errors=True,
     bad_gateway=True,
+    keeps=Keeps.TURNS,
     refusal="This API key does not have access to model '{model}'",
 )
 JULEP: Final = Profile(
@@ -138,6 +147,7 @@ JULEP: Final = Profile(
     codes={"rate_limit_exceeded": "rate_limit"},
     own_errors=True,
     by_name=True,
+    keeps=Keeps.RESPONSES,
     per_address="100/minute",
     per_key="1000/day",
 )

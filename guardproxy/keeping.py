@@ -1,0 +1,208 @@
+"""What a front door keeps for its clients: responses that are asked for again, and conversations' turns.
+
+What is kept is what was sent on, and what was delivered: less all that guards redacted, and nothing of what
+they blocked. It comes back as input like any other, and the guards look at it again.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from guardproxy import document
+from guardproxy.document import LARGE, dumps, rendered
+from guardproxy.errors import InvalidRequest, NotFound, NotImplementedYet
+from guardproxy.inputs import OWN, Asked
+from guardproxy.messages import asks_for_stream
+from guardproxy.profiles import Keeps
+from guardproxy.routes import Route
+from guardproxy.shapes import DELETED, INPUT_ITEMS, RESPONSE
+from guardproxy.types import Path, is_text
+
+if TYPE_CHECKING:
+    from guardproxy.store import Store
+
+_DONE = ("completed", "incomplete")
+_MOST = 100  # items of a page
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an exchange is to leave behind: a turn of `conversation`, or else the response itself.
+
+    The first `before` items of the input are of earlier turns.
+    """
+
+    store: "Store"
+    tenant: str
+    conversation: str | None
+    before: int
+
+    async def keep(self, request: bytes, response: str) -> None:
+        """Keep what was sent on as `request`, and the `response` (JSON) as the client is to get it.
+
+        Raises:
+            StoreUnavailable: it could not be kept.
+        """
+        large = len(request) + len(response) > LARGE
+        given = request, response
+        found = await asyncio.to_thread(_read, *given) if large else _read(*given)
+        if found is None:
+            return
+        items, made, response_id = found
+        if self.conversation is not None:
+            await self.store.append(self.tenant, self.conversation, [*items[self.before :], *made])
+        elif response_id is not None:
+            await self.store.save(self.tenant, response_id, response, items)
+
+
+class Keeper:
+    """Keeps, and gives back, for the exchanges of one proxy. `tenant` says whose it is."""
+
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+
+    async def begin(
+        self, tenant: str, keeps: Keeps, asked: Asked, *, creates: bool
+    ) -> tuple[Asked, Kept | None]:
+        """What is asked for, behind what was said before it; and what is to be kept of the exchange, if any.
+
+        Raises:
+            InvalidRequest: it goes on from a response that is not here.
+            StoreUnavailable: nobody knows.
+        """
+        if keeps is Keeps.TURNS:
+            name = asked.value.get("conversation")
+            if not is_text(name):
+                return asked, None
+            # A client's own words, which no guard has seen: they are not what it is kept by.
+            name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+            history = await self._store.history(tenant, name)
+            whole = await _behind(asked, history, "conversation", {})
+            return whole, Kept(self._store, tenant, name, len(history)) if creates else None
+        earlier, saves = asked.value.get("previous_response_id"), asked.value.get("store") is True
+        if earlier is None and not saves:
+            return asked, None
+        history = [] if earlier is None else await self._turns(tenant, earlier)
+        # It is kept here, and nowhere else.
+        whole = await _behind(asked, history, "previous_response_id", {"store": False} if saves else {})
+        return whole, Kept(self._store, tenant, None, len(history)) if saves and creates else None
+
+    async def answer(self, tenant: str, route: Route, response_id: str, query: bytes) -> str:
+        """The JSON of a response that is here, of its input items, or of its end.
+
+        Raises:
+            NotFound: this client has no such response here.
+            InvalidRequest: the query cannot be.
+            StoreUnavailable: nobody knows.
+        """
+        found: str | None = None
+        if route.answer is DELETED:
+            if await self._store.delete(tenant, response_id):
+                found = dumps({"id": response_id, "object": "response", "deleted": True})
+        elif route.answer is INPUT_ITEMS:
+            page = await self._store.input_items(tenant, response_id, **_page(query))
+            found = page.json() if page else None
+        elif route.answer is RESPONSE:
+            if asks_for_stream(query):
+                raise NotImplementedYet("The events of a response are not kept; leave out 'stream'.")
+            stored = await self._store.response(tenant, response_id)
+            found = stored.body if stored else None
+        if found is None:
+            raise NotFound("There is no such response here: it was not stored, was deleted, or is too old.")
+        return found
+
+    async def _turns(self, tenant: str, earlier: object) -> list[str]:
+        """The items of an earlier response's input and output (JSON), in their order."""
+        if not is_text(earlier):
+            raise InvalidRequest("'previous_response_id' must be a string.", param="previous_response_id")
+        stored = await self._store.response(tenant, earlier)
+        if stored is None:
+            raise InvalidRequest(
+                "There is no such response to go on from: it was not stored, was deleted, or is too old.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        items: list[str] = []
+        after: str | None = None
+        while (page := await self._store.input_items(tenant, earlier, _MOST, "asc", after)) is not None:
+            items += (item.body for item in page.items)
+            if not page.has_more:
+                break
+            after = page.items[-1].id
+        return [*items, *_output(document.parse(stored.body).get("output"))]
+
+
+def _page(query: bytes) -> dict[str, Any]:
+    """The page of a list that a query asks for."""
+    given = dict(parse_qsl(query.decode("latin-1")))
+    page: dict[str, Any] = {name: given[name] for name in ("order", "after") if name in given}
+    if "limit" in given:
+        digits = given["limit"]
+        page["limit"] = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 4 else 0
+    return page
+
+
+async def _behind(asked: Asked, history: Sequence[str], name: str, members: Mapping[str, Any]) -> Asked:
+    """What is `asked`, with `members` and without its member `name`, behind the items of `history`."""
+    large = len(asked.text) + sum(map(len, history)) > LARGE
+    given = asked, history, name, members
+    return await asyncio.to_thread(_made, *given) if large else _made(*given)
+
+
+def _made(asked: Asked, history: Sequence[str], name: str, members: Mapping[str, Any]) -> Asked:
+    value = {key: member for key, member in asked.value.items() if key != name} | dict(members)
+    moved = dict(asked.moved)
+    if history:
+        own, number = _items(value.get("input")), len(history)
+        moved = {_later(path, number): was for path, was in moved.items()}
+        if is_text(value.get("input")):
+            moved["input", number, "content"] = ("input",)
+        else:
+            moved = {**{("input", number + at): ("input", at) for at in range(len(own))}, **moved}
+        moved |= {("input", at): (name, at) for at in range(number)}
+        value["input"] = [*(document.parse(item) for item in history), *own]
+    return Asked(rendered(value), value, True, moved)
+
+
+def _later(path: Path, number: int) -> Path:
+    """`path`, where `number` items come before those of the input."""
+    if len(path) > 1 and path[0] == "input" and isinstance(path[1], int):
+        return ("input", path[1] + number, *path[2:])
+    return path
+
+
+def _items(given: Any) -> list[Any]:
+    """The items of an `input`."""
+    if is_text(given):
+        return [{"type": "message", "role": "user", "content": given}]
+    return given if isinstance(given, list) else []
+
+
+def _output(output: Any) -> list[str]:
+    """The items of a response's `output` that can be said again, as JSON."""
+    if is_text(output):
+        output = [
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": output}]}
+        ]
+    return [rendered(item) for item in output if _stays(item)] if isinstance(output, list) else []
+
+
+def _stays(item: Any) -> bool:
+    kind = item.get("type") if isinstance(item, dict) else None
+    if not is_text(kind) or kind.startswith(OWN):
+        return False
+    # Nobody but its upstream could say what a reasoning was that came without its sealed copy.
+    return kind != "reasoning" or item.get("encrypted_content") is not None
+
+
+def _read(request: bytes, response: str) -> tuple[list[str], list[str], str | None] | None:
+    """The input's items, the output's (JSON), and the id; None where there is no response to keep."""
+    made = document.parse(response)
+    if not isinstance(made, dict) or made.get("status") not in _DONE:
+        return None
+    asked = document.parse(document.decode(request))
+    items = [rendered(item) for item in _items(asked.get("input")) if isinstance(item, dict)]
+    return items, _output(made.get("output")), made["id"] if is_text(made.get("id")) else None

@@ -1,0 +1,434 @@
+"""The gateway's `POST /v1/responses`: every field and rule that its document names."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from guardproxy.settings import ClientKey, StoreSettings, UpstreamSettings
+from tests.harness import message, proxy, response, sse, text_events, whole
+
+DOOR = "/v1/responses"
+ASK = {"model": "m", "input": "hi"}
+SENT = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}]
+TAG = "TAG-1234"
+REDACT = {"x-opper-guard-input": "tags", "x-opper-guard-output": "tags", "x-opper-guard-action": "redact"}
+GUARDS = pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
+ANSWER = whole(message("hello"))
+INCLUDE = [
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+]
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> dict[str, Any]:
+    store = StoreSettings(url=f"sqlite+aiosqlite:///{tmp_path}/kept.db")
+    return {"profile": "gateway", "store": store}
+
+
+TEXT = {"verbosity": "low", "format": {"type": "json_schema", "name": "n", "schema": {}, "strict": True}}
+# The request's fields as the document lists them, with a value that it allows, and what is sent on.
+FIELDS: dict[str, tuple[Any, Any]] = {
+    "instructions": ("Be brief.", "Be brief."),
+    "tools": (
+        [{"type": "function", "name": "f", "description": "d", "parameters": {"a": 1.50}}],
+        [{"type": "function", "name": "f", "description": "d", "parameters": {"a": 1.50}}],
+    ),
+    "tool_choice": ({"type": "function", "name": "f"}, {"type": "function", "name": "f"}),
+    "parallel_tool_calls": (True, True),
+    "reasoning": ({"effort": "high", "summary": "concise"}, {"effort": "high", "summary": "concise"}),
+    "text": (
+        {"verbosity": "low", "format": {"type": "text"}},
+        {"verbosity": "low", "format": {"type": "text"}},
+    ),
+    "stream": (False, False),
+    "include": (INCLUDE, INCLUDE),
+    "store": (False, False),
+    "prompt_cache_key": ("key", "key"),
+    "another": ({"a": 1}, {"a": 1}),
+}
+
+
+@GUARDS
+@pytest.mark.parametrize("name", FIELDS)
+async def test_fields_that_it_takes_go_on(name: str, headers: dict[str, str], given: Any) -> None:
+    came, sent = FIELDS[name]
+    async with proxy(ANSWER, **given) as client:
+        got = await client.post({**ASK, name: came}, headers)
+        assert got.status == 200, got.body
+        assert json.loads(client.requests[0].content) == {"model": "m", "input": SENT, name: sent}
+
+
+@GUARDS
+@pytest.mark.parametrize(
+    "name", ["safety_identifier", "prompt_cache_retention", "temperature", "max_output_tokens"]
+)
+async def test_fields_that_it_does_not_support_are_taken_away(
+    name: str, headers: dict[str, str], given: Any
+) -> None:
+    async with proxy(ANSWER, **given) as client:
+        assert (await client.post({**ASK, name: 1}, headers)).status == 200
+        assert json.loads(client.requests[0].content) == {"model": "m", "input": SENT}
+
+
+@GUARDS
+async def test_fields_of_interleaved_reasoning_are_taken_out_of_the_input(
+    headers: dict[str, str], given: Any
+) -> None:
+    said = {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "hi", "reasoning_details": []}],
+        "reasoning_content": "x",
+        "reasoning_details": [{"text": "x"}],
+        "tool_calls": [{"id": "c"}],
+        "function_call": {"name": "f"},
+    }
+    body = {"model": "m", "input": [said, {"role": "user", "content": "hi"}], "reasoning": {"effort": "low"}}
+    async with proxy(ANSWER, **given) as client:
+        await client.post(body, headers)
+        assert json.loads(client.requests[0].content) == {
+            "model": "m",
+            "input": [
+                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]},
+                {"type": "message", "role": "user", "content": "hi"},
+            ],
+            "reasoning": {"effort": "low"},
+        }
+
+
+@GUARDS
+async def test_messages_become_instructions_and_input_items(headers: dict[str, str], given: Any) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "I look", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "found"},
+    ]
+    async with proxy(ANSWER, **given) as client:
+        await client.post({"model": "m", "messages": messages}, headers)
+        said = [{"type": "output_text", "text": "I look"}]
+        assert json.loads(client.requests[0].content) == {
+            "model": "m",
+            "instructions": "Be brief.",
+            "input": [
+                {"type": "message", "role": "user", "content": "hi"},
+                {"type": "message", "role": "assistant", "content": said},
+                {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "call_1", "output": "found"},
+            ],
+        }
+
+
+async def test_a_finding_in_a_message_is_told_by_where_it_came(given: Any) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"of {TAG}"}]
+    async with proxy(ANSWER, **given) as client:
+        got = await client.post({"model": "m", "messages": messages}, REDACT)
+        (finding,) = got.json["guards"][0]["findings"]
+        assert (finding["path"], finding["start"], finding["end"]) == ("/messages/1/content", 3, 11)
+        assert json.loads(client.requests[0].content)["input"][0]["content"] == "of [TAG]"
+        block = {"x-opper-guard-input": "tags", "x-opper-guard-action": "block"}
+        got = await client.post({"model": "m", "messages": messages}, block)
+        assert (got.status, got.json["error"]["param"]) == (400, "/messages/1/content")
+        assert len(client.requests) == 1
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "no model": ({"model": None}, "model"),
+    "neither input nor messages": ({"input": None}, "input"),
+    "both": ({"messages": [{"role": "user", "content": "a"}]}, "messages"),
+    "input of another type": ({"input": {"a": 1}}, "input"),
+    "messages of another type": ({"input": None, "messages": "a"}, "messages"),
+    "a file by its id": ({"input": [{"type": "input_file", "file_id": "f"}]}, "input[0].file_id"),
+    "store": ({"store": True}, "store"),
+    "truncation": ({"truncation": "auto"}, "truncation"),
+    "previous_response_id": ({"previous_response_id": "resp_1"}, "previous_response_id"),
+    "with a conversation": (
+        {"previous_response_id": "resp_1", "conversation": "conv_1"},
+        "previous_response_id",
+    ),
+    "a conversation that is no string": ({"conversation": {"id": "conv_1"}}, "conversation"),
+    "include": ({"include": ["reasoning.encrypted_content", "other"]}, "include[1]"),
+    **{
+        f"the tool {kind}": ({"tools": [{"type": kind}]}, "tools[0].type")
+        for kind in (
+            *("file_search", "code_interpreter", "computer_use", "computer_use_preview", "image_generation"),
+            *("mcp", "custom"),
+        )
+    },
+}
+
+
+@GUARDS
+@pytest.mark.parametrize(("wrong", "param"), REFUSED.values(), ids=REFUSED)
+async def test_what_breaks_a_rule_of_the_gateway_is_refused(
+    wrong: Any, param: str, headers: dict[str, str], given: Any
+) -> None:
+    async with proxy(ANSWER, **given) as client:
+        got = await client.post({**ASK, **wrong}, headers)
+        error = got.json["error"]
+        assert (got.status, error["type"], error["code"], error["param"]) == (
+            400,
+            "invalid_request_error",
+            "invalid_request_error",
+            param,
+        )
+        assert error["message"]
+        assert not client.requests
+
+
+@GUARDS
+async def test_a_tool_under_its_preview_name_goes_on_under_its_own(
+    headers: dict[str, str], given: Any
+) -> None:
+    async with proxy(ANSWER, **given) as client:
+        for kind in ("web_search", "web_search_preview"):
+            assert (await client.post({**ASK, "tools": [{"type": kind}]}, headers)).status == 200
+        sent = [json.loads(request.content)["tools"] for request in client.requests]
+        assert sent == [[{"type": "web_search"}]] * 2
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def key(name: str, *models: str) -> ClientKey:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return ClientKey(name, digest, allowed_models=models or None)
+
+
+async def test_a_model_that_the_key_may_not_use(given: Any) -> None:
+    async with proxy(ANSWER, keys=(key("team-a", "m"),), **given) as client:
+        got = await client.post({**ASK, "model": "gpt-5.2"}, bearer("team-a"))
+        assert (got.status, got.json) == (
+            403,
+            {
+                "error": {
+                    "message": "This API key does not have access to model 'gpt-5.2'",
+                    "type": "invalid_request_error",
+                    "code": "model_not_allowed",
+                    "param": "model",
+                }
+            },
+        )
+        assert not client.requests
+        assert (await client.post(ASK, bearer("team-a"))).status == 200
+        got = await client.post({**ASK, "model": "gpt 5"}, bearer("team-a"))  # no name: it is not repeated
+        assert "gpt" not in got.json["error"]["message"]
+        got = await client.post(b"", bearer("team-a"), path="/v1/models/gpt-5.2", method="GET")
+        assert got.json["error"]["message"] == "This API key does not have access to model 'gpt-5.2'"
+
+
+async def test_without_a_known_key(given: Any) -> None:
+    async with proxy(ANSWER, keys=(key("team-a"),), **given) as client:
+        got = await client.post(ASK, bearer("other"))
+        assert (got.status, got.json["error"]["type"]) == (401, "authentication_error")
+
+
+async def test_an_upstream_without_a_key_is_no_account(given: Any) -> None:
+    times: dict[str, Any] = {"connect_timeout": 1.0, "upstream_timeout": 2.0, "stream_idle_timeout": 3.0}
+    empty = UpstreamSettings(name="empty", url="https://empty.test/v1", api_key="", default=True, **times)
+    async with proxy(ANSWER, upstreams=(empty,), **given) as client:
+        got = await client.post(ASK)
+        assert (got.status, got.json["error"]["code"], client.requests) == (503, "no_accounts", [])
+
+
+@GUARDS
+async def test_an_upstream_that_fails_is_a_502(headers: dict[str, str], given: Any) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(500, json={"error": {"message": "oh", "type": "x", "code": "y"}})
+
+    def gone(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("nobody there")
+
+    for upstream in (broken, gone):
+        async with proxy(upstream, **given) as client:
+            got = await client.post(ASK, headers)
+            assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")
+            assert set(got.json["error"]) >= {"message", "type", "code", "param"}
+
+
+async def test_what_is_not_implemented_is_a_501(given: Any) -> None:
+    async with proxy(ANSWER, **given) as client:
+        got = await client.post({**ASK, "background": True}, REDACT)
+        assert (got.status, got.json["error"]["code"]) == (501, "not_implemented")
+
+
+async def test_the_upstreams_other_errors_come_in_the_envelope(given: Any) -> None:
+    def refused(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404, json={"message": f"no {TAG}"})
+
+    async with proxy(refused, **given) as client:
+        got = await client.post(ASK, REDACT)
+        assert (got.status, got.json) == (
+            404,
+            {
+                "error": {
+                    "message": "no [TAG]",
+                    "type": "invalid_request_error",
+                    "code": None,
+                    "param": None,
+                }
+            },
+        )
+
+
+@GUARDS
+async def test_a_stream_that_breaks_says_so_in_its_events(headers: dict[str, str], given: Any) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        events = sse(text_events("hello"))
+        cut = events[: len(events) // 2]
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=cut)
+
+    async with proxy(broken, **given) as client:
+        got = await client.post({**ASK, "stream": True}, headers)
+        kinds = [event["type"] for event in got.events if event != "[DONE]"]
+        assert kinds[-2:] == ["error", "response.failed"]
+        failed = got.events[-2]["response"]
+        assert (failed["status"], failed["error"]["code"]) == ("failed", "upstream_error")
+
+
+def files(folder: Path) -> bytes:
+    """All that is in the files of a folder."""
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
+def echo(request: httpx.Request) -> httpx.Response:
+    """A model that counts how much it was told."""
+    asked = json.loads(request.content)
+    text = f"{len(asked['input'])} items and {TAG}"
+    if asked.get("stream"):
+        events = sse(text_events(text))
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=events)
+    return httpx.Response(200, json=response(message(text)))
+
+
+def said(request: httpx.Request) -> list[Any]:
+    """What a request said, without what is about items."""
+    out = []
+    for item in json.loads(request.content)["input"]:
+        content = item.get("content", item.get("output"))
+        out.append((item.get("role"), content if isinstance(content, str) else content[0]["text"]))
+    return out
+
+
+@GUARDS
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_conversation_goes_on(stream: bool, headers: dict[str, str], given: Any) -> None:
+    tag = "[TAG]" if headers else TAG
+    async with proxy(echo, **given) as client:
+        for text in ("one", f"two {TAG}", "three"):
+            body = {"model": "m", "input": text, "conversation": "conv_1", "stream": stream}
+            got = await client.post(body, headers)
+            assert got.status == 200
+        assert "conversation" not in json.loads(client.requests[0].content)
+        assert said(client.requests[2]) == [
+            ("user", "one"),
+            ("assistant", f"1 items and {tag}"),
+            ("user", f"two {tag}"),
+            ("assistant", f"3 items and {tag}"),
+            ("user", "three"),
+        ]
+
+
+async def test_a_conversation_is_kept_in_its_guarded_form(given: Any, tmp_path: Path) -> None:
+    async with proxy(echo, **given) as client:
+        body = {"model": "m", "input": f"of {TAG}", "conversation": f"about-{TAG}"}
+        await client.post(body, REDACT)
+    async with proxy(echo, **given) as client:  # another process, without guards
+        await client.post({**body, "input": "and"})
+        assert said(client.requests[0]) == [
+            ("user", "of [TAG]"),
+            ("assistant", "1 items and [TAG]"),
+            ("user", "and"),
+        ]
+    kept = files(tmp_path)
+    for asked in (f"of {TAG}", f"about-{TAG}"):
+        assert asked.encode() not in kept
+
+
+async def test_what_was_said_before_is_inspected_again(given: Any) -> None:
+    body = {"model": "m", "input": f"of {TAG}", "conversation": "conv_1"}
+    async with proxy(echo, **given) as client:
+        await client.post(body)
+        got = await client.post({**body, "input": f"and {TAG}"}, REDACT)
+        assert said(client.requests[1]) == [
+            ("user", "of [TAG]"),
+            ("assistant", "1 items and [TAG]"),
+            ("user", "and [TAG]"),
+        ]
+        paths = [finding["path"] for finding in got.json["guards"][0]["findings"]]
+        assert paths == ["/conversation/0/content/0/text", "/conversation/1/content/0/text", "/input"]
+
+
+async def test_what_was_blocked_or_failed_is_no_turn(given: Any) -> None:
+    block = {"x-opper-guard-output": "tags", "x-opper-guard-action": "block"}
+    body = {"model": "m", "input": "one", "conversation": "conv_1"}
+    async with proxy(echo, **given) as client:
+        assert (await client.post(body, block)).status == 400
+        assert (await client.post({**body, "stream": True}, block)).status in (200, 400)
+        await client.post({**body, "input": "two"})
+        assert said(client.requests[-1]) == [("user", "two")]
+
+
+async def test_a_conversation_is_its_clients_own(given: Any) -> None:
+    body = {"model": "m", "input": "one", "conversation": "conv_1"}
+    async with proxy(echo, keys=(key("team-a"), key("team-b")), **given) as client:
+        await client.post(body, bearer("team-a"))
+        await client.post(body, bearer("team-b"))
+        assert said(client.requests[-1]) == [("user", "one")]
+        await client.post(body, bearer("team-a"))
+        assert len(said(client.requests[-1])) == 3
+    async with proxy(echo, **given) as client:  # by the provider's own keys
+        await client.post({**body, "conversation": "conv_2"}, bearer("sk-1"))
+        await client.post({**body, "conversation": "conv_2"}, bearer("sk-2"))
+        assert said(client.requests[-1]) == [("user", "one")]
+
+
+@GUARDS
+async def test_events_that_the_document_names_pass_guarded(headers: dict[str, str], given: Any) -> None:
+    of = {"item_id": "i", "output_index": 0}
+    made: list[Any] = [
+        {"type": "response.created", "response": response(status="in_progress")},
+        {"type": "response.in_progress", "response": response(status="in_progress")},
+        {"type": "response.output_text.delta", "content_index": 0, "delta": f"a {TAG} ", **of},
+        {"type": "response.refusal.delta", "content_index": 1, "delta": f"b {TAG} ", **of},
+        {"type": "response.function_call.delta", "call_id": "c", "name": "f", "arguments": f"d {TAG} ", **of},
+        {"type": "response.incomplete", "response": response(status="incomplete")},
+    ]
+
+    def upstream(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=sse(made))
+
+    async with proxy(upstream, **given) as client:
+        got = await client.post({**ASK, "stream": True}, headers)
+        events = [event for event in got.events if event != "[DONE]"]
+        assert [event["type"] for event in events] == [event["type"] for event in made]
+        tag = "[TAG]" if headers else TAG
+        assert [events[2]["delta"], events[3]["delta"]] == [f"a {tag} ", f"b {tag} "]
+        assert events[4]["arguments"] == f"d {tag} "
+        assert (events[4]["call_id"], events[4]["name"]) == ("c", "f")
+
+
+async def test_usage_is_there_where_the_upstream_has_none(given: Any) -> None:
+    def thin(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"id": "resp_1", "output": []})
+
+    async with proxy(thin, **given) as client:
+        got = await client.post(ASK)
+        assert got.json == {
+            "id": "resp_1",
+            "output": [],
+            "object": "response",
+            "status": "completed",
+            "usage": None,
+        }
