@@ -27,6 +27,7 @@ from guardproxy.config import Loaded, load_with_origins
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.offline import chosen
+from guardproxy.prices import plain
 from guardproxy.settings import LABEL, RIGHT_LABEL, SETTINGS, Setting, masked
 from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
 
@@ -361,6 +362,11 @@ def _shown_lists(loaded: Loaded) -> Iterator[str]:
     for path, profile in settings.front_doors.items():
         yield from ("", f"[[front_doors]]  # {origins['front_doors']}")
         yield from (f"path = {_toml(path)}", f"profile = {_toml(profile)}")
+    for model, price in settings.prices.items():
+        yield from ("", f"[prices.{json.dumps(model)}]  # {origins['prices']}")
+        for name in price.__struct_fields__:
+            value = getattr(price, name)
+            yield f"# {name} is not set" if value is None else f"{name} = {plain(value)}"
     for index, upstream in enumerate(settings.upstreams):
         yield from ("", f"[[upstreams]]  # {origins['upstreams']}")
         for name, value in msgspec.to_builtins(upstream).items():

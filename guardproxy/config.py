@@ -19,8 +19,8 @@ from guardproxy.profiles import MAIN
 from guardproxy.settings import HIDDEN, MEMORY, PREFIX, SETTINGS, Setting, Settings, is_loopback
 from guardproxy.tables import Tables, check_names, found_word, nearest
 
-TABLES = ("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors", "limits")
-NOT_BUILT_YET = ("store", "prices")
+TABLES = ("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors", "limits", "prices")
+NOT_BUILT_YET = ("store",)
 _OF_ONE = ("upstream", "upstream_api_key")  # scalars that say what [[upstreams]] say
 _TIMES = ("connect_timeout", "upstream_timeout", "stream_idle_timeout")
 
@@ -120,6 +120,7 @@ def load_with_origins(
                 f"{where}: profile ({origins['profile']}) and the front door {MAIN} say two things. Keep one."
             )
     values["limits"] = tables.limits(document.get("limits", {}))
+    values["prices"] = tables.prices(document.get("prices", {}))
     values["plugins"] = tables.plugins(document, plugin_types)
     values["allow"] = tables.allow(document.get("guards", {}))
     origins |= {table: "file" if table in document else "default" for table in TABLES}

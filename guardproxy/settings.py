@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from guardproxy.allow import AllowList
+from guardproxy.prices import Price
 from guardproxy.profiles import DOORS, MAIN, OPENRESPONSES, PROFILES, Profile
 from guardproxy.types import Policy
 
@@ -288,6 +289,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
     upstreams: tuple[UpstreamSettings, ...] = ()  # without any there is one, of the scalars
     front_doors: dict[str, str] = {}  # the profile by the path, of doors that are set
     limits: LimitSettings = LimitSettings()
+    prices: dict[str, Price] = {}  # by the model's name, or a pattern of names
     plugins: dict[str, msgspec.Struct] = {}
     allow: dict[str, AllowList] = {}
 

@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from guardproxy.allow import AllowList
 from guardproxy.errors import ConfigError
 from guardproxy.headers import can_be_set
+from guardproxy.prices import Price
 from guardproxy.profiles import PROFILES
 from guardproxy.rates import RIGHT_RATES, parse
 from guardproxy.settings import (
@@ -282,6 +284,29 @@ class Tables:
                 raise ConfigError(f"{self.where}: {name}: another front door has the same path.")
             made[path] = self._word(table.get("profile"), f"{name}.profile", PROFILES)
         return made
+
+    def prices(self, found: object) -> dict[str, Price]:
+        """The price of each model, in US dollars for a million tokens."""
+        return {
+            model: self._price(entry, f"prices.{model[:64]!r}")
+            for model, entry in self._table(found, "prices").items()
+        }
+
+    def _price(self, found: object, name: str) -> Price:
+        table = self._table(found, name)
+        if any(isinstance(value, dict) for value in table.values()):
+            raise ConfigError(
+                f'{self.where}: {name} has tables in it. Quote a name that has a dot: [prices."gpt-4.1"].'
+            )
+        check_names(f"{self.where}: {name}", table, Price.__struct_fields__)
+        for key in ("input", "output"):
+            if key not in table:
+                raise ConfigError(f"{self.where}: {name} lacks {key!r}, US dollars for a million tokens.")
+        for key, value in table.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
+                raise ConfigError(f"{self.where}: {name}.{key} must be a number from 0.")
+        return Price(**{key: Decimal(str(value)) for key, value in table.items()})
 
     def plugins(
         self, document: Mapping[str, Any], types: Mapping[str, type[msgspec.Struct]]

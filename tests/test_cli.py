@@ -352,6 +352,14 @@ def test_show_prints_the_references_of_keys(here: Path) -> None:
     assert shown["limits"]["storage"] == "${env:STORAGE}"
 
 
+def test_show_prints_prices_in_digits(here: Path) -> None:
+    first, second = "input = 2.0\noutput = 1e-7", "input = 0\noutput = 0\ncached_input = 0.5"
+    (here / "guardproxy.toml").write_text(f"[prices.'gpt-4.1']\n{first}\n[prices.m]\n{second}")
+    found = run("config", "show").output
+    assert '[prices."gpt-4.1"]  # file\ninput = 2\noutput = 0.0000001\n# cached_input is not set\n' in found
+    assert tomllib.loads(found)["prices"]["m"] == {"input": 0, "output": 0, "cached_input": 0.5}
+
+
 def test_show_says_that_a_key_without_a_list_may_use_all_models(here: Path) -> None:
     (here / "guardproxy.toml").write_text(f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\n")
     found = run("config", "show").output

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from guardproxy.config import NOT_BUILT_YET, load_settings, load_with_origins
 from guardproxy.errors import ConfigError
+from guardproxy.prices import Price
 from guardproxy.settings import (
     SETTINGS,
     ClientKey,
@@ -268,6 +270,22 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
             f"workers = 2\n{LIMITED}'1/day'",
             r"workers = 2: each of them would count .* of keys.0.limits alone",
         ),
+        ("prices = 1", "prices must be a table"),
+        ("[prices]\n'gpt-4.1' = 2", "prices.'gpt-4.1' must be a table"),
+        (
+            "[prices.gpt-4.1]\ninput = 2",
+            r"prices.'gpt-4' has tables in it. Quote a name .*\[prices.\"gpt-4.1\"\]",
+        ),
+        ("[prices.m]\ninput = 2", "prices.'m' lacks 'output', US dollars for a million tokens"),
+        ("[prices.m]\ninput = 2\noutput = -1", "prices.'m'.output must be a number from 0"),
+        ("[prices.m]\ninput = true\noutput = 1", "prices.'m'.input must be a number from 0"),
+        ("[prices.m]\ninput = nan\noutput = 1", "prices.'m'.input must be a number from 0"),
+        ("[prices.m]\ninput = inf\noutput = 1", "prices.'m'.input must be a number from 0"),
+        ("[prices.m]\ninput = '2'\noutput = 1", "prices.'m'.input must be a number from 0"),
+        (
+            "[prices.m]\ninput = 2\noutput = 1\ncached = 1",
+            "'cached' is not known. Did you mean 'cached_input'",
+        ),
         ("front_doors = []", r"front_doors must be tables, each headed \[\[front_doors\]\]"),
         ("[[front_doors]]\npath = '/v1/'", "front_doors.0.path must be a path such as /v1/responses"),
         ("[[front_doors]]\npath = '/a/../b'", "front_doors.0.path must be a path such as /v1/responses"),
@@ -323,6 +341,15 @@ def test_workers_share_a_limit_or_there_is_none(tmp_path: Path) -> None:
     assert load(tmp_path, f"{limit}storage = 'valkey://x:1'", workers="2").workers == 2
     assert load(tmp_path, limit).limits == LimitSettings(per_address="100/minute; 1000/day")
     assert load(tmp_path, workers="2").limits == LimitSettings()
+
+
+def test_prices_are_exact_and_in_the_order_of_the_file(tmp_path: Path) -> None:
+    first = "[prices.'gpt-4.1']\ninput = 2.0\noutput = 8\ncached_input = 0.1\n"
+    prices = load(tmp_path, f"{first}[prices.'gpt-*']\ninput = 0\noutput = 1e-3").prices
+    assert list(prices.items()) == [
+        ("gpt-4.1", Price(Decimal("2.0"), Decimal(8), Decimal("0.1"))),
+        ("gpt-*", Price(Decimal(0), Decimal("0.001"))),
+    ]
 
 
 @pytest.mark.parametrize("name", NOT_BUILT_YET)

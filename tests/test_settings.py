@@ -34,6 +34,7 @@ def test_the_table_has_every_scalar_of_the_struct() -> None:
         "upstreams",
         "front_doors",
         "limits",
+        "prices",
         "plugins",
         "allow",
     ]
