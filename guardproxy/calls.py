@@ -36,8 +36,11 @@ class Calls:
         incoming: Incoming,
         ways: Sequence[Chosen],
         sent: Callable[[Chosen], Awaitable[Forwarded]],
+        reads: bool,
     ) -> AsyncIterator[tuple[Answer, Forwarded]]:
         """The answer of the first way that has one, and what it was sent; closed when the block is left.
+
+        It is asked for whole and without encoding where guardproxy `reads` it.
 
         The next way is tried where the upstream could not be reached, or answered with 429 or 5xx. The
         last one's answer is the answer, whatever it is.
@@ -58,7 +61,7 @@ class Calls:
                 with self._hooks.step(exchange, attempt):
                     began = clock()
                     try:
-                        answer = await self._send(exchange, incoming, attempt, way.upstream, forwarded)
+                        answer = await self._send(exchange, incoming, attempt, way.upstream, forwarded, reads)
                     except (UpstreamError, UpstreamTimeout) as error:
                         _broke(error, attempt)
                         if not last and _is_unsent(error):
@@ -98,13 +101,12 @@ class Calls:
         attempt: Step,
         upstream: Upstream,
         forwarded: Forwarded,
+        reads: bool,
     ) -> Answer:
         extra = dict(attempt.request_headers)
-        if exchange.policy.enforced():
+        if reads:
             extra["accept-encoding"] = "identity"
-        gone = (_PARTIAL if exchange.policy.enforced() else set()) | (
-            _ENCODED if forwarded.changed else set()
-        )
+        gone = (_PARTIAL if reads else set()) | (_ENCODED if forwarded.changed else set())
         headers = [p for p in self.headers(upstream, incoming, extra) if p[0] not in gone]
         # A GET that came without a body must not leave with a Content-Length.
         body = forwarded.body if forwarded.body or incoming.method == "POST" else None

@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from guardproxy import encodings, facts, outputs, report, sse
+from guardproxy import document, encodings, facts, outputs, prices, report, sse
+from guardproxy.document import LARGE
+from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
     GuardFailed,
     GuardProxyError,
     InternalError,
     Overloaded,
     ShuttingDown,
+    Uninspectable,
     UpstreamError,
     Violation,
 )
@@ -34,6 +37,7 @@ _OF_BODY = frozenset(
     )
 )
 _NO_BODY = frozenset((204, 304))
+COST_HEADER = "X-Opper-Cost"
 
 
 class Delivery:
@@ -74,14 +78,29 @@ class Delivery:
                 if not isinstance(error, Violation):  # then its facts are known
                     facts.of_answer(exchange, plain, "usage", "status")  # it was paid for
                 raise
+            if reporter.finishes and can_be_finished(answer):
+                body = await self._finished(body, reporter)
         else:
             body = received
             outputs.judge(run, reporter)
         run.let_pass()
         drop = ("content-length",) if body is received else _OF_BODY
-        length = {} if answer.status in _NO_BODY else {"content-length": str(len(body))}
-        await reply.start(answer.status, response_head(exchange, answer.headers, drop, length))
+        ours = {} if answer.status in _NO_BODY else {"content-length": str(len(body))}
+        if reporter.tells_cost and (cost := reporter.cost) is not None and answer.status < 300:
+            ours[COST_HEADER] = prices.plain(cost)
+        await reply.start(answer.status, response_head(exchange, answer.headers, drop, ours))
         await reply.end(body)
+
+    async def _finished(self, body: bytes, reporter: Reporter) -> bytes:
+        try:
+            text = document.decode(body)
+        except Uninspectable:
+            return body
+        bare = text.removeprefix("\ufeff")
+        completer = reporter.completer
+        large = len(text) > LARGE or (completer is not None and completer.reads_much)
+        new = await asyncio.to_thread(reporter.finished, bare) if large else reporter.finished(bare)
+        return body if new is bare else (text[: len(text) - len(bare)] + new).encode()
 
     async def watched(
         self,
@@ -193,7 +212,7 @@ class Delivery:
             await write()
         finally:
             told = None  # it may know this frame, and neither would go without the other
-            exchange.held_seconds = stream.held
+            exchange.held_seconds = stream.held if exchange.policy.enforced() else None
         run.let_pass()
         await reply.end()
         with aside(exchange, run):
@@ -287,6 +306,16 @@ def learn(exchange: Exchange, expected: Expected, response: Mapping[str, Any], r
 def content_type(answer: "Answer | LocalAnswer") -> str:
     """The content types of an answer, as they came."""
     return lower_headers(answer.headers).get("content-type", "")
+
+
+def can_be_finished(answer: "Answer | LocalAnswer") -> bool:
+    """Whether an answer may be a response to which its front door adds, by its head; else it stays as it is.
+
+    Nobody could read another's bytes, and an error is no response.
+    """
+    types, encoding = content_type(answer), lower_headers(answer.headers).get("content-encoding", "")
+    is_kind = is_stream(types) or outputs.JSON_TYPE.search(types) is not None
+    return 200 <= answer.status < 300 and is_kind and is_like_utf8(types) and encodings.is_known(encoding)
 
 
 def is_stream(types: str) -> bool:

@@ -263,6 +263,25 @@ def member(text: str, path: Path) -> str | None:
     return None
 
 
+def members(text: str, names: Collection[str]) -> dict[str, str]:
+    """The JSON of those members of the object `text` that have one of these names, without blanks between."""
+    return {
+        str(path[0]): "".join(token[0] for token in _TOKEN.finditer(text[start : _end(text, start, end)]))
+        for path, start, end in spans(text)
+        if len(path) == 1 and path[0] in names
+    }
+
+
+def appended(text: str, path: Path, element: str) -> str:
+    """`text` with the JSON `element` last in the array at `path`; as it was where there is none."""
+    for found, start, end in spans(text):
+        if found == path and text[start] == "[":
+            last = _end(text, start, end) - 1
+            comma = "," if text[end:last].strip() else ""
+            return f"{text[:last]}{comma}{element}{text[last:]}"
+    return text
+
+
 def without(text: str, parent: Path, indexes: Collection[int]) -> str:
     """`text` less some elements of the array at `parent`; every other character stays."""
     elements = [

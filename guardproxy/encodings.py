@@ -17,6 +17,11 @@ def is_like_utf8(content_type: str) -> bool:
     return all(charset.lower() in _LIKE_UTF8 for charset in _CHARSET.findall(content_type))
 
 
+def is_known(encoding: str) -> bool:
+    """Whether a content encoding is none, or one that can be undone."""
+    return encoding.strip().lower() in ("", "identity", *_WINDOWS)
+
+
 class Decoder:
     """Decodes one body, in pieces. `problem` makes the error of a body that cannot be decoded."""
 
@@ -31,7 +36,7 @@ class Decoder:
         word = encoding.strip().lower()
         self._undo = None
         if word not in ("", "identity"):
-            if word not in _WINDOWS:
+            if not is_known(word):
                 raise problem(
                     f"{what} has a content encoding that cannot be inspected; use {ENCODINGS} or none.",
                     param="Content-Encoding",

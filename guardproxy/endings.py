@@ -5,7 +5,8 @@ from typing import Any
 
 from guardproxy.document import Edits, dumps, member, with_members
 from guardproxy.errors import GuardProxyError
-from guardproxy.report import Reporter
+from guardproxy.report import Reporter, own_id
+from guardproxy.shapes import TERMINAL
 from guardproxy.sse import frame
 
 
@@ -51,22 +52,29 @@ class Ending:
         output = response.get("output")
         if (report := self._reporter.field(items_fit=isinstance(output, list | None))) is not None:
             edits.put(("response",), "guards", dumps(report), "guards" in response)
-        told = ",".join(dumps(item) for item in self._reporter.items())
         if output is None:
-            edits.put(("response",), "output", f"[{told}]", "output" in response)
-        elif told and isinstance(output, list):
+            edits.put(("response",), "output", self._output(), "output" in response)
+            return self._items_told()
+        if not isinstance(output, list):
+            return self._items_told(meta=False)
+        if told := ",".join(dumps(item) for item in self._reporter.items()):
             edits.add(("response", "output"), told)
-        return self._items_told()
+        return self._items_told(len(output))
 
     def completed(self) -> list[bytes]:
         """The terminal event that the upstream left out."""
         before = self._items_told()
         return [*before, self._event("response.completed", {"response": self._final("completed")})]
 
-    def _items_told(self) -> list[bytes]:
+    def _items_told(self, others: int | None = None, *, meta: bool = True) -> list[bytes]:
+        """The events of our items: the guards' come first in the output, `opper:meta` behind all `others`."""
+        items = list(enumerate(self._reporter.items()))
+        if meta and (item := self._reporter.meta()) is not None:
+            items.append((len(items) + (len(self._items) if others is None else others), item))
+            self._renumber = True  # the events behind it; until here the upstream's numbers may stand
         return [
             self._event(kind, {"output_index": str(index), "item": dumps(item)})
-            for index, item in enumerate(self._reporter.items())
+            for index, item in items
             for kind in ("response.output_item.added", "response.output_item.done")
         ]
 
@@ -83,18 +91,26 @@ class Ending:
     def _final(self, status: str, **members: str) -> str:
         """The last state of the response, as far as it was delivered."""
         base = member(self._response.decode(), ("response",)) if self._response else None
-        items = [dumps(item) for item in self._reporter.items()]
-        items += [member(data.decode(), ("item",)) or "{}" for _, data in sorted(self._items.items())]
-        members = {"status": dumps(status), "output": f"[{','.join(items)}]", **members}
+        members = {"status": dumps(status), "output": self._output(), **members}
+        if (completer := self._reporter.completer) is not None:
+            members |= completer.at_the_end(status)
         if (report := self._reporter.field()) is not None:
             members["guards"] = dumps(report)
         return with_members(base or self._bare(), members)
 
+    def _output(self) -> str:
+        """The guards' items, and those that were delivered."""
+        items = [dumps(item) for item in self._reporter.items()]
+        items += [member(data.decode(), ("item",)) or "{}" for _, data in sorted(self._items.items())]
+        return f"[{','.join(items)}]"
+
     def _bare(self) -> str:
         exchange = self._reporter.exchange
+        if self._reporter.completer is not None:
+            return f'{{"id":{dumps(exchange.response_id)}}}' if exchange.response_id else "{}"
         return dumps(
             {
-                "id": exchange.response_id or f"resp_{exchange.id.rpartition('_')[2]}",
+                "id": exchange.response_id or own_id(exchange),
                 "object": "response",
                 "created_at": int(time.time()),
                 "model": exchange.model,
@@ -104,5 +120,6 @@ class Ending:
     def _event(self, kind: str, members: dict[str, str]) -> bytes:
         whole = {"type": dumps(kind), "sequence_number": str(self._number), **members}
         self._number += 1
-        body = ",".join(f"{dumps(key)}:{value}" for key, value in whole.items())
-        return frame(f"{{{body}}}".encode(), kind).raw
+        text = "{" + ",".join(f"{dumps(key)}:{value}" for key, value in whole.items()) + "}"
+        text = self._reporter.finished(text, kind) if kind in TERMINAL else text
+        return frame(text.encode(), kind).raw

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from guardproxy.types import Content, Outcome, Policy, Stage, Verdict
@@ -84,6 +85,7 @@ class Exchange:
     # The upstream's events of a stream under guards, less comments and [DONE]: that came, that were written.
     events: int = 0
     events_delivered: int = 0
+    cost_usd: Decimal | None = None  # by `[prices]`; None where it is not known
     terminal_added: bool = False  # the upstream sent no terminal event, so guardproxy made one
     first_event_seconds: float | None = None  # until the first piece of the answer's body could leave
     first_chunk_seconds: float | None = (

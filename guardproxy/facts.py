@@ -40,7 +40,11 @@ _LAST_LINES = 16  # of a stream: its last events, and blank ones
 _FAILED = frozenset(("error", "response.failed"))
 _STATUSES = frozenset(("completed", "failed", "incomplete", "cancelled", "in_progress", "queued"))
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
-_DETAILS = (("input_tokens_details", "cached_tokens"), ("output_tokens_details", "reasoning_tokens"))
+_DETAILS = (
+    ("input_tokens_details", "cached_tokens"),
+    ("input_tokens_details", "cache_write_tokens"),
+    ("output_tokens_details", "reasoning_tokens"),
+)
 MOST_TOKENS = 10**8
 _COUNT = re.compile(r"[0-9]{1,8}")
 TRACE_IDS = ("trace_id", "parent_span_id")

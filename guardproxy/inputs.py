@@ -31,11 +31,15 @@ _ECHOED = frozenset(
 
 
 class Forwarded(NamedTuple):
-    """The body to forward, the texts in it that the response may repeat, and whether the body changed."""
+    """The body to forward, the texts in it that the response may repeat, and whether the body changed.
+
+    `asked` is the model as the client spelled it, where another name is forwarded.
+    """
 
     body: bytes
     echoes: Mapping[Path, str]
     changed: bool
+    asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ def renamed(forwarded: Forwarded, number: int, asked: object, model: str | None)
         others = {key: member for key, member in now.value.items() if key != "models"}
         body = document.rendered({**others, "model": model})
     echoes = {**forwarded.echoes, ("model",): model or ""} if forwarded.echoes else {}
-    return Forwarded(body.encode(), echoes, True)
+    return Forwarded(body.encode(), echoes, True, now.model if now.model == asked else None)
 
 
 async def clean_label(run: StageRun, name: str, value: str | None) -> str | None:

@@ -246,6 +246,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
     for stage in Stage:
         found |= _of_stage(exchange, stage)
     found |= {name: count for name, count in exchange.usage.items() if name != "total_tokens"}
+    found["cost_usd"] = None if exchange.cost_usd is None else float(exchange.cost_usd)
     found["seconds"] = _rounded(seconds)
     found["overhead_seconds"] = _rounded(exchange.overhead_seconds)
     if exchange.called:

@@ -11,6 +11,7 @@ from guardproxy.errors import InvalidRequest, UnsupportedMedia, UpstreamError
 from guardproxy.exchange import Exchange, Stopwatch
 from guardproxy.headers import Raw, lower_headers
 from guardproxy.policy import REPORT_HEADER
+from guardproxy.prices import Price
 from guardproxy.profiles import LONGEST_SESSION, OPENRESPONSES, Form, Profile
 from guardproxy.report import Reporter
 from guardproxy.routes import Route
@@ -141,10 +142,13 @@ def report_form(headers: Mapping[str, str]) -> Form | None:
     return Form(word)
 
 
-def reporter_of(exchange: Exchange, profile: Profile, route: Route) -> Reporter:
+def reporter_of(
+    exchange: Exchange, profile: Profile, route: Route, prices: Mapping[str, Price] | None = None
+) -> Reporter:
     """How this exchange reports: as its front door does, or as the request asks.
 
-    Only a response has output items; other answers have the field where items are wanted.
+    Only a response has output items; other answers have the field where items are wanted. Only an answer
+    that is made now has a cost.
 
     Raises:
         InvalidRequest: an unknown form.
@@ -153,7 +157,16 @@ def reporter_of(exchange: Exchange, profile: Profile, route: Route) -> Reporter:
     form = asked or profile.form
     if form is Form.ITEMS and route.answer is not RESPONSE:
         form = Form.FIELDS
-    return Reporter(exchange, form, asked=asked is not None)
+    meta = route.creates and form is profile.form is Form.ITEMS
+    priced = prices if route.remembers else None
+    return Reporter(
+        exchange,
+        form,
+        asked=asked is not None,
+        meta=meta,
+        priced=priced,
+        tells_cost=profile.tells_cost and route.creates,
+    )
 
 
 def check_query(query: bytes) -> None:

@@ -17,7 +17,7 @@ from guardproxy.shapes import Shape
 from guardproxy.stage import StageRun
 from guardproxy.types import Path, PathMark, Stage, TextPart
 
-_JSON_TYPE = re.compile(r"[/+-]json\b", re.IGNORECASE)
+JSON_TYPE = re.compile(r"[/+-]json\b", re.IGNORECASE)
 _DATA = re.compile(r"\s*[\[{\"]")
 _EVENT = re.compile(r"(?:\A|[\r\n])(?:data|event)(?:[:\r\n]|\Z)")  # a line of a stream that is not called one
 
@@ -55,7 +55,7 @@ async def inspect(
         )
     except Uninspectable as error:
         # A client may be able to read what strict JSON is not, with its escapes, or piece by piece.
-        if _JSON_TYPE.search(content_type) or _DATA.match(text):
+        if JSON_TYPE.search(content_type) or _DATA.match(text):
             _refuse(run, unscannable, error.message)
         elif _EVENT.search(text):
             _refuse(run, unscannable, "It is a stream whose type is not text/event-stream.")

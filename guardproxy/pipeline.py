@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from guardproxy import checks, facts, inputs, policy, report
 from guardproxy.auth import Credentials, check_models
 from guardproxy.calls import Calls
+from guardproxy.completion import Completer
 from guardproxy.delivery import (
     Delivery,
     aside,
+    can_be_finished,
     content_type,
     is_stream,
     learn,
@@ -125,7 +127,7 @@ class Pipeline:
             self._guards,
             past.policy(),
         ).policy
-        reporter = reporter_of(exchange, incoming.profile, route)
+        reporter = reporter_of(exchange, incoming.profile, route, self._settings.prices)
         self._check_query(exchange, incoming, route)
 
         if incoming.profile.keeps is Keeps.RESPONSES and incoming.response_id and route.method != "POST":
@@ -135,8 +137,12 @@ class Pipeline:
         asked, ways, kept = await self._ways(exchange, step, route, incoming, arrival, past)
         forwarded = await self._inspected(exchange, step, route, incoming, arrival, asked)
 
-        def sent(way: Chosen) -> Awaitable[inputs.Forwarded]:
-            return _sent(exchange, incoming.profile, asked, way, forwarded)
+        async def sent(way: Chosen) -> inputs.Forwarded:
+            made = await _sent(exchange, incoming.profile, asked, way, forwarded)
+            if (completion := incoming.profile.completion) is not None and route.creates:
+                request = made.body if made.changed else arrival.readable()
+                reporter.completer = Completer(completion, request, report.own_id(exchange), made.asked)
+            return made
 
         watching = self._watch_input(exchange, step, route, arrival, asked)
         try:
@@ -237,9 +243,13 @@ class Pipeline:
         if local is not None:
             await self._output(exchange, step, LocalAnswer.of(local), expected(first), reporter, reply)
             return
-        async with self._calls.answered(exchange, step, incoming, ways, sent) as (answer, forwarded):
+        reads = exchange.policy.enforced() or reporter.finishes
+        async with self._calls.answered(exchange, step, incoming, ways, sent, reads) as (answer, forwarded):
             exchange.request = forwarded.body
-            await self._output(exchange, step, answer, expected(forwarded), reporter, reply)
+            try:
+                await self._output(exchange, step, answer, expected(forwarded), reporter, reply)
+            finally:
+                exchange.cost_usd = reporter.cost
 
     async def _ways(
         self,
@@ -364,7 +374,9 @@ class Pipeline:
         reply: Reply,
     ) -> None:
         exchange.status = answer.status
-        if not exchange.policy.enforced() and not exchange.policy.output:
+        enforced = exchange.policy.enforced()
+        finishes = reporter.finishes and can_be_finished(answer)
+        if not enforced and not exchange.policy.output and not finishes:
             await self._delivery.raw(exchange, answer, reply)
             expected.learned(exchange.response_id)  # where it is, in case somebody asks for it again
             return
@@ -377,7 +389,7 @@ class Pipeline:
                     learn(exchange, expected, response, response.get("id"))
 
                 stream = GuardedStream(run, reporter, expected.echoes, self._settings.unscannable, observe)
-            if not exchange.policy.enforced():
+            if not enforced and not finishes:
                 await self._delivery.watched(exchange, answer, run, stream, expected, reporter, reply)
             elif stream is not None:
                 await self._delivery.stream(exchange, answer, run, stream, reply)

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from guardproxy import members
 from guardproxy.coercion import coerced, no_file_ids
 from guardproxy.errors import GuardProxyError, ModelNotAllowed
+from guardproxy.members import Completion
 from guardproxy.rules import (
     AtMost,
     Dropped,
@@ -53,9 +55,11 @@ class Profile:
     dialect has for ours. With `falls_back`, `models` are models to try in turn. With `observes`, members
     of a request for traces are noted: `session_id` (or the header `x-session-id`) and `trace`. With
     `own_errors` the upstream's errors come in this envelope, too, and with `bad_gateway` its 5xx are 502.
-    With `by_name` what stands before an `@` in a model must be the name of an upstream. `keeps` is what it
-    keeps in the store. `refusal` is what it says of a model that a key may not use, with `{model}`.
-    `per_address` and `per_key` are the rates (rates.py) of requests where the deployment sets none.
+    With `by_name` what stands before an `@` in a model must be the name of an upstream. `completion` says
+    which members its responses have; without one, answers are left as they come. With `tells_cost` whole
+    answers have the header `X-Opper-Cost`, where the cost is known. `keeps` is what it keeps in the store.
+    `refusal` is what it says of a model that a key may not use, with `{model}`. `per_address` and `per_key`
+    are the rates (rates.py) of requests where the deployment sets none.
     """
 
     name: str
@@ -73,6 +77,8 @@ class Profile:
     refusal: str | None = None
     per_address: str | None = None
     per_key: str | None = None
+    completion: Completion | None = None
+    tells_cost: bool = False
 
     def told(self, error: GuardProxyError) -> dict[str, Any]:
         """The body of the answer to `error`."""
@@ -85,7 +91,7 @@ class Profile:
 
 LONGEST_SESSION: Final = 256  # characters
 OPENRESPONSES: Final = Profile("openresponses", Form.FIELDS)
-OPPER: Final = Profile("opper", Form.ITEMS)
+OPPER: Final = Profile("opper", Form.ITEMS, completion=members.OPPER, tells_cost=True)
 OPENROUTER: Final = Profile(
     "openrouter",
     Form.FIELDS,
@@ -102,6 +108,7 @@ OPENROUTER: Final = Profile(
     ),
     falls_back=True,
     observes=True,
+    completion=members.OPENROUTER,
 )
 GATEWAY: Final = Profile(
     "gateway",
@@ -138,6 +145,7 @@ GATEWAY: Final = Profile(
     bad_gateway=True,
     keeps=Keeps.TURNS,
     refusal="This API key does not have access to model '{model}'",
+    completion=members.GATEWAY,
 )
 JULEP: Final = Profile(
     "julep",
@@ -150,6 +158,7 @@ JULEP: Final = Profile(
     keeps=Keeps.RESPONSES,
     per_address="100/minute",
     per_key="1000/day",
+    completion=members.JULEP,
 )
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile for profile in (OPENRESPONSES, OPPER, OPENROUTER)

@@ -1,11 +1,17 @@
 """What the client is told: the guards report, the verdict and receipt headers, the block's message. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-from guardproxy.errors import Violation
+from guardproxy import document, prices
+from guardproxy.completion import Completer
+from guardproxy.document import Edits, appended, dumps
+from guardproxy.errors import Uninspectable, Violation
 from guardproxy.exchange import Exchange
+from guardproxy.prices import Price
 from guardproxy.profiles import Form
+from guardproxy.shapes import TERMINAL
 from guardproxy.types import Action, Finding, Outcome, Policy, Receipt, Rule, Stage, Verdict
 
 MOST = 100  # findings listed in one entry; `total` counts all
@@ -47,11 +53,40 @@ def _entry(name: str, stage: Stage, rule: Rule, findings: Sequence[Finding]) -> 
 
 def items(report: Iterable[dict[str, Any]], response_id: str) -> list[dict[str, Any]]:
     """The report as output items of type `opper:guard`."""
-    tail = response_id.rpartition("_")[2] or "response"
+    tail = _tail(response_id)
     return [
         {"id": f"guard_{tail}_{index}", "status": "completed", "content": [], **entry}
         for index, entry in enumerate(report)
     ]
+
+
+def _tail(response_id: str) -> str:
+    return response_id.rpartition("_")[2] or "response"
+
+
+def own_id(exchange: Exchange) -> str:
+    """The id of a response that came without one."""
+    return f"resp_{_tail(exchange.id)}"
+
+
+def meta(exchange: Exchange, cost: Decimal | None) -> dict[str, Any]:
+    """The output item `opper:meta`: what is known of the call; what is not known is not there."""
+    asked, answered, usage = exchange.model, exchange.response_model, exchange.usage
+    warnings = None
+    if asked is not None and answered is not None:
+        same = prices.is_same(asked, answered)
+        warnings = [] if same else [f"{answered} answered in the place of {asked}."]
+    told = {
+        "cost_usd": None if cost is None else float(cost),
+        "execution_ms": int(exchange.elapsed() * 1000),
+        "models_used": [answered or asked] if exchange.called and (answered or asked) else None,
+        "model_warnings": warnings,
+        "cache_creation_tokens": usage.get("cache_write_tokens"),
+        "cache_read_tokens": usage.get("cached_tokens"),
+    }
+    item_id = f"meta_{_tail(exchange.response_id or exchange.id)}"
+    item = {"type": "opper:meta", "id": item_id, "status": "completed", "content": []}
+    return {**item, **{name: value for name, value in told.items() if value is not None}}
 
 
 def violation(exchange: Exchange, stage: Stage) -> Violation:
@@ -83,12 +118,31 @@ def headers(exchange: Exchange) -> dict[str, str]:
 
 
 class Reporter:
-    """The report of one exchange, in the form that its front door has or that it asked for."""
+    """The report of one exchange, in the form that its front door has or that it asked for.
 
-    def __init__(self, exchange: Exchange, form: Form, *, asked: bool = False) -> None:
+    With `meta` the item `opper:meta` comes last in the output. `completer` gives responses what their
+    dialect has besides. `priced` are the prices of a call that has a cost, and `tells_cost` whether a header
+    says it.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        form: Form,
+        *,
+        asked: bool = False,
+        meta: bool = False,
+        priced: Mapping[str, Price] | None = None,
+        tells_cost: bool = False,
+    ) -> None:
         self.exchange = exchange
         self.form = form
+        self.completer: Completer | None = None
+        self.tells_cost = tells_cost
         self._asked = asked
+        self._meta = meta
+        self._item: dict[str, Any] | None = None
+        self._priced = priced or {}
         rules = [rule for stage in Stage for rule in exchange.policy.stage(stage).values()]
         # Output items of ours come first, so their number must be known before the first event.
         self.reserved = sum(not rule.shadow for rule in rules) if form is Form.ITEMS else 0
@@ -120,6 +174,47 @@ class Reporter:
             if not rule.shadow
         ]
         return items(every, self.exchange.response_id or self.exchange.id)
+
+    @property
+    def finishes(self) -> bool:
+        """Whether answers get more than the guards' report."""
+        return self._meta or self.completer is not None
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the call cost in US dollars, as far as it is known."""
+        exchange = self.exchange
+        if not self._priced or not exchange.called:
+            return None
+        return prices.cost(self._priced, exchange.response_model, exchange.model, exchange.usage)
+
+    def meta(self) -> dict[str, Any] | None:
+        """The output item that comes last, the same each time; None where there is nothing to tell."""
+        exchange = self.exchange
+        if self._item is None and self._meta and (exchange.policy.enforced() or exchange.usage):
+            self._item = meta(exchange, self.cost)
+        return self._item
+
+    def finished(self, text: str, event: str = "") -> str:
+        """`text` as it is delivered, with all that comes to the guards' report.
+
+        It is a response, or an `event` of this type that has one; as it was where it is neither.
+        """
+        try:
+            value = document.parse(text)
+        except Uninspectable:
+            return text
+        at = ("response",) if event else ()
+        for step in at:
+            value = value.get(step) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return text
+        edits = Edits()
+        if self.completer is not None:
+            self.completer.complete(value, edits, at, event)
+        new = edits.apply(text)
+        item = self.meta() if not event or event in TERMINAL else None
+        return new if item is None else appended(new, (*at, "output"), dumps(item))
 
     def violation(self, stage: Stage = Stage.OUTPUT) -> Violation:
         """The error of a block."""

@@ -179,6 +179,24 @@ class GuardedStream:
         event = Event(frame, text, kind, value, located)
         self._erred |= kind == "error"
         self._reporter.exchange.response_failed |= kind in ("error", "response.failed")
+        seen = not self._run.guards or await self._guard(event)
+        if isinstance(response := value.get("response"), dict):
+            if seen:
+                self._observe({k: v for k, v in response.items() if ("response", k) not in event.edits.texts})
+            if (completer := self._reporter.completer) is not None and completer.has_to_read(response):
+                await asyncio.to_thread(completer.read)
+        self._repair(event)
+        if self._holding:
+            self._unseal(event)
+        if kind in TERMINAL:
+            await self._settle()
+            self._finish()
+        await self._stop_if_blocked()
+        return event
+
+    async def _guard(self, event: Event) -> bool:
+        """Have the guards look at the event; whether they could."""
+        kind, value, located = event.kind, event.value, event.located
         try:
             leaves = leaves_of(kind, value)
             await self._deltas(event, leaves)
@@ -189,20 +207,11 @@ class GuardedStream:
             walked = self._walk(event, {path for path, _ in leaves})
         except Uninspectable as error:
             self._deny(error.message)
-        else:
-            if self._run.captures and kind in TERMINAL:
-                self._run.captured = Captured(Stage.OUTPUT, text, walked.parts, located.path, ("response",))
-            await self._texts(event, walked)
-            if isinstance(response := value.get("response"), dict):
-                self._observe({k: v for k, v in response.items() if ("response", k) not in event.edits.texts})
-        self._repair(event)
-        if self._holding:
-            self._unseal(event)
-        if kind in TERMINAL:
-            await self._settle()
-            self._finish()
-        await self._stop_if_blocked()
-        return event
+            return False
+        if self._run.captures and kind in TERMINAL:
+            self._run.captured = Captured(Stage.OUTPUT, event.text, walked.parts, located.path, ("response",))
+        await self._texts(event, walked)
+        return True
 
     def _unknown(self, frame: Frame) -> None:
         """An event that is no JSON object: nothing that holds text back can let it pass."""
@@ -430,6 +439,7 @@ class GuardedStream:
             elif event.kind in TERMINAL:
                 before = self._ending.reported(event.kind, event.value, edits)
         self._ending.number(waiting.sequence, waiting.numbered, edits)
-        data, raw = waiting.render(edits)
+        finishes = event is not None and self._reporter.finishes
+        data, raw = waiting.render(edits, self._reporter.finished if finishes else None)
         self._ending.saw(waiting.kind, data, event.located.item if event else None)
         return [*before, raw]

@@ -1,6 +1,6 @@
 """A stream's events on their way: what each came as, what changes, and what is kept of it while it waits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -88,11 +88,15 @@ class Waiting:
         """Whether all of its text may be delivered."""
         return all(channel.safe >= end for channel, _, _, end in self.leaves)
 
-    def render(self, edits: Edits) -> tuple[bytes, bytes]:
-        """Its data with `edits`, and its bytes."""
-        if not edits and self.raw is not None:
-            return self.data, self.raw
+    def render(self, edits: Edits, finish: Callable[[str, str], str] | None = None) -> tuple[bytes, bytes]:
+        """Its data with `edits`, and what `finish` makes of that and its kind; and its bytes."""
         data = edits.apply(self.data.decode()).encode() if edits else self.data
+        if finish is not None:
+            text = data.decode()
+            finished = finish(text, self.kind)
+            data = data if finished is text else finished.encode()
+        if data is self.data and self.raw is not None:
+            return data, self.raw
         return data, Frame(b"", b"", self.kind.encode() if self.named else b"").with_data(data).raw
 
 

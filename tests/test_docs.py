@@ -16,7 +16,7 @@ import pluggy
 import pytest
 from rich.console import Console
 
-from guardproxy import Guard, Policy, errors, gold, hookspecs
+from guardproxy import Guard, Policy, errors, gold, hookspecs, members
 from guardproxy.app import create_app
 from guardproxy.config import load_settings
 from guardproxy.errors import GuardProxyError, UpstreamFailure
@@ -270,6 +270,21 @@ def test_every_rule_of_a_dialect_names_a_test_that_there_is() -> None:
 def test_why_a_provider_failed_is_documented_word_by_word() -> None:
     page = (ROOT / "docs/logs.md").read_text("utf-8").split("## Why a provider failed")[1]
     assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == get_args(UpstreamFailure)
+
+
+def test_what_an_answer_has_is_documented_member_by_member() -> None:
+    page = (ROOT / "docs/front-doors.md").read_text("utf-8").split("\n## What an answer has\n")[1]
+    table = page.split("\n\n")[1]
+    head, _, *rows = (line.strip("|").split("|") for line in table.splitlines())
+    told: dict[str, set[str]] = {}
+    for names, *marks, _ in rows:
+        for profile, mark in zip(head[1:-1], marks, strict=True):
+            assert mark.strip() in ("yes", "")
+            if mark.strip():
+                told.setdefault(profile.strip(" `"), set()).update(re.findall(r"`(\w+)`", names))
+    has = {name: getattr(members, name.upper()).members.keys() for name in told}
+    assert sorted(told) == ["gateway", "julep", "openrouter", "opper"]
+    assert told == has
 
 
 @pytest.mark.parametrize("reason", UNSCANNABLE_REASONS)

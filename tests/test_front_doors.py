@@ -50,7 +50,7 @@ async def seen(client: Client, spans: list[ReadableSpan], door: str, headers: An
     got = await client.post({**ASK, "stream": stream}, headers, path=door)
     streamed = got.headers["content-type"].startswith("text/event-stream")
     body = {} if streamed else got.json
-    output = body.get("output", [])
+    output, error = body.get("output", []), body.get("error")
     items = [item for item in output if item["type"] == "opper:guard"]
     of = client.recorder.exchanges[-1]
     return Seen(
@@ -64,7 +64,7 @@ async def seen(client: Client, spans: list[ReadableSpan], door: str, headers: An
             if entry["total"]
         ],
         # Not its place: where items of ours come first, it is another.
-        [body["error"][name] for name in ("message", "type", "code")] if "error" in body else of.error_code,
+        [error[name] for name in ("message", "type", "code")] if error else of.error_code,
         [request.content for request in client.requests],
         of.outcome,
         [(span.name.replace(door, MAIN), facts(span)) for span in spans],

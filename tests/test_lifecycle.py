@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ USAGE = {
     "input_tokens": 3,
     "output_tokens": 4,
     "total_tokens": 7,
-    "input_tokens_details": {"cached_tokens": 1},
+    "input_tokens_details": {"cached_tokens": 1, "cache_write_tokens": 1},
     "output_tokens_details": {"reasoning_tokens": 1},
 }
 
@@ -279,7 +280,7 @@ def test_every_fact_of_the_line_is_documented_and_every_documented_one_is_there(
     }
     facts |= {field.name: True for field in dataclasses.fields(Exchange) if field.type is bool}
     facts |= {"status": 200, "upstream_status": 200, "events": 1, "events_delivered": 1}
-    facts |= {"first_event_seconds": 0.5}
+    facts |= {"first_event_seconds": 0.5, "cost_usd": Decimal("0.5")}
     facts |= {"guard_seconds": {"input.tags": 1.0}, "guard_failures": {"input.tags": "raised"}}
     fine = Exchange("POST", "/v1/responses", {}, **facts)
     with fine.upstream_watch:

@@ -203,12 +203,12 @@ async def test_report_items_come_first_and_others_are_renumbered() -> None:
     *events, _ = got.events
     assert [e["sequence_number"] for e in events] == list(range(len(events)))
     final = events[-1]["response"]["output"]
-    assert [item["type"] for item in final] == ["opper:guard", "message"]
+    assert [item["type"] for item in final] == ["opper:guard", "message", "opper:meta"]
     assert (final[0]["findings"][0]["path"], final[0]["content"]) == ("/output/1/content/0/text", [])
     added = {
         e["output_index"]: e["item"]["type"] for e in events if e["type"] == "response.output_item.added"
     }
-    assert added == {0: "opper:guard", 1: "message"}
+    assert added == {0: "opper:guard", 1: "message", 2: "opper:meta"}
     assert "guards" not in events[-1]["response"]
 
 
@@ -222,7 +222,7 @@ async def test_a_redacted_id_comes_back_in_no_place(path: str) -> None:
 
 
 async def test_own_items_are_stripped_from_the_input_with_and_without_guards() -> None:
-    items = [{"type": "opper:guard", "id": "g"}, {"role": "user", "content": "x"}, {"type": "opper:guard"}]
+    items = [{"type": "opper:guard", "id": "g"}, {"role": "user", "content": "x"}, {"type": "opper:meta"}]
     async with proxy(whole()) as client:
         await client.post({"input": items})
         await client.post({"input": items}, IN)

@@ -5,8 +5,11 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from guardproxy import LocalReply, hookimpl
 from guardproxy.prices import Price, cost, is_same, of_model, plain
+from tests.harness import message, proxy, sse, streaming, text_events, whole
 
 GPT, MINI, LLAMA = (
     Price(Decimal(given), Decimal(made)) for given, made in (("2", "8"), ("0.4", "1.6"), ("0", "0"))
@@ -103,3 +106,67 @@ def test_plain(amount: str, text: str) -> None:
 )
 def test_a_date_alone_makes_no_other_model(asked: str, answered: str, same: bool) -> None:
     assert is_same(asked, answered) is same
+
+
+# --- through the proxy
+
+TOKENS = {"input_tokens": 10, "output_tokens": 5}
+OPPER = "/v3/compat/openresponses"
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", OPPER])
+@pytest.mark.parametrize("guards", [{}, {"x-opper-guard-output": "tags"}])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_cost_is_in_the_log_and_on_the_exchange_behind_every_door(
+    path: str, guards: dict[str, str], stream: bool
+) -> None:
+    *events, last = text_events("hi")
+    last = {**last, "response": {**last["response"], "usage": TOKENS}}
+    upstream = streaming(sse([*events, last])) if stream else whole(message("hi"), usage=TOKENS)
+    with capture_logs() as logged:
+        async with proxy(upstream, prices={"m": GPT}, made=None if guards else {}) as client:
+            got = await client.post({"model": "m", "input": "x", "stream": stream}, guards, path)
+            assert client.recorder.exchanges[0].cost_usd == Decimal("0.00006")
+    assert logged[-1]["cost_usd"] == 0.00006
+    told = path == OPPER and not stream
+    assert got.headers.get("x-opper-cost") == ("0.00006" if told else None)
+
+
+class Local:
+    @hookimpl
+    def guardproxy_before_forward(self) -> LocalReply:
+        return LocalReply(200, {"model": "m", "usage": TOKENS})
+
+
+@pytest.mark.parametrize(
+    ("given", "usage", "request_of"),
+    [
+        ({}, TOKENS, ("POST", "")),
+        ({"prices": {"other": GPT}}, TOKENS, ("POST", "")),
+        ({"prices": {"m": GPT}}, None, ("POST", "")),
+        ({"prices": {"m": GPT}, "plugins": [Local()]}, TOKENS, ("POST", "")),
+        ({"prices": {"m": GPT}}, TOKENS, ("GET", "/resp_1")),  # it was paid for when it was made
+    ],
+)
+async def test_a_cost_that_is_not_known_is_nowhere(
+    given: dict[str, object], usage: object, request_of: tuple[str, str]
+) -> None:
+    method, tail = request_of
+    with capture_logs() as logged:
+        async with proxy(whole(message("hi"), usage=usage), made={}, **given) as client:  # type: ignore[arg-type]
+            body = b"" if tail else {"model": "m", "input": "x"}
+            got = await client.post(body, path=OPPER + tail, method=method)
+            assert client.recorder.exchanges[0].cost_usd is None
+    assert "cost_usd" not in logged[-1]
+    assert "x-opper-cost" not in got.headers
+    assert b"cost_usd" not in got.body
+
+
+async def test_an_answer_that_is_compacted_has_a_cost_and_one_that_was_blocked_too() -> None:
+    async with proxy(whole(message("TAG-1234"), usage=TOKENS), prices={"m": GPT}) as client:
+        await client.post({"model": "m", "input": "x"}, path="/v1/responses/compact")
+        blocked = await client.post(
+            {"model": "m", "input": "x"}, {"x-opper-guard-output": "tags=block"}, OPPER
+        )
+        assert blocked.status == 400
+        assert [exchange.cost_usd for exchange in client.recorder.exchanges] == [Decimal("0.00006")] * 2

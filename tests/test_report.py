@@ -1,8 +1,15 @@
 """What the client is told."""
 
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
 from guardproxy.exchange import Exchange
+from guardproxy.prices import Price
 from guardproxy.profiles import Form
-from guardproxy.report import MOST, Reporter, entries, headers, violation
+from guardproxy.report import MOST, Reporter, entries, headers, meta, violation
 from guardproxy.types import Action, Finding, Outcome, Policy, Receipt, Rule, Stage, Verdict
 
 POLICY = Policy(
@@ -84,3 +91,83 @@ def test_items_are_as_many_as_are_reserved() -> None:
         i["type"] == "opper:guard" and i["content"] == [] and i["status"] == "completed" for i in items
     )
     assert len({i["id"] for i in items}) == 2
+
+
+def called(**facts: Any) -> Exchange:
+    made = Exchange("POST", "/v1/responses", {}, **facts)
+    with made.upstream_watch:
+        pass
+    return made
+
+
+def test_meta_tells_what_is_known() -> None:
+    usage = {"input_tokens": 10, "output_tokens": 5, "cached_tokens": 4, "cache_write_tokens": 2}
+    made = meta(
+        called(model="gpt-4.1", response_id="resp_7", response_model="gpt-4.1-2025-04-14", usage=usage),
+        Decimal("0.00006"),
+    )
+    assert made.pop("execution_ms") >= 0
+    assert made == {
+        "type": "opper:meta",
+        "id": "meta_7",
+        "status": "completed",
+        "content": [],
+        "cost_usd": 0.00006,
+        "models_used": ["gpt-4.1-2025-04-14"],
+        "model_warnings": [],
+        "cache_creation_tokens": 2,
+        "cache_read_tokens": 4,
+    }
+
+
+def test_meta_leaves_out_what_is_not_known() -> None:
+    made = meta(Exchange("POST", "/v1/responses", {}, id="req_9"), None)
+    assert sorted(made) == ["content", "execution_ms", "id", "status", "type"]
+    assert made["id"] == "meta_9"
+    assert meta(called(model="m"), None)["models_used"] == ["m"]
+    assert "models_used" not in meta(Exchange("POST", "/", {}, model="m"), None)  # a plugin answered
+
+
+def test_meta_warns_of_another_model() -> None:
+    made = meta(called(model="gpt-4.1", response_model="gpt-4.1-mini-2025-04-14"), None)
+    assert made["model_warnings"] == ["gpt-4.1-mini-2025-04-14 answered in the place of gpt-4.1."]
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, False),
+        ({"policy": POLICY}, True),
+        ({"usage": {"input_tokens": 1}}, True),
+        ({"policy": Policy(input={"pii": Rule(shadow=True)})}, False),
+    ],
+)
+def test_meta_is_there_when_guards_ran_or_tokens_are_known(facts: dict[str, Any], told: bool) -> None:
+    assert (Reporter(called(**facts), Form.ITEMS, meta=True).meta() is not None) is told
+    assert Reporter(called(**facts), Form.ITEMS).meta() is None
+
+
+def test_meta_is_last_and_the_same_each_time() -> None:
+    reporter = Reporter(called(usage={"input_tokens": 1}), Form.ITEMS, meta=True)
+    item = reporter.meta()
+    assert json.loads(reporter.finished('{"output":[ {"id":"a"} ]}'))["output"] == [{"id": "a"}, item]
+    assert json.loads(reporter.finished('{"output":[ ]}'))["output"] == [item]
+    event = '{"type":"response.completed","response":{"output":[{}]}}'
+    assert json.loads(reporter.finished(event, "response.completed"))["response"]["output"] == [{}, item]
+    created = event.replace("completed", "created")
+    assert reporter.finished(created, "response.created") == created
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no", "[]", '{"output":null}', '{"output":"x"}', '{"a":1,"a":2}', "[" * 900]
+)
+def test_what_has_no_output_stays(text: str) -> None:
+    assert Reporter(called(policy=POLICY), Form.ITEMS, meta=True).finished(text) == text
+
+
+def test_a_cost_needs_a_call_and_a_price() -> None:
+    priced = {"m": Price(Decimal(2), Decimal(8))}
+    facts: dict[str, Any] = {"response_model": "m", "usage": {"input_tokens": 10, "output_tokens": 5}}
+    assert Reporter(called(**facts), Form.FIELDS, priced=priced).cost == Decimal("0.00006")
+    assert Reporter(called(**facts), Form.FIELDS).cost is None
+    assert Reporter(Exchange("POST", "/", {}, **facts), Form.FIELDS, priced=priced).cost is None

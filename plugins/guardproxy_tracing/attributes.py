@@ -17,6 +17,7 @@ KIND: Final = "openinference.span.kind"
 ERROR_TYPE: Final = "error.type"
 OPERATION: Final = "gen_ai.operation.name"
 MODEL: Final = "gen_ai.request.model"
+COST: Final = "llm.cost.total"  # OpenInference's: the GenAI conventions have none
 # As everywhere in guardproxy: what does not look like a name could be a text that nobody inspected.
 _GRAMMAR = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 _ROUTE = re.compile(r"/[A-Za-z0-9._:/@{}-]{0,255}")
@@ -25,6 +26,7 @@ _USAGE = {
     "input_tokens": "gen_ai.usage.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
     "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write_tokens": "gen_ai.usage.cache_creation.input_tokens",
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
 _NOT_ERRORS = frozenset({"guardrail_violation", GUARDRAIL_BLOCKED, "cancelled", "client_disconnected"})
@@ -221,6 +223,8 @@ def of_call(exchange: Exchange, step: Step) -> Attributes:
     for name, count in exchange.usage.items():
         if name in _USAGE:
             found[_USAGE[name]] = count
+    if exchange.cost_usd is not None:
+        found[COST] = float(exchange.cost_usd)
     if exchange.content:
         found |= of_content(exchange)
     return _with_error(found, step)

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -202,6 +203,21 @@ def test_facts_of_the_exchange() -> None:
         "guardproxy.verdict.input": "redacted",
         "guardproxy.verdict.output": "clean",
     }
+
+
+def test_the_cost_and_the_tokens_of_caches_are_facts_of_the_call() -> None:
+    of = exchange(cost_usd=Decimal("0.00006"))
+    with tracing.record() as spans:
+        tracing.guardproxy_startup(settings())
+        with (
+            opened(of, Step(StepKind.EXCHANGE, "exchange")) as root,
+            opened(of, Step(StepKind.CALL, "call", root)),
+        ):
+            of.usage = {"cached_tokens": 3, "cache_write_tokens": 4}
+    found = attributes(spans[0])
+    assert found["llm.cost.total"] == 0.00006
+    assert found["gen_ai.usage.cache_read.input_tokens"] == 3
+    assert found["gen_ai.usage.cache_creation.input_tokens"] == 4
 
 
 def test_facts_of_the_call_and_its_attempt() -> None:
