@@ -19,7 +19,17 @@ from guardproxy.profiles import MAIN
 from guardproxy.settings import HIDDEN, MEMORY, PREFIX, SETTINGS, Setting, Settings, is_loopback
 from guardproxy.tables import Tables, check_names, found_word, nearest
 
-TABLES = ("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors", "limits", "prices")
+TABLES = (
+    "policy",
+    "unscannable",
+    "guards",
+    "plugins",
+    "keys",
+    "upstreams",
+    "front_doors",
+    "limits",
+    "prices",
+)
 NOT_BUILT_YET = ("store",)
 _OF_ONE = ("upstream", "upstream_api_key")  # scalars that say what [[upstreams]] say
 _TIMES = ("connect_timeout", "upstream_timeout", "stream_idle_timeout")

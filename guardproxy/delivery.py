@@ -84,11 +84,19 @@ class Delivery:
             body = received
             outputs.judge(run, reporter)
         run.let_pass()
+        status, ours = answer.status, {}
+        if expected.failed is not None and status >= 400:
+            status, body = expected.failed(status, body)
+            exchange.status = status
+            ours["content-type"] = "application/json"
+        if expected.keep is not None and status < 300:
+            await expected.keep(body.decode())
         drop = ("content-length",) if body is received else _OF_BODY
-        ours = {} if answer.status in _NO_BODY else {"content-length": str(len(body))}
-        if reporter.tells_cost and (cost := reporter.cost) is not None and answer.status < 300:
+        if status not in _NO_BODY:
+            ours["content-length"] = str(len(body))
+        if reporter.tells_cost and (cost := reporter.cost) is not None and status < 300:
             ours[COST_HEADER] = prices.plain(cost)
-        await reply.start(answer.status, response_head(exchange, answer.headers, drop, ours))
+        await reply.start(status, response_head(exchange, answer.headers, drop, ours))
         await reply.end(body)
 
     async def _finished(self, body: bytes, reporter: Reporter) -> bytes:
@@ -171,6 +179,8 @@ class Delivery:
         answer: "Answer | LocalAnswer",
         run: StageRun,
         stream: GuardedStream,
+        expected: Expected,
+        reporter: Reporter,
         reply: Reply,
     ) -> None:
         """Deliver a stream as its guards let it go.
@@ -180,6 +190,7 @@ class Delivery:
         """
 
         pieces: list[bytes] = []  # what may go, and is not written yet
+        unkept = False  # the end of the response has come, and cannot be sent yet
 
         async def write() -> None:
             if not pieces:
@@ -192,14 +203,22 @@ class Delivery:
             exchange.events_delivered = stream.released
             pieces.clear()
 
+        async def keep(made: list[bytes]) -> list[bytes]:
+            if expected.keep is not None and (response := stream.response()) is not None:
+                nonlocal unkept
+                unkept = True
+                await expected.keep(reporter.finished(response))
+                unkept = False
+            return made
+
         try:
             async for frames in self._frames(answer):
                 for frame in frames:
                     exchange.events += bool(frame.data) and not frame.done
-                    pieces += await stream.feed(frame)
+                    pieces += await keep(await stream.feed(frame))
                 frames.clear()  # or they would be kept until the next ones come
                 await write()
-            pieces += await stream.end()
+            pieces += await keep(await stream.end())
             await write()
             exchange.terminal_added = stream.terminal_added
         except BaseException as error:
@@ -208,7 +227,7 @@ class Delivery:
             if told is None or not (reply.started or pieces):
                 raise
             note_error(exchange, told)
-            pieces += stream.fail(told)
+            pieces += stream.fail(told, unkept=unkept)
             await write()
         finally:
             told = None  # it may know this frame, and neither would go without the other

@@ -19,6 +19,7 @@ class Ending:
         self._number = 0  # of the next event
         self._response: bytes | None = None  # the event that last carried the response
         self._items: dict[int, bytes] = {}  # output_item.done events by index
+        self.last: bytes | None = None  # the event that ended the response
         self.begun = False
 
     def number(self, given: int | None, present: bool, edits: Edits) -> None:
@@ -42,6 +43,8 @@ class Ending:
             self._response = data
         elif kind == "response.output_item.done" and item is not None:
             self._items[item] = data
+        elif kind in TERMINAL:
+            self.last = data
 
     def reported(self, kind: str, event: dict[str, Any], edits: Edits) -> list[bytes]:
         """Put the report into the terminal `event`, or the response that it lacks; the events before it."""
@@ -121,5 +124,7 @@ class Ending:
         whole = {"type": dumps(kind), "sequence_number": str(self._number), **members}
         self._number += 1
         text = "{" + ",".join(f"{dumps(key)}:{value}" for key, value in whole.items()) + "}"
-        text = self._reporter.finished(text, kind) if kind in TERMINAL else text
+        if kind in TERMINAL:
+            text = self._reporter.finished(text, kind)
+            self.last = text.encode()
         return frame(text.encode(), kind).raw

@@ -56,13 +56,15 @@ class Expected:
     """What is known of an answer before it comes.
 
     `echoes` are the texts that were forwarded, by their path. `learned` is to be called with the id of
-    a response, as the client will get it, before the client gets it; `keep` with all of its JSON.
+    a response, as the client will get it, before the client gets it; `keep` with all of its JSON. `failed`
+    makes of an error's status and body what the client gets.
     """
 
     shape: Shape
     echoes: Mapping[Path, str]
     learned: Callable[[object], None]
     keep: Callable[[str], Awaitable[None]] | None = None
+    failed: Callable[[int, bytes], tuple[int, bytes]] | None = None
 
 
 class Reply(Protocol):

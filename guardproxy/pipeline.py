@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from guardproxy import checks, facts, inputs, policy, report
+from guardproxy import checks, facts, failures, inputs, policy, report
 from guardproxy.auth import Credentials, check_models
 from guardproxy.calls import Calls
 from guardproxy.completion import Completer
@@ -235,6 +235,7 @@ class Pipeline:
                 forwarded.echoes,
                 lambda made: past.learned(exchange, made),
                 partial(kept.keep, forwarded.body) if kept else None,
+                partial(failures.told, incoming.profile) if incoming.profile.own_errors else None,
             )
 
         first = await sent(ways[0])
@@ -265,7 +266,7 @@ class Pipeline:
         guarded, several = exchange.policy.enforced(), self._upstreams.several
         profile, key = incoming.profile, arrival.key
         limited = key is not None and key.allowed_models is not None
-        reads = guarded or (route.body and (several or limited or bool(profile.rules)))
+        reads = guarded or (route.body and (several or limited or bool(profile.rules or profile.keeps)))
         plain = arrival.plain() if reads else arrival.readable()
         if not guarded:
             exchange.name = _label(exchange)
@@ -376,6 +377,7 @@ class Pipeline:
         exchange.status = answer.status
         enforced = exchange.policy.enforced()
         finishes = reporter.finishes and can_be_finished(answer)
+        finishes |= expected.failed is not None and answer.status >= 400
         if not enforced and not exchange.policy.output and not finishes:
             await self._delivery.raw(exchange, answer, reply)
             expected.learned(exchange.response_id)  # where it is, in case somebody asks for it again
@@ -392,7 +394,7 @@ class Pipeline:
             if not enforced and not finishes:
                 await self._delivery.watched(exchange, answer, run, stream, expected, reporter, reply)
             elif stream is not None:
-                await self._delivery.stream(exchange, answer, run, stream, reply)
+                await self._delivery.stream(exchange, answer, run, stream, expected, reporter, reply)
             else:
                 await self._delivery.whole(exchange, answer, run, expected, reporter, reply)
 

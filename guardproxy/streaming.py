@@ -15,7 +15,7 @@ from guardproxy import document
 from guardproxy.agreement import follow, move_annotation
 from guardproxy.capture import Captured
 from guardproxy.channels import Channel, FlowingText, Watched, WholeText
-from guardproxy.document import Edits, Walked, dumps
+from guardproxy.document import Edits, Walked, dumps, member
 from guardproxy.endings import Ending
 from guardproxy.errors import GuardProxyError, Uninspectable, UpstreamError
 from guardproxy.exchange import clock
@@ -132,16 +132,25 @@ class GuardedStream:
         self.released += number
         return [*out, DONE.raw]
 
-    def fail(self, error: GuardProxyError) -> list[bytes]:
-        """The end of a stream that has begun: an error event, `response.failed` and `[DONE]`."""
+    def fail(self, error: GuardProxyError, *, unkept: bool = False) -> list[bytes]:
+        """The end of a stream that has begun: an error event, `response.failed` and `[DONE]`.
+
+        `unkept`: its own end has come, and was not sent.
+        """
         self.cancel()
         self._queue.clear()
         if self._run.passed:
             self._run.give_up(error.error_code)
         else:
             self._run.problem = error.error_code
-        finished, self._finished = self._finished, True
+        # The end that could not be kept is not sent.
+        finished, self._finished = self._finished and not unkept, True
         return [*([] if finished else self._ending.failed(error)), DONE.raw]
+
+    def response(self) -> str | None:
+        """The JSON of the response with which the stream ended, as it is delivered; once only."""
+        last, self._ending.last = self._ending.last, None
+        return member(last.decode(), ("response",)) if last is not None else None
 
     async def settle_shadow(self) -> None:
         """Wait for the guards that run in shadow; traffic never does. Raises what one of them raised."""
