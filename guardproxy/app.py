@@ -1,7 +1,8 @@
 """The composition root: settings in, a Litestar application out."""
 
+import importlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,6 +16,7 @@ from guardproxy.errors import ConfigError, GuardProxyError, InternalError
 from guardproxy.exchange import new_id
 from guardproxy.headers import date
 from guardproxy.hooks import Hooks
+from guardproxy.keeping import Keeper
 from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
 from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins, places
@@ -26,6 +28,7 @@ from guardproxy.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from guardproxy.limits import Limits
+    from guardproxy.store import Store
 
 
 def create_app(
@@ -51,7 +54,12 @@ def create_app(
     routes = collect_routes(manager, settings)
     served = what_is_served(settings.doors(), places(routes))
     main = settings.doors()[MAIN]
-    pipeline = Pipeline(settings, guards, scanner, upstreams, hooks, limits)
+    # Without a store nobody imports what it needs.
+    store: Store | None = (
+        importlib.import_module("guardproxy.store").Store(kept) if (kept := settings.kept()) else None
+    )
+    keeper = Keeper(store) if store is not None else None
+    pipeline = Pipeline(settings, guards, scanner, upstreams, hooks, limits, keeper)
     api = Api(pipeline, settings.max_body, served, main)
 
     @asynccontextmanager
@@ -59,8 +67,9 @@ def create_app(
         try:
             hooks.startup()
             await scanner.start()
-            app.state.ready = True
-            yield
+            async with store.serving() if store else nullcontext():
+                app.state.ready = True
+                yield
         except ConfigError as error:
             app.state.problem = str(error)  # for whoever serves: the framework only says that it failed
             raise

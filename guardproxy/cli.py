@@ -1,4 +1,4 @@
-"""The command line: serve, demo, scan, eval, explain, plugins, config, keys, completion.
+"""The command line: serve, demo, scan, eval, explain, plugins, config, keys, store, completion.
 
 Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
 """
@@ -302,6 +302,21 @@ def add_key(name: str) -> None:
     click.echo(f'[[keys]]\nname = "{name}"\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"')
 
 
+@cli.group("store")
+def store_group() -> None:
+    """Look after the stored responses and conversations."""
+
+
+@store_group.command()
+@_config_option
+@click.pass_context
+def prune(ctx: click.RichContext, /, file: Path | None) -> None:
+    """Remove what is older than the store's `retention`, and say how much that was."""
+    _, loaded = _load(file, {})
+    logs.configure(loaded.settings)
+    ctx.exit(_finished(lambda: importlib.import_module("guardproxy.store_cli").prune(loaded.settings)))
+
+
 @cli.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
@@ -367,6 +382,10 @@ def _shown_lists(loaded: Loaded) -> Iterator[str]:
         for name in price.__struct_fields__:
             value = getattr(price, name)
             yield f"# {name} is not set" if value is None else f"{name} = {plain(value)}"
+    if settings.store is not None:
+        yield from ("", f"[store]  # {origins['store']}")
+        for name, value in msgspec.to_builtins(settings.store).items():
+            yield f"{name} = {_toml(_hidden(value, f'store.{name}', references))}"
     for index, upstream in enumerate(settings.upstreams):
         yield from ("", f"[[upstreams]]  # {origins['upstreams']}")
         for name, value in msgspec.to_builtins(upstream).items():

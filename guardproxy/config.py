@@ -20,17 +20,9 @@ from guardproxy.settings import HIDDEN, MEMORY, PREFIX, SETTINGS, Setting, Setti
 from guardproxy.tables import Tables, check_names, found_word, nearest
 
 TABLES = (
-    "policy",
-    "unscannable",
-    "guards",
-    "plugins",
-    "keys",
-    "upstreams",
-    "front_doors",
-    "limits",
+    *("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors", "limits", "store"),
     "prices",
 )
-NOT_BUILT_YET = ("store",)
 _OF_ONE = ("upstream", "upstream_api_key")  # scalars that say what [[upstreams]] say
 _TIMES = ("connect_timeout", "upstream_timeout", "stream_idle_timeout")
 
@@ -81,7 +73,7 @@ def load_with_origins(
     references: dict[str, str] = {}
     document = _Document(str(file), environ, references).read(file) if file else {}
     where = str(file)
-    check_names(where, document, (*(s.name for s in SETTINGS), *TABLES), NOT_BUILT_YET, plugin_types)
+    check_names(where, document, (*(s.name for s in SETTINGS), *TABLES), plugin_types)
     by_variable = {setting.environment: setting for setting in SETTINGS}
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in by_variable)
     if unknown:
@@ -123,6 +115,7 @@ def load_with_origins(
             )
         times = {name: values.get(name, getattr(Settings(), name)) for name in _TIMES}
         values["upstreams"] = tables.upstreams(document["upstreams"], times)
+    values["store"] = tables.store(document["store"]) if "store" in document else None
     if "front_doors" in document:
         values["front_doors"] = tables.front_doors(document["front_doors"])
         if MAIN in values["front_doors"] and origins["profile"] != "default":

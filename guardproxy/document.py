@@ -421,8 +421,12 @@ def _rendered(value: Any) -> str:
 
 def dumps(value: Any) -> str:
     """`value` as JSON on one line that can be encoded as UTF-8."""
-    literal = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", literal)
+    return escaped(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def escaped(text: str) -> str:
+    """A JSON text that can be encoded as UTF-8: lone surrogates, which stand in strings, as escapes."""
+    return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
 
 def keys_at(document: Any, path: Path, parsed: dict[Path, Any]) -> set[str]:

@@ -19,6 +19,7 @@ GuardProxyError
 ├── LimitsUnavailable      503 limits_unavailable
 ├── Overloaded             503 overloaded
 ├── ShuttingDown           503 shutting_down
+├── StoreUnavailable       503 store_unavailable
 └── UpstreamTimeout        504 upstream_timeout
 ConfigError                startup only; never reaches a client
 """
@@ -244,6 +245,13 @@ class ShuttingDown(GuardProxyError):
 
     status = 503
     code = "shutting_down"
+
+
+class StoreUnavailable(GuardProxyError):
+    """The store of responses and conversations failed, or took too long; the log says how."""
+
+    status = 503
+    code = "store_unavailable"
 
 
 class UpstreamTimeout(GuardProxyError):

@@ -161,7 +161,7 @@ JULEP: Final = Profile(
     completion=members.JULEP,
 )
 PROFILES: Final[Mapping[str, Profile]] = {
-    profile.name: profile for profile in (OPENRESPONSES, OPPER, OPENROUTER)
+    profile.name: profile for profile in (OPENRESPONSES, OPPER, OPENROUTER, GATEWAY, JULEP)
 }
 MAIN: Final = "/v1/responses"  # the door whose profile is a scalar
 DOORS: Final[Mapping[str, Profile]] = {

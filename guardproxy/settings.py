@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -41,6 +41,12 @@ UNSCANNABLE_REASONS = (
 )
 UNSCANNABLE_WORDS = ("pass", "flag", "block")
 RIGHT_UPSTREAM = "an http(s) URL without user, query or fragment"
+SQLITE = "sqlite+aiosqlite:///"
+POSTGRESQL = ("postgresql+asyncpg", "postgresql", "postgres")
+RIGHT_STORE = (
+    f"{SQLITE}FILE, or postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE with special characters as %XX; "
+    "its options are host, sslmode, sslrootcert, sslcert and sslkey"
+)
 RIGHT_KEY = "printable ASCII without spaces"
 LABEL = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what keys and upstreams are called
 RIGHT_LABEL = "1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -"
@@ -48,6 +54,7 @@ GUARD_NAME = re.compile(r"[a-z0-9_-]+")
 MEMORY = "memory://"
 RIGHT_STORAGE = f"{MEMORY}, or a URL with host and port such as valkey://valkey.example:6379"
 
+_STORE_OPTIONS = frozenset(("host", "sslmode", "sslrootcert", "sslcert", "sslkey"))
 _SECRET_NAME = re.compile(
     r"(?<!^per_)key|token|secret|passw|credential|authorization|sha256|header", re.IGNORECASE
 )
@@ -85,6 +92,25 @@ def is_upstream(value: str) -> bool:
     return (
         parts is not None and not parts.username and parts.password is None and not re.search(r"[?#]", value)
     )
+
+
+def is_store(value: str) -> bool:
+    """Whether `value` is the URL of a database that the store can be in."""
+    if value.startswith(SQLITE):
+        # Every connection would have a :memory: of its own.
+        return (
+            bool(re.fullmatch(r"(?!:memory:|file:)[^?#]+", value.removeprefix(SQLITE)))
+            and value.isprintable()
+        )
+    try:
+        parts = urlsplit(value)
+        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        known = bool(parts.hostname or options.get("host")) and parts.port != 0
+    except ValueError:
+        return False
+    named = re.fullmatch(r"/[^/@]+", parts.path) and not parts.fragment
+    right = parts.scheme in POSTGRESQL and known and bool(named) and options.keys() <= _STORE_OPTIONS
+    return right and value.isprintable() and " " not in value
 
 
 def _is_proxy(value: str) -> bool:
@@ -190,6 +216,13 @@ class UpstreamSettings(_Masked, frozen=True, kw_only=True):
     stream_idle_timeout: float
 
 
+class StoreSettings(_Masked, frozen=True, kw_only=True):
+    """Where responses and conversations are kept, and for how many seconds."""
+
+    url: str = f"{SQLITE}guardproxy.db"
+    retention: float = 30 * 24 * 3600.0
+
+
 class Settings(_Masked, frozen=True, kw_only=True):
     """All settings of one guardproxy. Its repr masks secrets."""
 
@@ -287,6 +320,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
     unscannable: dict[str, str] = {}
     keys: tuple[ClientKey, ...] = ()
     upstreams: tuple[UpstreamSettings, ...] = ()  # without any there is one, of the scalars
+    store: StoreSettings | None = None  # None: nothing is kept
     front_doors: dict[str, str] = {}  # the profile by the path, of doors that are set
     limits: LimitSettings = LimitSettings()
     prices: dict[str, Price] = {}  # by the model's name, or a pattern of names
@@ -309,6 +343,11 @@ class Settings(_Masked, frozen=True, kw_only=True):
             if profile.per_address or profile.per_key
         ]
         return places[0] if places else None
+
+    def kept(self) -> StoreSettings | None:
+        """Where things are kept: `[store]`, or its defaults where a front door keeps something."""
+        keeps = any(profile.keeps is not None for profile in self.doors().values())
+        return self.store or (StoreSettings() if keeps else None)
 
     def all_upstreams(self) -> tuple[UpstreamSettings, ...]:
         """Where requests can go: `[[upstreams]]`, or the one of the scalars, which is called `default`."""
@@ -376,7 +415,7 @@ SETTINGS: tuple[Setting, ...] = _table()
 def masked(name: str, value: object) -> object:
     """`value` as it may be shown under `name`: secrets hidden, and the user part of some URLs."""
     if not isinstance(value, str) or not value or not _SECRET_NAME.search(name):
-        if name in ("upstream_proxy", "storage") and isinstance(value, str):
+        if name in ("upstream_proxy", "storage", "url") and isinstance(value, str):
             return re.sub(r"//[^/]*@", f"//{HIDDEN}@", value)
         return value
     return HIDDEN

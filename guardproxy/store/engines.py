@@ -1,0 +1,118 @@
+"""The two kinds of database: how they are connected to, and what bounds their time."""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from guardproxy.errors import ConfigError
+from guardproxy.settings import SQLITE
+
+CONNECT = 5.0  # seconds that a connection, or a place among the connections, may take
+BUSY = 10.0  # seconds that SQLite waits for another writer
+# SQLite has one writer at a time: more connections of one process would only wait for each other.
+SQLITE_CONNECTIONS = 2
+POSTGRESQL_CONNECTIONS = 8
+RECYCLE = 600  # seconds after which a connection is made anew: what is between may forget idle ones
+WRITES = "guardproxy_writes"  # the execution option of a transaction that writes from its beginning
+
+
+class Engines(NamedTuple):
+    """Two views of the same connections. A statement that only reads needs no transaction around it."""
+
+    reads: AsyncEngine
+    writes: AsyncEngine
+
+
+def make(url: str) -> Engines:
+    """The engines of a `url` that `settings.is_store` lets pass. Nothing is connected yet."""
+    if url.startswith(SQLITE):
+        engine = _sqlite(url.removeprefix(SQLITE))
+        return Engines(engine, engine.execution_options(**{WRITES: True}))
+    engine = _postgresql(url)
+    return Engines(engine.execution_options(isolation_level="AUTOCOMMIT"), engine)
+
+
+def create_file(url: str) -> None:
+    """Make SQLite's file, which holds texts, for this user alone. One that is there keeps its mode.
+
+    SQLite gives the files beside it (-wal, -shm) the same mode.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    if not url.startswith(SQLITE):
+        return
+    try:
+        os.close(os.open(Path(url.removeprefix(SQLITE)), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass  # and is not opened: to close it would take away the locks that SQLite has on it
+    except OSError as error:
+        raise ConfigError(f"[store] url: the file cannot be made: {error.strerror}.") from None
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Whether SQLite did not wait for another: so it is when several make a new file a WAL one."""
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+
+
+def _sqlite(path: str) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=path),
+        hide_parameters=True,
+        pool_size=SQLITE_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=CONNECT,
+    )
+
+    def connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # `begins` begins; the driver itself would do so too late
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA secure_delete = ON")  # what is deleted is no longer in the file
+        cursor.close()
+
+    def begins(connection: Connection) -> None:
+        if connection.get_execution_options().get(WRITES):
+            # One that reads first and then writes would fail, not wait, where another has written meanwhile.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "connect", connected)
+    event.listen(engine.sync_engine, "begin", begins)
+    return engine
+
+
+def _postgresql(url: str) -> AsyncEngine:
+    # The driver reads the URL itself: it takes the words that every client of PostgreSQL does, as sslmode.
+    dsn = "postgresql://" + url.partition("://")[2]
+
+    async def connect() -> Any:
+        return await asyncpg.connect(dsn, timeout=CONNECT, server_settings={"application_name": "guardproxy"})
+
+    def checked_out(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
+        # The driver sees when the server goes, so one that was restarted costs nobody a request, and it is
+        # not asked before each whether it is there.
+        connection: Any = record.driver_connection
+        if connection.is_closed():
+            raise DisconnectionError
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        hide_parameters=True,
+        pool_size=POSTGRESQL_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=CONNECT,
+        pool_recycle=RECYCLE,
+    )
+    event.listen(engine.sync_engine, "checkout", checked_out)
+    return engine
