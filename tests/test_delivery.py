@@ -7,10 +7,12 @@ import pytest
 
 from guardproxy.delivery import Delivery
 from guardproxy.exchange import Exchange
+from guardproxy.messages import Expected
 from guardproxy.profiles import Form
 from guardproxy.report import Reporter
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
+from guardproxy.shapes import RESPONSE
 from guardproxy.stage import StageRun
 from guardproxy.streaming import GuardedStream
 from guardproxy.testing.events import parse_sse, sse, stream_events
@@ -72,7 +74,10 @@ async def test_what_was_waiting_for_a_slow_client_comes_before_the_end(number: i
     )
     stream = GuardedStream(run, Reporter(exchange, Form.NONE), {}, {}, lambda *_: None)
     reply = Slow(number)
-    await Delivery(Settings()).stream(exchange, answer, run, stream, reply)  # type: ignore[arg-type]
+    reporter = Reporter(exchange, Form.NONE)
+    expected = Expected(RESPONSE, {}, lambda _: None)
+    delivery = Delivery(Settings())
+    await delivery.stream(exchange, answer, run, stream, expected, reporter, reply)  # type: ignore[arg-type]
     got = parse_sse(b"".join(reply.taken))
     text = "".join(event["delta"] for event in got if event["type"] == "response.output_text.delta")
     assert "one two three [TAG] four five".startswith(text)
