@@ -38,6 +38,7 @@ GRACE = 10.0
 TRIAL = ("Ada Lovelace wrote to Charles Babbage on 10 December 1842.", "")
 
 _CATEGORY = re.compile(r"[A-Z][A-Z0-9_]*")
+START = "spawn"  # how worker processes start: with nothing of ours, whatever threads there are
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # Workers ignore SIGTERM: a service manager sends it to the whole process group, and the exchanges
@@ -188,7 +189,7 @@ def _silence() -> None:
 
 def _end_with(parent: int) -> None:
     """See to it that this process ends when its parent does, however that ends."""
-    if sys.platform == "linux":
+    if sys.platform == "linux" and os.getppid() == parent:  # else it has ended, or another forked us for it
         with contextlib.suppress(OSError, AttributeError):
             # The kernel's parent is the *thread* that started us: pebble's own, or the event loop's.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -248,7 +249,7 @@ class Worker:
             RuntimeError: pebble's BrokenProcessPool and others, the process ended before.
         """
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")
+            context = multiprocessing.get_context(START)
             initargs = (self._jobs, os.getpid())
             self._pool = ProcessPool(1, initializer=_begin, initargs=initargs, context=context)
         async with asyncio.timeout(deadline):
