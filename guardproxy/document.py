@@ -272,16 +272,6 @@ def members(text: str, names: Collection[str]) -> dict[str, str]:
     }
 
 
-def appended(text: str, path: Path, element: str) -> str:
-    """`text` with the JSON `element` last in the array at `path`; as it was where there is none."""
-    for found, start, end in spans(text):
-        if found == path and text[start] == "[":
-            last = _end(text, start, end) - 1
-            comma = "," if text[end:last].strip() else ""
-            return f"{text[:last]}{comma}{element}{text[last:]}"
-    return text
-
-
 def without(text: str, parent: Path, indexes: Collection[int]) -> str:
     """`text` less some elements of the array at `parent`; every other character stays."""
     elements = [

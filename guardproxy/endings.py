@@ -55,29 +55,22 @@ class Ending:
         output = response.get("output")
         if (report := self._reporter.field(items_fit=isinstance(output, list | None))) is not None:
             edits.put(("response",), "guards", dumps(report), "guards" in response)
+        told = ",".join(dumps(item) for item in self._reporter.items())
         if output is None:
             edits.put(("response",), "output", self._output(), "output" in response)
-            return self._items_told()
-        if not isinstance(output, list):
-            return self._items_told(meta=False)
-        if told := ",".join(dumps(item) for item in self._reporter.items()):
+        elif told and isinstance(output, list):
             edits.add(("response", "output"), told)
-        return self._items_told(len(output))
+        return self._items_told()
 
     def completed(self) -> list[bytes]:
         """The terminal event that the upstream left out."""
         before = self._items_told()
         return [*before, self._event("response.completed", {"response": self._final("completed")})]
 
-    def _items_told(self, others: int | None = None, *, meta: bool = True) -> list[bytes]:
-        """The events of our items: the guards' come first in the output, `opper:meta` behind all `others`."""
-        items = list(enumerate(self._reporter.items()))
-        if meta and (item := self._reporter.meta()) is not None:
-            items.append((len(items) + (len(self._items) if others is None else others), item))
-            self._renumber = True  # the events behind it; until here the upstream's numbers may stand
+    def _items_told(self) -> list[bytes]:
         return [
             self._event(kind, {"output_index": str(index), "item": dumps(item)})
-            for index, item in items
+            for index, item in enumerate(self._reporter.items())
             for kind in ("response.output_item.added", "response.output_item.done")
         ]
 
@@ -102,7 +95,7 @@ class Ending:
         return with_members(base or self._bare(), members)
 
     def _output(self) -> str:
-        """The guards' items, and those that were delivered."""
+        """Our items, and those that were delivered."""
         items = [dumps(item) for item in self._reporter.items()]
         items += [member(data.decode(), ("item",)) or "{}" for _, data in sorted(self._items.items())]
         return f"[{','.join(items)}]"

@@ -6,12 +6,11 @@ from typing import Any
 
 from guardproxy import document, prices
 from guardproxy.completion import Completer
-from guardproxy.document import Edits, appended, dumps
+from guardproxy.document import Edits
 from guardproxy.errors import Uninspectable, Violation
 from guardproxy.exchange import Exchange
 from guardproxy.prices import Price
 from guardproxy.profiles import Form
-from guardproxy.shapes import TERMINAL
 from guardproxy.types import Action, Finding, Outcome, Policy, Receipt, Rule, Stage, Verdict
 
 MOST = 100  # findings listed in one entry; `total` counts all
@@ -120,7 +119,7 @@ def headers(exchange: Exchange) -> dict[str, str]:
 class Reporter:
     """The report of one exchange, in the form that its front door has or that it asked for.
 
-    With `meta` the item `opper:meta` comes last in the output. `completer` gives responses what their
+    With `meta` the item `opper:meta` comes behind those of the guards. `completer` gives responses what their
     dialect has besides. `priced` are the prices of a call that has a cost, and `tells_cost` whether a header
     says it.
     """
@@ -145,7 +144,8 @@ class Reporter:
         self._priced = priced or {}
         rules = [rule for stage in Stage for rule in exchange.policy.stage(stage).values()]
         # Output items of ours come first, so their number must be known before the first event.
-        self.reserved = sum(not rule.shadow for rule in rules) if form is Form.ITEMS else 0
+        guards = sum(not rule.shadow for rule in rules)
+        self.reserved = guards + meta if form is Form.ITEMS else 0
 
     def field(self, *, items_fit: bool = True) -> list[dict[str, Any]] | None:
         """The value of the response's `guards`; None when there is nothing to tell there.
@@ -163,7 +163,7 @@ class Reporter:
         return entries(self.exchange.policy, self.exchange.verdicts)
 
     def items(self) -> list[dict[str, Any]]:
-        """The output items that come first; as many as are reserved."""
+        """The output items that come first, as many as are reserved; `opper:meta` is the same each time."""
         if self.form is not Form.ITEMS:
             return []
         found = {(entry["stage"], entry["guard_type"]): entry for entry in self.entries()}
@@ -173,7 +173,12 @@ class Reporter:
             for name, rule in self.exchange.policy.stage(stage).items()
             if not rule.shadow
         ]
-        return items(every, self.exchange.response_id or self.exchange.id)
+        told = items(every, self.exchange.response_id or self.exchange.id)
+        if not self._meta:
+            return told
+        if self._item is None:
+            self._item = meta(self.exchange, self.cost)
+        return [*told, self._item]
 
     @property
     def finishes(self) -> bool:
@@ -188,18 +193,13 @@ class Reporter:
             return None
         return prices.cost(self._priced, exchange.response_model, exchange.model, exchange.usage)
 
-    def meta(self) -> dict[str, Any] | None:
-        """The output item that comes last, the same each time; None where there is nothing to tell."""
-        exchange = self.exchange
-        if self._item is None and self._meta and (exchange.policy.enforced() or exchange.usage):
-            self._item = meta(exchange, self.cost)
-        return self._item
-
     def finished(self, text: str, event: str = "") -> str:
-        """`text` as it is delivered, with all that comes to the guards' report.
+        """`text` as it is delivered, with what its dialect has besides.
 
         It is a response, or an `event` of this type that has one; as it was where it is neither.
         """
+        if self.completer is None:
+            return text
         try:
             value = document.parse(text)
         except Uninspectable:
@@ -207,14 +207,10 @@ class Reporter:
         at = ("response",) if event else ()
         for step in at:
             value = value.get(step) if isinstance(value, dict) else None
-        if not isinstance(value, dict):
-            return text
         edits = Edits()
-        if self.completer is not None:
+        if isinstance(value, dict):
             self.completer.complete(value, edits, at, event)
-        new = edits.apply(text)
-        item = self.meta() if not event or event in TERMINAL else None
-        return new if item is None else appended(new, (*at, "output"), dumps(item))
+        return edits.apply(text)
 
     def violation(self, stage: Stage = Stage.OUTPUT) -> Violation:
         """The error of a block."""

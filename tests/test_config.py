@@ -83,7 +83,7 @@ def test_the_docs_examples_load(tmp_path: Path) -> None:
         thresholds: dict[str, float]
 
     examples = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    environ = {"OPENAI_API_KEY": SECRET, "VALKEY_PASSWORD": SECRET}
+    environ = {"OPENAI_API_KEY": SECRET, "VALKEY_PASSWORD": SECRET, "STORE_PASSWORD": SECRET}
     settings = load(tmp_path, "\n".join(examples), environ, types={"pii": Pii})
     assert settings.upstream_timeout == 120
     assert settings.floor.output["toxicity"] == Rule(Action.FLAG, True, OnError.FLAG)
@@ -291,14 +291,17 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ("[[front_doors]]\npath = '/v1/'", "front_doors.0.path must be a path such as /v1/responses"),
         ("[[front_doors]]\npath = '/a/../b'", "front_doors.0.path must be a path such as /v1/responses"),
         ("[[front_doors]]\npath = '/{id}'", "front_doors.0.path must be a path such as /v1/responses"),
-        ("[[front_doors]]\npath = '/a'", 'front_doors.0.profile must be "openresponses", "opper" or'),
+        (
+            "[[front_doors]]\npath = '/a'",
+            'front_doors.0.profile must be "openresponses", "opper", "openrouter", "gateway" or "julep"',
+        ),
         ("[[front_doors]]\npath = '/a'\nform = 1", "front_doors.0: 'form' is not known"),
         (f"{DOOR}{DOOR}", "front_doors.1: another front door has the same path"),
         (
             f"profile = 'opper'\n{DOOR}".replace("'/a'", "'/v1/responses'"),
             r"profile \(file\) and the front door /v1/responses say two things",
         ),
-        ("profile = 'gateway'", "profile must be one of openresponses, opper"),
+        ("profile = 'gate'", "profile must be one of openresponses, opper"),
         (f"upstream = 'https://x'\n{UPSTREAM}", r"\[\[upstreams\]\] and upstream \(file\) both say where"),
         ("store = 1", "store must be a table"),
         ("[store]\nuri = 'x'", r"\[store\]: 'uri' is not known. Did you mean 'url'"),

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from guardproxy.document import (
     MAX_DEPTH,
     Edits,
-    appended,
     dumps,
     keys_at,
     member,
@@ -372,21 +371,6 @@ def test_paths_for_people() -> None:
 )
 def test_keys_at(path: Any, keys: set[str]) -> None:
     assert keys_at({"a": {"b": '{"d": 1}', "c": [1]}}, path, {}) == keys
-
-
-@pytest.mark.parametrize(
-    ("text", "new"),
-    [
-        ('{"a":[]}', '{"a":[9]}'),
-        ('{"a":[ ]}', '{"a":[ 9]}'),
-        ('{"b":{"a":[]}, "a" : [ {"a":[1]}, "]" ] }', '{"b":{"a":[]}, "a" : [ {"a":[1]}, "]" ,9] }'),
-        ('{"a":null}', '{"a":null}'),
-        ('{"a":{"b":[]}}', '{"a":{"b":[]}}'),
-        ("{}", "{}"),
-    ],
-)
-def test_an_element_is_put_last(text: str, new: str) -> None:
-    assert appended(text, ("a",), "9") == new
 
 
 def test_members_are_taken_as_they_stand_but_for_blanks() -> None:

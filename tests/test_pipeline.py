@@ -203,12 +203,12 @@ async def test_report_items_come_first_and_others_are_renumbered() -> None:
     *events, _ = got.events
     assert [e["sequence_number"] for e in events] == list(range(len(events)))
     final = events[-1]["response"]["output"]
-    assert [item["type"] for item in final] == ["opper:guard", "message", "opper:meta"]
-    assert (final[0]["findings"][0]["path"], final[0]["content"]) == ("/output/1/content/0/text", [])
+    assert [item["type"] for item in final] == ["opper:guard", "opper:meta", "message"]
+    assert (final[0]["findings"][0]["path"], final[0]["content"]) == ("/output/2/content/0/text", [])
     added = {
         e["output_index"]: e["item"]["type"] for e in events if e["type"] == "response.output_item.added"
     }
-    assert added == {0: "opper:guard", 1: "message", 2: "opper:meta"}
+    assert added == {0: "opper:guard", 1: "opper:meta", 2: "message"}
     assert "guards" not in events[-1]["response"]
 
 

@@ -1,10 +1,7 @@
 """What the client is told."""
 
-import json
 from decimal import Decimal
 from typing import Any
-
-import pytest
 
 from guardproxy.exchange import Exchange
 from guardproxy.prices import Price
@@ -133,36 +130,16 @@ def test_meta_warns_of_another_model() -> None:
     assert made["model_warnings"] == ["gpt-4.1-mini-2025-04-14 answered in the place of gpt-4.1."]
 
 
-@pytest.mark.parametrize(
-    ("facts", "told"),
-    [
-        ({}, False),
-        ({"policy": POLICY}, True),
-        ({"usage": {"input_tokens": 1}}, True),
-        ({"policy": Policy(input={"pii": Rule(shadow=True)})}, False),
-    ],
-)
-def test_meta_is_there_when_guards_ran_or_tokens_are_known(facts: dict[str, Any], told: bool) -> None:
-    assert (Reporter(called(**facts), Form.ITEMS, meta=True).meta() is not None) is told
-    assert Reporter(called(**facts), Form.ITEMS).meta() is None
+def test_meta_comes_behind_the_items_of_the_guards_and_is_the_same_each_time() -> None:
+    reporter = Reporter(called(policy=POLICY), Form.ITEMS, meta=True)
+    assert [item["type"] for item in reporter.items()] == ["opper:guard", "opper:guard", "opper:meta"]
+    assert reporter.reserved == 3
+    assert reporter.items()[-1] is reporter.items()[-1]
 
 
-def test_meta_is_last_and_the_same_each_time() -> None:
-    reporter = Reporter(called(usage={"input_tokens": 1}), Form.ITEMS, meta=True)
-    item = reporter.meta()
-    assert json.loads(reporter.finished('{"output":[ {"id":"a"} ]}'))["output"] == [{"id": "a"}, item]
-    assert json.loads(reporter.finished('{"output":[ ]}'))["output"] == [item]
-    event = '{"type":"response.completed","response":{"output":[{}]}}'
-    assert json.loads(reporter.finished(event, "response.completed"))["response"]["output"] == [{}, item]
-    created = event.replace("completed", "created")
-    assert reporter.finished(created, "response.created") == created
-
-
-@pytest.mark.parametrize(
-    "text", ["", "no", "[]", '{"output":null}', '{"output":"x"}', '{"a":1,"a":2}', "[" * 900]
-)
-def test_what_has_no_output_stays(text: str) -> None:
-    assert Reporter(called(policy=POLICY), Form.ITEMS, meta=True).finished(text) == text
+def test_guards_in_shadow_leave_meta_alone() -> None:
+    reporter = Reporter(called(policy=Policy(input={"pii": Rule(shadow=True)})), Form.ITEMS, meta=True)
+    assert ([item["type"] for item in reporter.items()], reporter.reserved) == (["opper:meta"], 1)
 
 
 def test_a_cost_needs_a_call_and_a_price() -> None:

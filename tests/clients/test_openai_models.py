@@ -62,7 +62,7 @@ def guards(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 async def test_the_sdk_reads_whole_and_streamed_answers(guards: dict[str, str]) -> None:
     said = "say [TAG]" if guards else "say TAG-5678"
-    kinds = [*(["opper:guard"] if guards else []), "message", "opper:meta"]
+    kinds = [*(["opper:guard"] if guards else []), "opper:meta", "message"]
     async with sdk() as client:
         whole = await client.responses.create(**ASK, extra_headers=guards)
         stream = await client.responses.create(**ASK, stream=True, extra_headers=guards)

@@ -187,9 +187,7 @@ async def test_what_breaks_a_rule_of_the_gateway_is_refused(
 
 
 @GUARDS
-async def test_a_tool_under_its_preview_name_goes_on_under_its_own(
-    headers: dict[str, str], given: Any
-) -> None:
+async def test_a_tool_with_a_preview_name_goes_on_with_its_own(headers: dict[str, str], given: Any) -> None:
     async with proxy(ANSWER, **given) as client:
         for kind in ("web_search", "web_search_preview"):
             assert (await client.post({**ASK, "tools": [{"type": kind}]}, headers)).status == 200
@@ -286,7 +284,7 @@ async def test_the_upstreams_other_errors_come_in_the_envelope(given: Any) -> No
 async def test_a_stream_that_breaks_says_so_in_its_events(headers: dict[str, str], given: Any) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         events = sse(text_events("hello"))
-        cut = events[: len(events) // 2]
+        cut = events[: events.rindex(b"event: response.completed")]
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=cut)
 
     async with proxy(broken, **given) as client:
