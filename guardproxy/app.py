@@ -58,7 +58,7 @@ def create_app(
     store: Store | None = (
         importlib.import_module("guardproxy.store").Store(kept) if (kept := settings.kept()) else None
     )
-    keeper = Keeper(store) if store is not None else None
+    keeper = Keeper(store, settings.max_body) if store is not None else None
     pipeline = Pipeline(settings, guards, scanner, upstreams, hooks, limits, keeper)
     api = Api(pipeline, settings.max_body, served, main)
 

@@ -71,6 +71,7 @@ class Exchange:
     request: bytes = b""
     creates: bool = False  # a model is asked for a response, and not for one that is there or for a count
     model: str | None = None
+    model_place: str = "model"  # where the request names it: its index, where it is one of `models`
     upstream: str | None = None  # the name of the one that serves it, where there are several
     stream: bool = False
     name: str | None = None  # X-Opper-Name
@@ -183,10 +184,17 @@ class Exchange:
         return self.response_id if self.response_id and self.may_tell("id", Stage.OUTPUT) else None
 
     @property
+    def told_model(self) -> str | None:
+        """The model that is asked for, where it may be told."""
+        return self.model if self.model and self.may_tell(self.model_place, Stage.INPUT) else None
+
+    @property
     def told_response_model(self) -> str | None:
         """The model that answered, where it may be told: it repeats the one that was asked for."""
-        told = self.response_model and self.may_tell("model", Stage.INPUT, Stage.OUTPUT)
-        return self.response_model if told else None
+        told = self.may_tell("model", Stage.INPUT, Stage.OUTPUT) and self.may_tell(
+            self.model_place, Stage.INPUT
+        )
+        return self.response_model if self.response_model and told else None
 
     @property
     def broke(self) -> bool:

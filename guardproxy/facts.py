@@ -100,7 +100,7 @@ def _id(value: Any) -> str:
 
 def of_document(exchange: Exchange, document: Mapping[str, Any]) -> None:
     """Note what a parsed request says."""
-    exchange.model = _label(document.get("model"))
+    exchange.model = label(document.get("model"))
     exchange.stream = document.get("stream") is True
 
 
@@ -136,8 +136,8 @@ def of_stream(exchange: Exchange, tail: bytes) -> bool:
 
 def of_response(exchange: Exchange, response: Mapping[str, Any]) -> None:
     """Note what a response object says."""
-    exchange.response_id = _label(response.get("id")) or exchange.response_id
-    exchange.response_model = _label(response.get("model")) or exchange.response_model
+    exchange.response_id = label(response.get("id")) or exchange.response_id
+    exchange.response_model = label(response.get("model")) or exchange.response_model
     if isinstance(status := response.get("status"), str) and status in _STATUSES:
         exchange.response_status = str(status)
         exchange.response_failed |= status == "failed"
@@ -159,6 +159,6 @@ def _count(value: Any) -> int | None:
     return int(digits) if _COUNT.fullmatch(digits) else None
 
 
-def _label(value: Any) -> str | None:
+def label(value: Any) -> str | None:
     """`value` where it fits the grammar of names: anything else could be a text that nobody inspected."""
     return value if is_text(value) and GRAMMAR.fullmatch(value) else None

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from guardproxy import document
 from guardproxy.document import LARGE, dumps, rendered
-from guardproxy.errors import InvalidRequest, NotFound, NotImplementedYet
+from guardproxy.errors import BodyTooLarge, InvalidRequest, NotFound, NotImplementedYet
 from guardproxy.inputs import OWN, Asked
 from guardproxy.messages import asks_for_stream
 from guardproxy.profiles import Keeps
@@ -61,8 +61,10 @@ class Kept:
 class Keeper:
     """Keeps, and gives back, for the exchanges of one proxy. `tenant` says whose it is."""
 
-    def __init__(self, store: "Store") -> None:
+    def __init__(self, store: "Store", max_body: int) -> None:
+        """What goes on is, with all that was said before it, no larger than `max_body` bytes."""
         self._store = store
+        self._max_body = max_body
 
     async def begin(
         self, tenant: str, keeps: Keeps, asked: Asked, *, creates: bool
@@ -71,6 +73,7 @@ class Keeper:
 
         Raises:
             InvalidRequest: it goes on from a response that is not here.
+            BodyTooLarge: it is too much, with what was said before.
             StoreUnavailable: nobody knows.
         """
         if keeps is Keeps.TURNS:
@@ -80,12 +83,14 @@ class Keeper:
             # A client's own words, which no guard has seen: they are not what it is kept by.
             name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
             history = await self._store.history(tenant, name)
+            self._check_size(asked, history, "conversation", "begin another conversation")
             whole = await _behind(asked, history, "conversation", {})
             return whole, Kept(self._store, tenant, name, len(history)) if creates else None
         earlier, saves = asked.value.get("previous_response_id"), asked.value.get("store") is True
         if earlier is None and not saves:
             return asked, None
         history = [] if earlier is None else await self._turns(tenant, earlier)
+        self._check_size(asked, history, "previous_response_id", "leave it out")
         # It is kept here, and nowhere else.
         whole = await _behind(asked, history, "previous_response_id", {"store": False} if saves else {})
         return whole, Kept(self._store, tenant, None, len(history)) if saves and creates else None
@@ -113,6 +118,14 @@ class Keeper:
         if found is None:
             raise NotFound("There is no such response here: it was not stored, was deleted, or is too old.")
         return found
+
+    def _check_size(self, asked: Asked, history: Sequence[str], name: str, instead: str) -> None:
+        if history and len(asked.text) + sum(map(len, history)) > self._max_body:
+            raise BodyTooLarge(
+                f"With what '{name}' stands for, the request is larger than {self._max_body} bytes "
+                f"(max_body); {instead}.",
+                param=name,
+            )
 
     async def _turns(self, tenant: str, earlier: object) -> list[str]:
         """The items of an earlier response's input and output (JSON), in their order."""

@@ -230,7 +230,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "client": exchange.client,
         "client_id": exchange.client_id,
         "name": exchange.told_name,
-        "model": exchange.model if exchange.may_tell("model", Stage.INPUT) else None,
+        "model": exchange.told_model,
         "parent_unusable": exchange.parent_unusable or None,
         "stream": exchange.stream or None,
         "events": exchange.events or None,

@@ -459,14 +459,20 @@ async def _sent(
     """`forwarded` as it is sent that way, for one model by its name there."""
     if asked is None:
         return forwarded
-    picks = profile.falls_back and "models" in asked.value
+    picks = profile.falls_back and isinstance(asked.value.get("models"), list)
     if not picks and (way.model is None or way.model == way.asked):
         return forwarded
     now = forwarded if forwarded.changed else forwarded._replace(body=asked.text.encode())
     given = now, way.number, way.asked, way.model
     large = len(now.body) > LARGE
     made = await asyncio.to_thread(inputs.renamed, *given) if large else inputs.renamed(*given)
-    if exchange.model == way.asked and way.model is not None:
+    if picks:
+        listed = way.number - (asked.value.get("model") is not None)  # its index in `models`
+        exchange.model_place = "model" if listed < 0 else str(listed)
+        seen = exchange.policy.enforced(Stage.INPUT)
+        told = not seen or exchange.may_tell(exchange.model_place, Stage.INPUT)
+        exchange.model = facts.label(way.model) if told else None
+    elif exchange.model == way.asked:
         exchange.model = way.model
     return made if made.changed else forwarded
 

@@ -107,7 +107,8 @@ def test_without_headers_it_is_the_floor() -> None:
     assert "└── cedar: block, shadow, on_error = fail" in lines
     assert "│   └── input: blocks; output: does not, since no guard blocks or redacts there" in lines
     assert (
-        "report: fields at /v1/responses; items at /v3/compat/openresponses; items at /v3/compat/responses"
+        "report: fields at /v1/responses; items at /v3/compat/openresponses; "
+        "items at /v3/compat/responses; fields at /api/v1/responses"
     ) in lines
     assert lines[-1] == "key: none is given; requests here have one, see --key (team)"
 

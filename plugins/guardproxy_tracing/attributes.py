@@ -55,7 +55,7 @@ def _route(path: str) -> str | None:
 
 def model(exchange: Exchange) -> str | None:
     """The model asked for: where it fits the grammar, and no guard found something in it."""
-    return label(exchange.model) if exchange.may_tell("model", Stage.INPUT) else None
+    return label(exchange.told_model)
 
 
 def _add_label(found: Attributes, name: str, value: str | None) -> None:

@@ -368,6 +368,16 @@ async def test_what_was_said_before_is_inspected_again(given: Any) -> None:
         assert paths == ["/conversation/0/content/0/text", "/conversation/1/content/0/text", "/input"]
 
 
+async def test_a_conversation_that_is_too_long_says_so(given: Any) -> None:
+    body = {"model": "m", "input": "x" * 700, "conversation": "conv_1"}
+    async with proxy(echo, max_body=1000, **given) as client:
+        assert (await client.post(body)).status == 200
+        got = await client.post(body)
+        assert (got.status, got.json["error"]["code"]) == (413, "body_too_large")
+        assert got.json["error"]["param"] == "conversation"
+        assert (await client.post({**body, "conversation": "conv_2"})).status == 200
+
+
 async def test_what_was_blocked_or_failed_is_no_turn(given: Any) -> None:
     block = {"x-opper-guard-output": "tags", "x-opper-guard-action": "block"}
     body = {"model": "m", "input": "one", "conversation": "conv_1"}

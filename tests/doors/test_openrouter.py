@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
 
 import guardproxy_tracing as tracing
+from guardproxy.prices import Price
 from guardproxy.profiles import PROFILES
 from guardproxy.settings import ClientKey, UpstreamSettings
+from guardproxy.types import Action, Policy, Rule
 from tests.harness import message, proxy, response, sse, text_events, whole
 
 DOOR = "/api/v1/responses"
@@ -204,6 +207,26 @@ async def test_each_model_goes_to_its_own_upstream_under_its_own_name() -> None:
     assert "error.type" not in call
 
 
+@pytest.mark.parametrize("shadow", [False, True])
+async def test_the_model_that_answered_is_the_one_of_the_exchange(shadow: bool) -> None:
+    floor = Policy(input={"tags": Rule(Action.FLAG, shadow=shadow)})
+    priced = {"b": Price(Decimal(1), Decimal(2)), "a": Price(Decimal(5), Decimal(5))}
+    usage = {"input_tokens": 1_000_000, "output_tokens": 0}
+    for models, told in ((["a", "b"], "b"), (["a", f"x@{TAG}"], None)):
+        turn = iter((500, 200))
+
+        def answer(_: httpx.Request, turn: Any = turn) -> httpx.Response:
+            status = next(turn)
+            thin = {"id": "resp_1", "output": [], "usage": usage}
+            return httpx.Response(status, json=thin if status == 200 else {})
+
+        async with proxy(answer, floor=floor, prices=priced) as client:
+            await client.post({"models": models, "input": "hi"}, path=DOOR)
+            (of,) = client.recorder.exchanges
+            assert of.told_model == told
+            assert of.cost_usd == (Decimal(1) if told else None)
+
+
 async def test_every_model_must_be_one_that_the_key_may_use() -> None:
     token = "team-" + "token"
     key = ClientKey("a", hashlib.sha256(token.encode()).hexdigest(), allowed_models=("a", "b"))
@@ -265,8 +288,6 @@ async def test_the_session_of_the_body_counts_before_that_of_the_header(headers:
 
 @pytest.mark.parametrize("policy", ["flag", "redact", "shadow"])
 async def test_what_a_guard_found_is_on_no_span(policy: str) -> None:
-    from guardproxy.types import Action, Policy, Rule
-
     action = Action.REDACT if policy == "redact" else Action.FLAG
     floor = Policy(input={"tags": Rule(action, shadow=policy == "shadow")})
     trace = {"trace_name": f"of {TAG}", "tier": 3}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 import guardproxy_tracing as tracing
-from guardproxy import Action, Guard, Policy, Rule, Settings, Step, StepKind
+from guardproxy import Action, Guard, Policy, Rule
 from guardproxy.allow import AllowList
+from guardproxy.prices import Price
 from guardproxy.settings import ClientKey, UpstreamSettings
 from guardproxy.types import OnError
 from guardproxy_tracing import variables
 from guardproxy_tracing.names import LATEST, SETTLED
 from tests.harness import Chunks, message, proxy, sse, streaming, text_events, whole
-from tests.plugins.test_tracing import exchange, opened
 from tests.samples import Raises, Tags
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,12 @@ async def everything() -> list[ReadableSpan]:
     """The spans of exchanges that show every fact there is."""
     guarded = {"pii": Rule(Action.REDACT), "secrets": Rule(on_error=OnError.FLAG)}
     floor = Policy(guarded, guarded)
-    usage = {"input_tokens": 1, "output_tokens": 2, "input_tokens_details": {"cached_tokens": 1}}
+    usage: dict[str, Any] = {
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "input_tokens_details": {"cached_tokens": 1},
+    }
+    usage["input_tokens_details"]["cache_write_tokens"] = 1
     usage["output_tokens_details"] = {"reasoning_tokens": 1}
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
     body = {
@@ -83,14 +89,17 @@ async def everything() -> list[ReadableSpan]:
         )
         async with proxy(whole(), plugins=[tracing], upstreams=(only,)) as client:
             await client.post(body)
-        tracing.guardproxy_startup(Settings())
-        again = exchange()  # what a second attempt says, which the pipeline does not make yet
-        root = Step(StepKind.EXCHANGE, "exchange")
-        call = Step(StepKind.CALL, "call", root)
-        with opened(again, root), opened(again, call):
-            for _ in range(2):
-                with opened(again, Step(StepKind.ATTEMPT, "attempt", call)):
-                    pass
+        turns = iter((503, 200))
+        answered = whole(message("fine"), usage=usage)
+
+        def in_turn(request: httpx.Request) -> httpx.Response:
+            status = next(turns)
+            return answered(request) if status == 200 else httpx.Response(status)
+
+        priced = {"m-2": Price(Decimal(1), Decimal(2))}
+        async with proxy(in_turn, plugins=[tracing], prices=priced) as client:
+            asked = {"models": ["m-1", "m-2"], "input": "hi", "session_id": "s", "trace": {"tier": 1}}
+            await client.post(asked, path="/api/v1/responses")
     return spans
 
 
@@ -103,7 +112,8 @@ async def spans(monkeypatch: pytest.MonkeyPatch) -> list[ReadableSpan]:
 def _exported(spans: list[ReadableSpan]) -> set[str]:
     found = {name for span in spans for name in span.attributes or {}}
     found |= {name for span in spans for event in span.events for name in event.attributes or {}}
-    return {re.sub(r"(guardproxy\.receipt\.skipped)\..*", r"\1.REASON", name) for name in found}
+    found = {re.sub(r"(guardproxy\.receipt\.skipped)\..*", r"\1.REASON", name) for name in found}
+    return {re.sub(r"(guardproxy\.trace)\..*", r"\1.MEMBER", name) for name in found}
 
 
 async def test_every_attribute_is_documented_and_every_documented_one_exported(
@@ -115,7 +125,12 @@ async def test_every_attribute_is_documented_and_every_documented_one_exported(
 async def test_every_span_and_event_is_documented(spans: list[ReadableSpan]) -> None:
     tree = PAGE.split("\n## The tree\n")[1].split("\n## ")[0]
     for name in {span.name for span in spans}:
-        shown = name.replace("m-1", "gpt-4.1").replace("apply_guardrail secrets", "apply_guardrail pii")
+        shown = (
+            name.replace("m-1", "gpt-4.1")
+            .replace("m-2", "gpt-4.1")
+            .replace("/api/v1/", "/v1/")
+            .replace("apply_guardrail secrets", "apply_guardrail pii")
+        )
         assert re.search(rf"(?:^|[ `]){re.escape(shown)}(?:$|[ `,])", tree, re.MULTILINE), name
     assert {event.name for span in spans for event in span.events} == {"gen_ai.guardrail.result"}
 
