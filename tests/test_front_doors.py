@@ -1,5 +1,7 @@
 """Behind every front door guards, actions, outcomes and traces are the same; only its dialect differs."""
 
+import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -7,7 +9,9 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 import guardproxy_tracing as tracing
-from guardproxy.profiles import DOORS, MAIN
+from guardproxy.completion import text_of
+from guardproxy.profiles import DOORS, MAIN, PROFILES
+from guardproxy.settings import LimitSettings, StoreSettings
 from tests.harness import Client, message, proxy, sse, text_events, whole
 
 ASK = {"model": "m-1", "input": "ask TAG-1234"}
@@ -20,7 +24,8 @@ CASES: dict[str, dict[str, str]] = {
     "no such guard": {"x-opper-guard-input": "nobody"},
 }
 TOLD = ("guard_type", "stage", "action", "flagged", "total")
-OTHERS = [door for door in DOORS if door != MAIN]
+SET = {f"/set/{name}": name for name in PROFILES}  # one of each profile, whatever its own path is
+OTHERS = [*(door for door in DOORS if door != MAIN), *SET]
 
 
 class Seen(NamedTuple):
@@ -32,16 +37,22 @@ class Seen(NamedTuple):
     text: str
     report: list[dict[str, Any]]
     error: Any
-    sent: list[bytes]
+    sent: list[str]
     outcome: str
     spans: list[tuple[str, dict[str, Any]]]
 
 
 def upstream(request: httpx.Request) -> httpx.Response:
-    if b'"stream": true' in request.content:
+    if json.loads(request.content)["stream"]:
         events = sse(text_events("say TAG-5678, boom"))
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=events)
     return whole(message("say TAG-5678, boom"))(request)
+
+
+def said(request: httpx.Request) -> str:
+    """What a request says, whatever form its front door gave it."""
+    given = json.loads(request.content)["input"]
+    return given if isinstance(given, str) else "".join(part["text"] for part in given[0]["content"])
 
 
 async def seen(client: Client, spans: list[ReadableSpan], door: str, headers: Any, stream: bool) -> Seen:
@@ -50,22 +61,23 @@ async def seen(client: Client, spans: list[ReadableSpan], door: str, headers: An
     got = await client.post({**ASK, "stream": stream}, headers, path=door)
     streamed = got.headers["content-type"].startswith("text/event-stream")
     body = {} if streamed else got.json
-    output, error = body.get("output", []), body.get("error")
-    items = [item for item in output if item["type"] == "opper:guard"]
+    output = body.get("output", [])
+    error = body.get("error") or (body if "message" in body else None)  # nested, or flat
+    items = [item for item in output if item["type"] == "opper:guard"] if isinstance(output, list) else []
     of = client.recorder.exchanges[-1]
     return Seen(
         got.status,
         got.headers.get("x-guardproxy-verdict"),
         got.headers.get("x-guardproxy-receipt"),
-        got.text if streamed else "".join(i["content"][0]["text"] for i in output if i["type"] == "message"),
+        got.text if streamed else text_of(output),
         [
             {name: entry[name] for name in TOLD}
-            for entry in (items or body.get("guards", []))
+            for entry in (items or (error or body).get("guards", []))
             if entry["total"]
         ],
         # Not its place: where items of ours come first, it is another.
         [error[name] for name in ("message", "type", "code")] if error else of.error_code,
-        [request.content for request in client.requests],
+        [said(request) for request in client.requests],
         of.outcome,
         [(span.name.replace(door, MAIN), facts(span)) for span in spans],
     )
@@ -83,9 +95,11 @@ def facts(span: ReadableSpan) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("action", ["flag", "redact", "block"])
-async def test_every_door_does_the_same(action: str, stream: bool) -> None:
+async def test_every_door_does_the_same(action: str, stream: bool, tmp_path: Path) -> None:
+    store = StoreSettings(url=f"sqlite+aiosqlite:///{tmp_path}/kept.db")
+    limits = LimitSettings(per_address="100000/minute")  # before those that a profile has
     with tracing.record() as spans:
-        async with proxy(upstream, plugins=[tracing]) as client:
+        async with proxy(upstream, plugins=[tracing], front_doors=SET, store=store, limits=limits) as client:
             for name, case in CASES.items():
                 headers = {**case, "x-opper-guard-action": action} if case else {}
                 expected = await seen(client, spans, MAIN, headers, stream)
