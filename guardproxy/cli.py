@@ -382,9 +382,9 @@ def _shown_lists(loaded: Loaded) -> Iterator[str]:
         for name in price.__struct_fields__:
             value = getattr(price, name)
             yield f"# {name} is not set" if value is None else f"{name} = {plain(value)}"
-    if settings.store is not None:
+    if (kept := settings.kept()) is not None:
         yield from ("", f"[store]  # {origins['store']}")
-        for name, value in msgspec.to_builtins(settings.store).items():
+        for name, value in msgspec.to_builtins(kept).items():
             yield f"{name} = {_toml(_hidden(value, f'store.{name}', references))}"
     for index, upstream in enumerate(settings.upstreams):
         yield from ("", f"[[upstreams]]  # {origins['upstreams']}")
