@@ -19,15 +19,14 @@ from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
 from guardproxy.profiles import OPENRESPONSES, Profile
-from guardproxy.routes import CHECK, MODELS, ROUTES, find
+from guardproxy.routes import CHECK, MODEL, MODELS, ROUTES, find
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Endpoint = Callable[[Incoming], Awaitable[None]]
 
-# A model's id may have slashes; dot segments and escapes are other spellings of another path.
-_MODELS = re.compile(rf"{MODELS}(?:/(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._:@-]+)*")
+_MODELS = re.compile(rf"{MODELS}(?:/{MODEL.pattern})?")
 
 
 class AsgiReply:

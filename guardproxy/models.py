@@ -11,12 +11,12 @@ from guardproxy.auth import check_models, may_use
 from guardproxy.calls import Calls
 from guardproxy.delivery import Delivery, drain_over, response_head
 from guardproxy.document import dumps
-from guardproxy.errors import GuardProxyError, UpstreamError
+from guardproxy.errors import GuardProxyError, NotFound, UpstreamError
 from guardproxy.exchange import Exchange
 from guardproxy.headers import date, lower_headers
 from guardproxy.lifecycle import Lifecycle, fail
 from guardproxy.messages import Incoming, Reply
-from guardproxy.routes import MODELS
+from guardproxy.routes import MODEL, MODELS
 from guardproxy.settings import ClientKey, Settings
 from guardproxy.upstream import Upstream
 from guardproxy.upstreams import Upstreams
@@ -66,6 +66,9 @@ class Models:
         asked = incoming.target.removeprefix(f"{_LIST}/")
         check_models(key, [asked], self._upstreams.same)
         chosen = self._upstreams.of_model(asked)
+        # Less the upstream's name it is another path: `name@../files` would lead out of the models.
+        if not MODEL.fullmatch(chosen.model or ""):
+            raise NotFound("There is no such model.", param="model", code="model_not_found")
         await self._pass_on(exchange, chosen.upstream, f"{_LIST}/{chosen.model}", incoming, reply)
 
     async def _pass_on(

@@ -12,6 +12,8 @@ ID = "/{id}"
 CHECK = "/v1/guard/check"
 MODELS = "/v1/models"
 BESIDE = (CHECK, MODELS, "/livez", "/readyz")  # what is served beside front doors and plugins' routes
+# A model's id in a path may have slashes; dot segments and escapes are other spellings of another path.
+MODEL = re.compile(r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:@-]+(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:@-]+)*")
 # Nothing in it can be spelled in two ways, or lead the upstream to another path.
 _OF_ID = re.compile(r"/([A-Za-z0-9_-]{1,128})((?:/[a-z_]+)?)")
 

@@ -117,3 +117,11 @@ async def test_a_list_may_come_compressed() -> None:
 
     async with proxy(packed, keys=(key("o3"),)) as client:
         assert await listed(client, BEARER) == ["o3"]
+
+
+@pytest.mark.parametrize("rest", ["", "..", ".", "../responses/resp_1", "./o3", "/o3"])
+async def test_the_name_of_an_upstream_leads_out_of_its_models_nowhere(rest: str) -> None:
+    async with proxy(upstream, upstreams=(FIRST, SECOND)) as client:
+        got = await client.post(b"", path=f"/v1/models/second@{rest}", method="GET")
+        assert (got.status, got.json["error"]["code"]) == (404, "model_not_found")
+        assert not client.requests
