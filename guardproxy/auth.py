@@ -12,6 +12,7 @@ from guardproxy.shapes import GRAMMAR
 from guardproxy.types import is_text
 
 _CREDENTIALS = ("authorization", "api-key", "x-api-key")
+_SCHEMES = ("bearer", "basic")
 
 
 def digest(headers: Mapping[str, str]) -> str | None:
@@ -22,15 +23,23 @@ def digest(headers: Mapping[str, str]) -> str | None:
 
 
 def _token(headers: Mapping[str, str]) -> str:
-    return headers.get("authorization", "").partition(" ")[2].strip()
+    given = headers.get("authorization", "").strip()
+    scheme, _, token = given.partition(" ")
+    # There are upstreams that take a key without a scheme.
+    return token.strip() or ("" if scheme.lower() in _SCHEMES else given)
 
 
 def tenant(key: ClientKey | None, headers: Mapping[str, str]) -> str:
-    """Whose a request is: the holder of `key`, or of the credential in `headers`; all without one are one."""
+    """Whose a request is: the holder of `key`, or of all the credentials in `headers`.
+
+    An upstream may go by any of them, and a client may put a word that stands for none into the others.
+    All clients without one are one.
+    """
     if key is not None:
         return f"key:{key.name}"
-    given = digest(headers)
-    return f"credential:{given}" if given else "none"
+    given = (_token(headers), *(headers.get(name, "") for name in _CREDENTIALS[1:]))
+    all_of_them = "\n".join(given).encode("utf-8", "replace")
+    return f"credential:{hashlib.sha256(all_of_them).hexdigest()}" if any(given) else "none"
 
 
 class Credentials:

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from guardproxy import inputs
-from guardproxy.auth import Client, Credentials, check_models, digest, identify
+from guardproxy.auth import Client, Credentials, check_models, digest, identify, tenant
 from guardproxy.errors import InvalidRequest, ModelNotAllowed, Unauthorized
 from guardproxy.headers import Raw
 from guardproxy.settings import ClientKey, Settings
@@ -46,11 +46,31 @@ def test_keys() -> None:
         ({"x-api-key": TOKEN}, TOKEN),
         ({"authorization": "Bearer ", "api-key": TOKEN}, TOKEN),
         ({"authorization": "Bearer", "api-key": ""}, None),
+        ({"authorization": TOKEN}, TOKEN),
+        ({"authorization": f" {TOKEN} ", "api-key": "other"}, TOKEN),
         ({}, None),
     ],
 )
 def test_which_credential_was_sent(headers: dict[str, str], given: str | None) -> None:
     assert digest(headers) == (None if given is None else hashlib.sha256(given.encode()).hexdigest())
+
+
+def test_each_credential_is_a_tenant_of_its_own_and_all_without_one_are_one() -> None:
+    given: list[dict[str, str]] = [
+        {},
+        {"authorization": "Bearer a"},
+        {"authorization": "b"},  # without a scheme
+        {"authorization": "c"},
+        {"api-key": "d"},
+        {"authorization": "Bearer none", "api-key": "e"},  # what an SDK asks for, and what the upstream does
+        {"authorization": "Bearer none", "api-key": "f"},
+        {"authorization": "Bearer none", "x-api-key": "f"},
+    ]
+    assert len({tenant(None, headers) for headers in given}) == len(given)
+    for nothing in ({"authorization": ""}, {"authorization": "Bearer "}, {"api-key": ""}):
+        assert tenant(None, nothing) == tenant(None, {}) == "none"
+    assert tenant(None, {"authorization": "bearer  a "}) == tenant(None, given[1])
+    assert tenant(KEY, given[1]) == tenant(KEY, given[4]) == "key:team-a"
 
 
 def test_a_key_is_compared_with_all_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
