@@ -30,7 +30,8 @@ def no_file_ids(draft: Draft) -> None:
             inside += [(element, f"{place}[{index}]") for index, element in enumerate(value)]
         elif isinstance(value, dict):
             file = value.get("file") if value.get("type") == "file" else value
-            if value.get("type") in _FILES and isinstance(file, dict) and file.get("file_id") is not None:
+            is_file = is_text(kind := value.get("type")) and kind in _FILES
+            if is_file and isinstance(file, dict) and file.get("file_id") is not None:
                 raise refusal(
                     "input_file.file_id is not supported here; send the file in 'file_data' or 'file_url'.",
                     f"{place}.file_id",
@@ -99,7 +100,9 @@ def _instructions(content: Any, path: Path, place: str) -> Iterable[tuple[str, P
 
 
 def _is_text_part(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") in _TEXTS and is_text(part.get("text"))
+    if not isinstance(part, dict) or not is_text(kind := part.get("type")):
+        return False
+    return kind in _TEXTS and is_text(part.get("text"))
 
 
 def _items(draft: Draft) -> None:

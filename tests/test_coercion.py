@@ -201,6 +201,11 @@ def test_input_gets_the_form_of_items(given_: Any, items: Any) -> None:
             "text",
         ),
         ({"messages": [{"role": "system"}]}, "messages[0].content", "must be text alone"),
+        (
+            {"messages": [{"role": "system", "content": [{"type": ["text"], "text": "a"}]}]},
+            "messages[0].content",
+            "must be text alone",
+        ),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].tool_call_id", "tool_call_id"),
         (
             {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]},
@@ -248,6 +253,7 @@ def test_files_named_by_an_id_are_refused_wherever_they_are(request_: Any, param
 def test_files_that_are_sent_are_not() -> None:
     no_file_ids(Draft({"input": [{"content": [{"type": "input_file", "file_data": "x", "file_id": None}]}]}))
     no_file_ids(Draft({"input": "hi"}))
+    no_file_ids(Draft({"input": [{"type": ["input_file"], "file_id": "f"}, {"type": {}}]}))  # no type at all
 
 
 WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=12, max_size=20)
