@@ -30,7 +30,7 @@ def with_ids(items: Sequence[str]) -> list[Item]:
     found: list[Item] = []
     seen: set[str] = set()
     for text in items:
-        item = json.loads(text)
+        item = json.loads(text, parse_int=float)  # no int has more than 4,300 digits
         if not isinstance(item, dict):
             raise ValueError("an input item is no JSON object")
         given = item.get("id")
