@@ -90,7 +90,7 @@ class Delivery:
             exchange.status = status
             ours["content-type"] = "application/json"
         if expected.keep is not None and status < 300:
-            await expected.keep(body.decode())
+            await expected.keep(body)
         drop = ("content-length",) if body is received else _OF_BODY
         if status not in _NO_BODY:
             ours["content-length"] = str(len(body))
@@ -207,7 +207,7 @@ class Delivery:
             if expected.keep is not None and (response := stream.response()) is not None:
                 nonlocal unkept
                 unkept = True
-                await expected.keep(reporter.finished(response))
+                await expected.keep(reporter.finished(response).encode())
                 unkept = False
             return made
 

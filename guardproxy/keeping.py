@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from guardproxy import document
 from guardproxy.document import LARGE, dumps, rendered
-from guardproxy.errors import BodyTooLarge, InvalidRequest, NotFound, NotImplementedYet
+from guardproxy.errors import BodyTooLarge, InvalidRequest, NotFound, NotImplementedYet, Uninspectable
 from guardproxy.inputs import OWN, Asked
 from guardproxy.messages import asks_for_stream
 from guardproxy.profiles import Keeps
@@ -40,8 +40,10 @@ class Kept:
     conversation: str | None
     before: int
 
-    async def keep(self, request: bytes, response: str) -> None:
-        """Keep what was sent on as `request`, and the `response` (JSON) as the client is to get it.
+    async def keep(self, request: bytes, response: bytes) -> None:
+        """Keep what was sent on as `request`, and the `response` as the client is to get it.
+
+        What is no response is not kept.
 
         Raises:
             StoreUnavailable: it could not be kept.
@@ -55,7 +57,7 @@ class Kept:
         if self.conversation is not None:
             await self.store.append(self.tenant, self.conversation, [*items[self.before :], *made])
         elif response_id is not None:
-            await self.store.save(self.tenant, response_id, response, items)
+            await self.store.save(self.tenant, response_id, _text(response), items)
 
 
 class Keeper:
@@ -211,9 +213,16 @@ def _stays(item: Any) -> bool:
     return kind != "reasoning" or item.get("encrypted_content") is not None
 
 
-def _read(request: bytes, response: str) -> tuple[list[str], list[str], str | None] | None:
+def _text(response: bytes) -> str:
+    return document.decode(response).removeprefix("\ufeff")
+
+
+def _read(request: bytes, response: bytes) -> tuple[list[str], list[str], str | None] | None:
     """The input's items, the output's (JSON), and the id; None where there is no response to keep."""
-    made = document.parse(response)
+    try:
+        made = document.parse(_text(response))
+    except Uninspectable:  # the client gets it all the same
+        return None
     if not isinstance(made, dict) or made.get("status") not in _DONE:
         return None
     asked = document.parse(document.decode(request))

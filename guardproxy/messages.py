@@ -63,7 +63,7 @@ class Expected:
     shape: Shape
     echoes: Mapping[Path, str]
     learned: Callable[[object], None]
-    keep: Callable[[str], Awaitable[None]] | None = None
+    keep: Callable[[bytes], Awaitable[None]] | None = None
     failed: Callable[[int, bytes], tuple[int, bytes]] | None = None
 
 

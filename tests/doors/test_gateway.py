@@ -388,6 +388,34 @@ async def test_what_was_blocked_or_failed_is_no_turn(given: Any) -> None:
         assert said(client.requests[-1]) == [("user", "two")]
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-opper-guard-output": "tags"}])
+@pytest.mark.parametrize(
+    "answer",
+    [b"no JSON", b"", b"\xff\xfe", b"[1]", b'{"status": "completed", "a": 1, "a": 2}'],
+    ids=["text", "empty", "no UTF-8", "a list", "a key twice"],
+)
+async def test_an_answer_that_is_no_response_is_no_turn_and_arrives(
+    answer: bytes, headers: dict[str, str], given: Any
+) -> None:
+    body = {"model": "m", "input": "one", "conversation": "conv_1"}
+    upstream = httpx.Response(200, headers={"content-type": "application/json"}, content=answer)
+    async with proxy(lambda _: upstream, **given) as client:
+        got = await client.post(body, headers)
+        assert (got.status, got.body) == (200, answer)
+        await client.post(body, headers)
+        assert said(client.requests[-1]) == [("user", "one")]
+
+
+async def test_an_answer_with_a_byte_order_mark_is_a_turn(given: Any) -> None:
+    content = b"\xef\xbb\xbf" + json.dumps(response(message("hello"))).encode()
+    upstream = httpx.Response(200, headers={"content-type": "application/json"}, content=content)
+    body = {"model": "m", "input": "one", "conversation": "conv_1"}
+    async with proxy(lambda _: upstream, **given) as client:
+        assert (await client.post(body)).status == 200
+        await client.post(body)
+        assert said(client.requests[-1]) == [("user", "one"), ("assistant", "hello"), ("user", "one")]
+
+
 async def test_a_conversation_is_its_clients_own(given: Any) -> None:
     body = {"model": "m", "input": "one", "conversation": "conv_1"}
     async with proxy(echo, keys=(key("team-a"), key("team-b")), **given) as client:
