@@ -2,12 +2,12 @@
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from guardproxy.types import Content, Outcome, Policy, Stage, Verdict
+from guardproxy.types import Content, Finding, Outcome, Policy, Stage, Verdict
 
 UNRESOLVED = Policy()  # the policy of an exchange until it is known which guards are on
 
@@ -41,6 +41,12 @@ class Stopwatch:
 def new_id() -> str:
     """An id for `X-Guardproxy-Exchange`, and for `X-Request-Id` where the upstream gives none."""
     return f"req_{uuid.uuid4().hex}"
+
+
+def _below(path: str, findings: Iterable[Finding]) -> list[str]:
+    """The names of the members at `path` in whose values, or in which, something was found."""
+    rests = [finding.path.removeprefix(path) for finding in findings if finding.path.startswith(path)]
+    return [rest for rest in rests if "/" not in rest]
 
 
 @dataclass(slots=True, eq=False)
@@ -172,6 +178,9 @@ class Exchange:
     @property
     def told_trace_members(self) -> Mapping[str, str | float | bool]:
         """The members of the request's `trace`, where they may be told."""
+        shadowed = verdict.shadowed if (verdict := self.verdicts.get(Stage.INPUT)) is not None else ()
+        if any(name not in self.trace_members for name in _below("/trace/", shadowed)):
+            return {}  # a key in which something was found: by its path nobody knows which one
         return {
             name: value
             for name, value in self.trace_members.items()
@@ -191,10 +200,10 @@ class Exchange:
     @property
     def told_response_model(self) -> str | None:
         """The model that answered, where it may be told: it repeats the one that was asked for."""
-        told = self.may_tell("model", Stage.INPUT, Stage.OUTPUT) and self.may_tell(
-            self.model_place, Stage.INPUT
-        )
-        return self.response_model if self.response_model and told else None
+        told = self.response_model and self.may_tell("model", Stage.INPUT, Stage.OUTPUT)
+        if told and (verdict := self.verdicts.get(Stage.INPUT)) is not None:
+            told = not _below("/models/", (*verdict.findings, *verdict.shadowed))
+        return self.response_model if told else None
 
     @property
     def broke(self) -> bool:

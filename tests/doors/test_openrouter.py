@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 import guardproxy_tracing as tracing
+from guardproxy.lifecycle import line
 from guardproxy.prices import Price
 from guardproxy.profiles import PROFILES
 from guardproxy.settings import ClientKey, UpstreamSettings
@@ -297,6 +298,31 @@ async def test_what_a_guard_found_is_on_no_span(policy: str) -> None:
     assert said.get("guardproxy.trace.tier") == 3
     _, said = await exchange_span(ASK, {"x-session-id": f"of {TAG}"}, floor=floor)
     assert "session.id" not in said
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_guard_found_in_a_key_or_in_a_model_in_turn_is_told_nowhere(
+    shadow: bool, stream: bool
+) -> None:
+    floor = Policy(input={"tags": Rule(Action.FLAG, shadow=shadow)})
+    body = {"models": [f"m/{TAG}"], "input": "hi", "trace": {TAG: "x"}, "stream": stream}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        answered = response(message("hello"), model=json.loads(request.content)["model"])
+        if not stream:
+            return httpx.Response(200, json=answered)
+        events = sse([{"type": "response.completed", "response": answered}])
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=events)
+
+    with tracing.record() as spans:
+        async with proxy(answer, plugins=[tracing], floor=floor) as client:
+            assert (await client.post(body, path=DOOR)).status == 200
+    (exchange,) = client.recorder.exchanges
+    assert exchange.response_model == f"m/{TAG}"
+    assert TAG not in str(line(exchange))
+    assert spans
+    assert TAG not in str([(span.name, dict(span.attributes or {})) for span in spans])
 
 
 async def test_a_failing_guard_tells_nothing() -> None:
