@@ -112,15 +112,22 @@ class PolicyMemory:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is remembered of the response that one exchange makes or asks for."""
+    """What is remembered of the response that one exchange makes or asks for.
+
+    `owner` is whose responses are here, where the front door keeps them: what is another's is not known.
+    """
 
     memory: PolicyMemory
     route: Route
     response_id: str | None  # of the path
+    owner: str | None = None
 
     def policy(self) -> Policy:
         """The policy that the response was made under; an empty one when it is not known."""
-        return self.memory.recall(self.response_id) if self.response_id else Policy()
+        if not self.response_id:
+            return Policy()
+        is_here = self.owner is not None and self.route.method != "POST"
+        return self.memory.recall(self._owned(self.response_id) if is_here else self.response_id)
 
     def upstream(self) -> str | None:
         """The name of the upstream that has the response, where it is one of several and known."""
@@ -131,3 +138,8 @@ class Past:
         wanted = exchange.upstream is not None or not exchange.policy.empty
         if self.route.remembers and isinstance(response_id, str) and wanted:
             self.memory.remember(response_id, exchange.policy, exchange.upstream)
+            if self.owner is not None:
+                self.memory.remember(self._owned(response_id), exchange.policy)
+
+    def _owned(self, response_id: str) -> str:
+        return f"{self.owner} {response_id}"

@@ -118,7 +118,8 @@ class Pipeline:
         route: Route,
         reply: Reply,
     ) -> None:
-        past = Past(self._memory, route, incoming.response_id)
+        owner = arrival.tenant if incoming.profile.keeps is Keeps.RESPONSES else None
+        past = Past(self._memory, route, incoming.response_id, owner)
         exchange.policy = policy.resolve(
             self._settings.floor,
             arrival.key,

@@ -226,15 +226,17 @@ def bearer(token: str) -> dict[str, str]:
 async def test_what_is_stored_is_its_clients_own(given: Any) -> None:
     keys = tuple(ClientKey(n, hashlib.sha256(n.encode()).hexdigest()) for n in ("team-a", "team-b"))
     async with proxy(poet, keys=keys, **given) as client:
-        await client.post(KEEP, bearer("team-a"))
+        await client.post(KEEP, {**REDACT, **bearer("team-a")})
         other = bearer("team-b")
         missing = await get(client, "/resp_nobody", other)
         for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/input_items")):
             got = await get(client, f"/resp_1{path}", other, method)
             assert (got.status, got.json) == (404, missing.json)
+            assert got.headers.keys() == missing.headers.keys()
         going_on = await client.post({**KEEP, "previous_response_id": "resp_1"}, other)
         assert going_on.status == 400
-        assert (await get(client, "/resp_1", bearer("team-a"))).status == 200
+        mine = await get(client, "/resp_1", bearer("team-a"))
+        assert (mine.status, mine.headers["x-guardproxy-verdict"]) == (200, "input=clean, output=clean")
 
 
 async def test_what_was_blocked_is_not_stored(given: Any) -> None:
