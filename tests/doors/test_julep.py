@@ -201,6 +201,14 @@ async def test_what_is_read_meets_the_guards_of_who_reads_it(given: Any) -> None
         assert TAG not in read.body.decode()
 
 
+async def test_what_is_gone_on_from_is_no_larger_than_a_body_may_be(given: Any) -> None:
+    async with proxy(poet, **given, max_body=1000) as client:
+        await client.post({**KEEP, "input": [{"role": "user", "content": "x" * 850}]})
+        got = await client.post({**KEEP, "previous_response_id": "resp_1"})
+        assert (got.status, got.json["code"]) == (413, "body_too_large")
+        assert len(client.requests) == 1
+
+
 async def test_a_response_goes_on_from_another(given: Any) -> None:
     async with proxy(poet, **given) as client:
         await client.post({**KEEP, "input": "one"}, REDACT)
