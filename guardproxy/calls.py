@@ -117,12 +117,16 @@ class Calls:
         return answer
 
     def headers(
-        self, upstream: Upstream, incoming: Incoming, extra: Mapping[str, str]
+        self, upstream: Upstream, incoming: Incoming, extra: Mapping[str, str], *, passes: bool = True
     ) -> list[tuple[bytes, bytes]]:
-        """The headers of a request as `upstream` gets them, with `extra`."""
+        """The headers of a request as `upstream` gets them, with `extra`.
+
+        Without `passes` the client's own credential is not among them.
+        """
+        authorization = self._credentials.authorization(upstream.api_key)
         return request_headers(
             incoming.headers,
-            replace_authorization=self._credentials.authorization(upstream.api_key),
+            replace_authorization=authorization if passes else authorization or "",
             extra={**upstream.headers, **extra},
         )
 

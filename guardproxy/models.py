@@ -85,7 +85,10 @@ class Models:
         self, exchange: Exchange, key: ClientKey | None, incoming: Incoming, reply: Reply
     ) -> None:
         upstreams = self._upstreams.usable()
-        lists = await asyncio.gather(*(self._of(upstream, incoming) for upstream in upstreams))
+        # No model says for which of several upstreams the client's own credential is.
+        own = [upstream for upstream in upstreams if upstream.api_key is None]
+        passes = own if len(own) == 1 else [up for up in own if self._upstreams.is_default(up)]
+        lists = await asyncio.gather(*(self._of(up, incoming, up in passes) for up in upstreams))
         found: dict[str, Any] = {}
         problems: list[GuardProxyError] = []
         for upstream, models in zip(upstreams, lists, strict=True):
@@ -104,10 +107,12 @@ class Models:
         await reply.start(200, response_head(exchange, [], (), ours))
         await reply.end(body)
 
-    async def _of(self, upstream: Upstream, incoming: Incoming) -> list[dict[str, Any]] | GuardProxyError:
+    async def _of(
+        self, upstream: Upstream, incoming: Incoming, passes: bool
+    ) -> list[dict[str, Any]] | GuardProxyError:
         """The models that an upstream lists, or why it does not."""
         try:
-            headers = self._calls.headers(upstream, incoming, {"accept-encoding": "identity"})
+            headers = self._calls.headers(upstream, incoming, {"accept-encoding": "identity"}, passes=passes)
             answer = await upstream.send("GET", _LIST, b"", headers, None)
             body = await answer.read(self._limit)
             encoding = lower_headers(answer.headers).get("content-encoding", "")

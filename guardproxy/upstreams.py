@@ -104,6 +104,10 @@ class Upstreams:
                 code="model_not_found",
             )
 
+    def is_default(self, upstream: Upstream) -> bool:
+        """Whether it takes what no other one does."""
+        return upstream.name == self._default
+
     def usable(self) -> list[Upstream]:
         """All that can be sent a request."""
         return [upstream for upstream in self._by_name.values() if upstream.api_key != ""]

@@ -74,6 +74,21 @@ async def test_models_of_several_upstreams_have_the_names_that_lead_to_them() ->
         }
 
 
+async def test_the_clients_own_credential_goes_to_one_upstream_alone() -> None:
+    second, local = of("second"), of("upstream")
+    async with proxy(upstream, upstreams=(FIRST, second, local)) as client:
+        names = await listed(client, {"authorization": "Bearer a", "x-api-key": "b"})
+        assert "second@other" in names  # asked without one, which may do
+        sent = {
+            r.url.host: (r.headers.get("authorization"), r.headers.get("x-api-key")) for r in client.requests
+        }
+    assert sent == {
+        "first.test": ("Bearer a", "b"),
+        "second.test": (None, None),
+        "upstream.test": (None, None),
+    }
+
+
 async def test_a_key_and_several_upstreams() -> None:
     allowed = key("first@claude-3", "second@claude-3", "gpt-4.1")
     async with proxy(upstream, upstreams=(FIRST, SECOND), keys=(allowed,)) as client:
