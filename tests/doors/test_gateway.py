@@ -406,14 +406,6 @@ async def test_an_answer_that_is_no_response_is_no_turn_and_arrives(
         assert said(client.requests[-1]) == [("user", "one")]
 
 
-async def test_a_conversation_grows_no_larger_than_a_body_may_be(given: Any) -> None:
-    body = {"model": "m", "input": "x" * 600, "conversation": "conv_1"}
-    async with proxy(ANSWER, **given, max_body=1500) as client:
-        assert [(await client.post(body)).status for _ in range(4)] == [200, 200, 413, 413]
-        assert len(client.requests) == 2
-        assert (await client.post({**body, "conversation": "conv_2"})).status == 200
-
-
 async def test_an_answer_with_a_byte_order_mark_is_a_turn(given: Any) -> None:
     content = b"\xef\xbb\xbf" + json.dumps(response(message("hello"))).encode()
     upstream = httpx.Response(200, headers={"content-type": "application/json"}, content=content)
