@@ -136,7 +136,12 @@ def check_models(
     for model in models:
         if key is not None and not may_use(key, model, same):
             allowed = ", ".join(key.allowed_models or ())
+            problem = (
+                f"The request names no model, and the key '{key.name}' may not use every one."
+                if model is None
+                else f"The key '{key.name}' may not use this model."
+            )
             raise ModelNotAllowed(
-                f"The key '{key.name}' may not use this model. Allowed: {allowed}.",
+                f"{problem} Allowed: {allowed}.",
                 model=model if is_text(model) and GRAMMAR.fullmatch(model) else None,
             )

@@ -299,7 +299,8 @@ def add_key(name: str) -> None:
         raise ConfigError(f"NAME must be {RIGHT_LABEL}.")
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     click.echo(f"The key of {name}, shown this once:\n\n{key}\n", err=True)
-    click.echo(f'[[keys]]\nname = "{name}"\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"')
+    # A blank line before it: the file that it is added to may end without one.
+    click.echo(f'\n[[keys]]\nname = "{name}"\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"')
 
 
 @cli.group("store")

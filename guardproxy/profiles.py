@@ -118,7 +118,7 @@ GATEWAY: Final = Profile(
         OneOf(("input", "messages")),
         OfType("input", ("a string", "a list")),
         OfType("messages", ("a list",)),
-        OfType("conversation", ("a string",)),
+        OfType("conversation", ("a string that is not empty",)),
         OneOf(("conversation", "previous_response_id"), needed=False),
         Refused("previous_response_id", "use 'conversation' for context over several turns"),
         OnlyFalse("store"),

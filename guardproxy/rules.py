@@ -14,6 +14,7 @@ from guardproxy.types import Path, is_text
 
 _WORDS: Mapping[str, Callable[[Any], bool]] = {
     "a string": is_text,
+    "a string that is not empty": lambda value: is_text(value) and value != "",
     "a list": lambda value: isinstance(value, list),
     "an object": lambda value: isinstance(value, dict),
     "a list of objects": lambda value: isinstance(value, list) and all(isinstance(v, dict) for v in value),
@@ -75,13 +76,13 @@ class OneOf:
     def __call__(self, draft: Draft) -> None:
         """Refuse a request with none of them, or with several."""
         found = [name for name in self.names if draft.get(name) is not None]
-        shown = " or ".join(f"'{name}'" for name in self.names)
+        shown = [f"'{name}'" for name in self.names]
         if not found and self.needed:
-            raise refusal(
-                f"The request has neither {shown.replace(' or ', ' nor ')}; send one.", self.names[0]
-            )
+            raise refusal(f"The request has neither {' nor '.join(shown)}; send one.", self.names[0])
         if len(found) > 1:
-            raise refusal(f"The request has more than one of {shown}; send only one.", found[-1])
+            raise refusal(
+                f"The request has more than one of {' and '.join(shown)}; send only one.", found[-1]
+            )
 
 
 @dataclass(frozen=True, slots=True)

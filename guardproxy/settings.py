@@ -248,7 +248,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
         Scalar(
             "The key that the upstream is sent. Without it the client's own is passed on.",
             is_key,
-            RIGHT_KEY,
+            f"{RIGHT_KEY}, and not empty",
         ),
     ] = None
     connect_timeout: Annotated[float, _seconds("How long connecting to the upstream may take.")] = 5.0

@@ -16,7 +16,9 @@ def prune(settings: Settings) -> int:
         ConfigError: there is no store, or it cannot be used.
     """
     if (kept := settings.kept()) is None:
-        raise ConfigError("There is no [store] in the settings; nothing is kept that could be removed.")
+        raise ConfigError(
+            "There is no [store] in the settings, and no front door keeps anything: nothing to remove."
+        )
     try:
         pruned = asyncio.run(_pruned(kept))
     except StoreUnavailable as error:

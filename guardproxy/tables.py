@@ -179,6 +179,10 @@ class Tables:
                 f"{self.where}: {name}.allowed_models must be a list of one or more models' names; "
                 "without it the key may ask for all."
             )
+        if any(sign in model for model in models or () for sign in "*?"):
+            raise ConfigError(
+                f"{self.where}: {name}.allowed_models must be whole names of models; no patterns here."
+            )
         policy = self.policy(table.get("policy", {}), f"{name}.policy")
         return ClientKey(
             name=label,

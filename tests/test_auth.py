@@ -111,6 +111,11 @@ def test_a_key_without_a_list_may_use_all_models_and_with_an_empty_one_none() ->
         check_models(ClientKey("a", KEY.sha256, allowed_models=()), ["large"])
 
 
+def test_who_names_no_model_is_told_so() -> None:
+    with pytest.raises(ModelNotAllowed, match=r"names no model, and .* Allowed: small\.$"):
+        check_models(KEY, [None])
+
+
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", ""])
 def test_no_key_is_never_a_key(value: str) -> None:
     nobody = ClientKey("a", hashlib.sha256(b"").hexdigest())

@@ -445,7 +445,7 @@ def test_a_key_is_made_that_the_file_then_knows(here: Path) -> None:
     assert made.exit_code == 0
     (key,) = re.findall(r"^gp_[A-Za-z0-9_-]{43}$", made.stderr, re.MULTILINE)
     assert key not in made.stdout
-    (here / "guardproxy.toml").write_text(f"port = 1\n{made.stdout}")
+    (here / "guardproxy.toml").write_text(f"port = 1{made.stdout}")
     found = config.load_settings(here / "guardproxy.toml", {}, {}, {}).keys
     assert Credentials(Settings(keys=found)).identify({"authorization": f"Bearer {key}"}) is found[0]
     assert found[0].name == "team-a"

@@ -154,7 +154,7 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         ('placeholder = "{name}"', "placeholder must be 1 to 100 printable characters"),
         ('placeholder = "{category"', "placeholder must be 1 to 100 printable characters"),
         ('upstream_ca_file = "does/not/exist.pem"', "upstream_ca_file must be a file that exists"),
-        ('upstream_api_key = ""', "upstream_api_key must be printable ASCII without spaces"),
+        ('upstream_api_key = ""', "upstream_api_key must be printable ASCII without spaces, and not empty"),
         ("policy = 1", "policy must be a table"),
         ("[policy]\ninptu = {}", r"\[policy\]: 'inptu' is not known. Did you mean 'input'"),
         ("[policy.input]\npii = 1", "policy.input.pii must be a table"),
@@ -235,6 +235,10 @@ def test_a_bad_value_that_does_not_win_is_still_refused(tmp_path: Path) -> None:
         (
             f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nallowed_models = ['']",
             "models must be a list of one or",
+        ),
+        (
+            f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nallowed_models = ['m', 'gpt-*']",
+            "models must be whole names of models",
         ),
         ("upstreams = []", r"upstreams must be tables, each headed \[\[upstreams\]\]"),
         ("[upstreams]\nname = 'a'", r"upstreams must be tables, each headed \[\[upstreams\]\]"),

@@ -43,7 +43,10 @@ def test_prune_removes_what_is_too_old_and_says_how_much(config: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("", "There is no [store] in the settings; nothing is kept that could be removed."),
+        (
+            "",
+            "There is no [store] in the settings, and no front door keeps anything: nothing to remove.",
+        ),
         ("[store]\nurl = 'sqlite+aiosqlite:///no/x'", "[store] url: the file cannot be made: No such file"),
         ("[store]\nurl = 'x'", "guardproxy.toml: store.url must be sqlite+aiosqlite:///FILE, or"),
     ],

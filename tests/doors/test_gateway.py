@@ -157,6 +157,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "previous_response_id",
     ),
     "a conversation that is no string": ({"conversation": {"id": "conv_1"}}, "conversation"),
+    "a conversation without a name": ({"conversation": ""}, "conversation"),
     "include": ({"include": ["reasoning.encrypted_content", "other"]}, "include[1]"),
     **{
         f"the tool {kind}": ({"tools": [{"type": kind}]}, "tools[0].type")
