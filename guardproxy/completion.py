@@ -27,16 +27,23 @@ class Completer:
     """Completes the response objects of one exchange: a whole answer, or those of a stream's events.
 
     `request` is the body as it was forwarded, without content encoding. `asked` is the model as the client
-    spelled it, where that is not what was forwarded.
+    spelled it, where that is not what was forwarded. What is `stored` here, and not upstream, says so.
     """
 
     def __init__(
-        self, completion: Completion, request: bytes, response_id: str, asked: str | None = None
+        self,
+        completion: Completion,
+        request: bytes,
+        response_id: str,
+        asked: str | None = None,
+        *,
+        stored: bool = False,
     ) -> None:
         self._completion = completion
         self._request = request
         self._id = response_id
         self._model = asked
+        self._stored = stored
         self._began = int(time.time())
         self._asked: Mapping[str, str] | None = None
         self._told: dict[str, str] = {}  # what an event said already, by member
@@ -96,6 +103,8 @@ class Completer:
             model = dumps(self._model) if self._model is not None else self._given().get("model")
             if model is not None and dumps(response.get("model")) != model:
                 forms["model"] = model
+        if self._stored and response.get("store", True) is not True:
+            forms["store"] = "true"
         return forms
 
     def _members(self) -> Iterable[tuple[str, Source]]:

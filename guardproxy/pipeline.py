@@ -142,7 +142,8 @@ class Pipeline:
             made = await _sent(exchange, incoming.profile, asked, way, forwarded)
             if (completion := incoming.profile.completion) is not None and route.creates:
                 request = made.body if made.changed else arrival.readable()
-                reporter.completer = Completer(completion, request, report.own_id(exchange), made.asked)
+                own, stored = report.own_id(exchange), kept is not None and kept.conversation is None
+                reporter.completer = Completer(completion, request, own, made.asked, stored=stored)
             return made
 
         watching = self._watch_input(exchange, step, route, arrival, asked)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from guardproxy.settings import ClientKey, StoreSettings, UpstreamSettings
+from guardproxy.testing.events import final_response, parse_sse
 from tests.harness import message, proxy, response, sse, text_events, whole
 
 DOOR = "/v1/responses"
@@ -146,6 +147,23 @@ async def test_a_stored_response_can_be_read_listed_and_deleted(headers: dict[st
             assert (missing.status, missing.json["type"]) == (404, "invalid_request_error")
         assert (await get(client, "/resp_2", method="DELETE")).status == 404
         assert len(client.requests) == 1  # all else was answered here
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_stored_here_says_so(stream: bool, given: Any) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        made = response(message("hi"), store=json.loads(request.content)["store"])
+        if not stream:
+            return httpx.Response(200, json=made)
+        events = sse([{"type": "response.completed", "sequence_number": 0, "response": made}])
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=events)
+
+    async with proxy(answer, **given) as client:
+        for store in (True, False):
+            got = await client.post({**KEEP, "store": store, "input": "x", "stream": stream})
+            made: Any = final_response(parse_sse(got.body)) if stream else got.json
+            assert made["store"] is store
+        assert all(json.loads(request.content)["store"] is False for request in client.requests)
 
 
 async def test_input_items_come_in_pages(given: Any) -> None:

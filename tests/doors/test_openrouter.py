@@ -146,6 +146,21 @@ async def test_the_next_model_is_tried(failure: int, stream: bool, headers: dict
         assert sent == [{"input": "hi", "stream": stream, "model": model} for model in ("a", "b")]
 
 
+@pytest.mark.parametrize("names_itself", [True, False])
+async def test_the_cost_is_that_of_the_model_that_was_sent(names_itself: bool) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        model = json.loads(request.content)["model"]
+        made = response(message("hi"), model=model, usage={"input_tokens": 1_000_000, "output_tokens": 0})
+        if not names_itself:
+            del made["model"]
+        return httpx.Response(500 if model == "a" else 200, json=made)
+
+    prices = {"a": Price(Decimal(1), Decimal(1)), "b": Price(Decimal(2), Decimal(2))}
+    async with proxy(answer, prices=prices) as client:
+        await client.post({"models": ["a", "b"], "input": "hi"}, path=DOOR)
+        assert client.recorder.exchanges[0].cost_usd == 2
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 422, 200])
 async def test_another_answer_is_the_answer(status: int) -> None:
     async with proxy(failing(status)) as client:
