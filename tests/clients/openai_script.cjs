@@ -7,6 +7,9 @@ const KEY = { type: "object", properties: { key: { type: "string" } }, required:
 const TOOL = { type: "function", name: "lookup", description: "Look up.", parameters: KEY };
 const asked = JSON.parse(process.argv[2]);
 
+// Where no tool is called, Julep's output is a string, and the SDK's output_text is empty.
+const said = ({ output, output_text }) => (typeof output === "string" ? output : output_text);
+
 class Client {
   constructor(url, key, model, lookup) {
     this.responses = new OpenAI({ baseURL: url, apiKey: key, maxRetries: 0 }).responses;
@@ -19,7 +22,7 @@ class Client {
   }
 
   called(response) {
-    const calls = response.output.filter((item) => item.type === "function_call");
+    const calls = [...response.output].filter((item) => item.type === "function_call");
     return calls.map((call) => ({
       type: "function_call_output",
       call_id: call.call_id,
@@ -28,7 +31,7 @@ class Client {
   }
 
   async *whole(text) {
-    yield (await this.create(text)).output_text;
+    yield said(await this.create(text));
   }
 
   async *stream(text) {
@@ -51,7 +54,7 @@ class Client {
       input.push(...response.output, ...results);
       response = await this.create(input, { tools: [TOOL] });
     }
-    yield response.output_text;
+    yield said(response);
   }
 
   async *stream_tools(text) {
@@ -77,6 +80,12 @@ class Client {
   async *previous(text) {
     const { id } = await this.create(text);
     yield (await this.create(SECOND, { previous_response_id: id })).output_text;
+  }
+
+  async *conversation(text) {
+    const conversation = `${this.model}-js`;
+    await this.create(text, { conversation });
+    yield (await this.create(SECOND, { conversation })).output_text;
   }
 }
 

@@ -4,12 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from openai import APIError, OpenAI
+from openai import APIError, NotFoundError, OpenAI
 
 from tests.clients.scenarios import SECOND, Access, Lookup, main
 
 KEY = {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}
-TOOL: Any = {"type": "function", "name": "lookup", "description": "Look up.", "parameters": KEY}
+FUNCTION: Any = {"name": "lookup", "description": "Look up.", "parameters": KEY}
 
 
 class Client:
@@ -17,14 +17,19 @@ class Client:
         # Opper's door reports in items, of which the stream helper warns: its models do not know them.
         headers = {"X-Opper-Guard-Report": "fields"} if access.url.endswith("/v3/compat") else {}
         client = OpenAI(base_url=access.url, api_key=access.key, max_retries=0, default_headers=headers)
-        self.responses, self.model, self.lookup = client.responses, access.model, lookup.lookup
+        self.responses: Any = client.responses
+        self.model, self.lookup = access.model, lookup.lookup
+        # As Julep's document has tools, and as all others have them.
+        nested = access.url.endswith("/julep")
+        self.tool: Any = {"type": "function", **({"function": FUNCTION} if nested else FUNCTION)}
 
     def create(self, asked: Any, **more: Any) -> Any:
         return self.responses.create(model=self.model, input=asked, **more)
 
     def called(self, response: Any) -> list[Any]:
         """The results of the tools that a response calls."""
-        calls = [item for item in response.output if item.type == "function_call"]
+        # Where no tool is called, Julep's output is a string.
+        calls = [item for item in response.output if getattr(item, "type", None) == "function_call"]
         return [
             {
                 "type": "function_call_output",
@@ -53,16 +58,16 @@ class Client:
 
     async def tools(self, text: str) -> AsyncIterator[str]:
         asked: list[Any] = [{"role": "user", "content": text}]
-        response = self.create(asked, tools=[TOOL])
+        response = self.create(asked, tools=[self.tool])
         while results := self.called(response):
             asked += [*response.output, *results]
-            response = self.create(asked, tools=[TOOL])
+            response = self.create(asked, tools=[self.tool])
         yield response.output_text
 
     async def stream_tools(self, text: str) -> AsyncIterator[str]:
         asked: list[Any] = [{"role": "user", "content": text}]
         while True:
-            for event in self.responses.create(model=self.model, input=asked, tools=[TOOL], stream=True):
+            for event in self.responses.create(model=self.model, input=asked, tools=[self.tool], stream=True):
                 if event.type == "response.output_text.delta":
                     yield event.delta
                 if event.type == "response.completed":
@@ -78,6 +83,29 @@ class Client:
 
     async def previous(self, text: str) -> AsyncIterator[str]:
         yield self.create(SECOND, previous_response_id=self.create(text).id).output_text
+
+    async def conversation(self, text: str) -> AsyncIterator[str]:
+        """As `previous`, by a name of the client's own."""
+        name = f"{self.model}-python"
+        self.create(text, conversation=name)
+        yield self.create(SECOND, conversation=name).output_text
+
+    async def stored(self, text: str) -> AsyncIterator[str]:
+        """As `previous`, of a response that is kept; and reads, lists and deletes what is."""
+        first = self.create(text, store=True)
+        assert self.responses.retrieve(first.id).output == first.output
+        second = self.create(SECOND, previous_response_id=first.id, store=True)
+        for made, roles in ((first, ["user"]), (second, ["user", "assistant", "user"])):
+            pages = self.responses.input_items.list(made.id, order="asc", limit=2)
+            assert [item.role for item in pages] == roles
+        for made in (first, second):
+            self.responses.delete(made.id)
+            try:
+                self.responses.retrieve(made.id)
+            except NotFoundError:
+                continue
+            raise AssertionError(f"{made.id} is still there")
+        yield second.output_text
 
 
 def read(error: APIError) -> list[Any]:

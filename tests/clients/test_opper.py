@@ -43,7 +43,7 @@ def proxy(
 ) -> Iterator[tuple[str, OtlpCollector]]:
     """A guardproxy in a process of its own; the collector has all its spans when the block is left."""
     file = tmp_path / "guardproxy.toml"
-    file.write_text(f'log_format = "json"\nworkers = {workers}\n{config}')
+    file.write_text(f'log_format = "json"\nguards.pii.preset = "structured"\nworkers = {workers}\n{config}')
     command = [sys.executable, "-m", "guardproxy", "serve", "--port", "0", "--config", str(file)]
     with OtlpCollector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http_endpoint)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,9 @@ ASK, CLEAN = f"Look at {SECRET} please.", "Look around."
 BLOCKED = "Blocked by guard 'secrets' at the {}: GITHUB_TOKEN."
 VIOLATION = "guardrail_violation"
 POLICIES = ("off", "redact", "block")  # each has a key that is called like it
-METHODS = ("whole", "stream", "tools", "stream_tools", "history", "previous")
+TURN = ("whole", "stream", "tools", "stream_tools")
+METHODS = (*TURN, "history", "previous")
+SECOND_TURN = ("history", "previous", "conversation", "stored")
 # Nothing but guardproxy can be reached, and no client reports to its maker.
 ENVIRONMENT = {
     "HTTP_PROXY": "http://127.0.0.1:1",
@@ -46,30 +48,53 @@ ENVIRONMENT = {
 
 
 class Door(NamedTuple):
-    """What a client's base URL has behind the host, and what the dialect has no part of."""
+    """What a client's base URL has behind the host, and what its models are called."""
 
     base: str
-    without: tuple[str, ...] = ()
+    model: str = "gpt-4.1-{}"
 
 
-DOORS = {"openresponses": Door("/v1"), "opper": Door("/v3/compat")}
+DOORS = {
+    "openresponses": Door("/v1"),
+    "opper": Door("/v3/compat"),
+    "openrouter": Door("/api/v1"),
+    "gateway": Door("/gateway"),
+    "julep": Door("/julep", "openai@gpt-4.1-{}"),
+}
+MOUNTED = ("gateway", "julep")  # the others are there without being set
+EVERY = {"openresponses": METHODS, "opper": METHODS}
+# A framework asks by OpenAI's SDK, which itself does everything at all doors.
+FRAMEWORK = {**EVERY, "openrouter": ("tools", "stream_tools", "previous")}
 
 
 class Kind(NamedTuple):
-    """A client: its script, and what it raises of a 400 and of a stream that ends in an error."""
+    """A client: its script, what it raises of a 400 and of a stream that ends in an error, and its doors."""
 
     script: str
     refused: str = "BadRequestError"
     broken_off: str = "APIError"
     code: str | None = VIOLATION  # of the latter
-    methods: tuple[str, ...] = METHODS
-    doors: tuple[str, ...] = tuple(DOORS)
+    doors: Mapping[str, tuple[str, ...]] = FRAMEWORK  # and its methods at each
     only_streams: bool = False  # also where it is asked for the whole
 
 
 CLIENTS = {
-    "openai": Kind("openai_script.py", methods=(*METHODS, "dump")),
-    "openai-js": Kind("openai_script.cjs"),
+    "openai": Kind(
+        "openai_script.py",
+        doors={
+            **dict.fromkeys((*EVERY, "openrouter"), (*METHODS, "dump")),
+            "gateway": (*TURN, "history", "conversation"),
+            "julep": (*TURN, "stored"),
+        },
+    ),
+    "openai-js": Kind(
+        "openai_script.cjs",
+        doors={
+            **dict.fromkeys((*EVERY, "openrouter"), METHODS),
+            "gateway": (*TURN, "history", "conversation"),
+            "julep": TURN,
+        },
+    ),
     "openai-agents": Kind("agents_script.py"),
     "langchain": Kind("langchain_script.py", "OpenAIInvalidRequestError"),
     "pydantic-ai": Kind("pydantic_ai_script.py", "ModelRequestRejectedError", "ModelAPIError"),
@@ -77,8 +102,7 @@ CLIENTS = {
         "opper_agents_script.py",
         broken_off="AgentError",
         code=None,
-        methods=METHODS[:-1],
-        doors=("opper",),
+        doors={"opper": METHODS[:-1]},
         only_streams=True,
     ),
 }
@@ -113,24 +137,31 @@ def upstream() -> Iterator[FakeUpstream]:
 @pytest.fixture(scope="module")
 def url(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A guardproxy whose keys have the policies that they are called by."""
-    lines = ['log_format = "json"']
+    home = tmp_path_factory.mktemp("proxy")
+    lines = [
+        'log_format = "json"',
+        'guards.pii.preset = "structured"',
+        f'store.url = "sqlite+aiosqlite:///{home}/store.db"',
+    ]
+    lines += ["[[upstreams]]", 'name = "openai"', f'url = "{upstream.url}"']
+    for door in MOUNTED:
+        lines += ["[[front_doors]]", f'path = "{DOORS[door].base}/responses"', f'profile = "{door}"']
     for policy in POLICIES:
         digest = hashlib.sha256(policy.encode()).hexdigest()
         lines += ["[[keys]]", f'name = "{policy}"', f'sha256 = "{digest}"']
         if policy != "off":
             lines += [f'policy.{stage} = {{ secrets = "{policy}" }}' for stage in ("input", "output")]
-    config = tmp_path_factory.mktemp("proxy") / "guardproxy.toml"
+    config = home / "guardproxy.toml"
     config.write_text("\n".join(lines))
     command = [sys.executable, "-m", "guardproxy", "serve", "--port", "0", "--config", str(config)]
-    with running([*command, "--upstream", upstream.url], _proxy_address) as address:
+    with running(command, _proxy_address) as address:
         yield address
 
 
 def runs_of(kind: Kind) -> list[Run]:
     """All that a client is asked to do."""
     runs = []
-    for door in kind.doors:
-        methods = [method for method in kind.methods if method not in DOORS[door].without]
+    for door, methods in kind.doors.items():
         runs += [Run(door, policy, method, ASK) for policy in ("off", "redact") for method in methods]
         runs += [Run(door, "block", method, text) for method in ("whole", "stream") for text in (ASK, CLEAN)]
     return runs
@@ -151,7 +182,7 @@ def seen(request: pytest.FixtureRequest, upstream: FakeUpstream, url: str) -> Se
     asked = []
     for door, policy, method, text in runs:
         base = "" if name == "opper" else DOORS[door].base  # it knows its door itself
-        asked.append([url + base, policy, f"gpt-4.1-{policy}", method, text])
+        asked.append([url + base, policy, DOORS[door].model.format(policy), method, text])
     command.append(json.dumps({"result": RESULT, "runs": asked}))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")  # no warning either
@@ -163,7 +194,7 @@ def expected(method: str) -> dict[str, Any]:
     says = Model(SLIP).says
     if method in ("tools", "stream_tools"):
         return {"text": says(ASK, SLIP, RESULT), "keys": [SLIP], "error": None}
-    turns = [ASK, says(ASK), SECOND] if method in ("history", "previous") else [ASK]
+    turns = [ASK, says(ASK), SECOND] if method in SECOND_TURN else [ASK]
     return {"text": says(*turns), "keys": [], "error": None}
 
 
@@ -237,7 +268,7 @@ def test_the_docs_tell_of_each_client() -> None:
     told = []
     for name, kind in CLIENTS.items():
         package = [*venvs.NPM.get(name, ()), *venvs.PACKAGES[name]][0]
-        bases = ", ".join(DOORS[door].base for door in kind.doors)
-        told.append([package.replace("==", " ").replace("@", " "), bases, kind.refused, kind.broken_off])
+        doors = ", ".join(kind.doors)
+        told.append([package.replace("==", " ").replace("@", " "), doors, kind.refused, kind.broken_off])
     assert rows == told
     assert set(CLIENTS) == set(venvs.CLIENTS)
