@@ -28,7 +28,7 @@ from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.offline import chosen
 from guardproxy.prices import plain
-from guardproxy.settings import LABEL, RIGHT_LABEL, SETTINGS, Setting, masked
+from guardproxy.settings import LABEL, RIGHT_LABEL, SETTINGS, Setting, Settings, masked
 from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
 
 _log = structlog.stdlib.get_logger("guardproxy")
@@ -332,6 +332,9 @@ def _shown(loaded: Loaded) -> Iterator[str]:
     """The settings as TOML, with origins as comments."""
     settings, origins, references = loaded.settings, loaded.origins, loaded.references
     for setting in SETTINGS:
+        if settings.upstreams and setting.name in ("upstream", "upstream_api_key"):
+            yield f"# {setting.name} is not set: [[upstreams]] stand in for it"
+            continue
         value = masked(setting.name, getattr(settings, setting.name))
         if origins[setting.name] == "file" and setting.name in references:
             value = references[setting.name]
@@ -374,7 +377,9 @@ def _shown_lists(loaded: Loaded) -> Iterator[str]:
     yield from ("", f"[limits]  # {origins['limits']}")
     for name, value in msgspec.to_builtins(settings.limits).items():
         shown = _hidden(value, f"limits.{name}", references)
-        yield f"# {name} is not set" if value is None else f"{name} = {_toml(shown)}"
+        yield (
+            f"# {name} is not set{_of_doors(settings, name)}" if value is None else f"{name} = {_toml(shown)}"
+        )
     for path, profile in settings.front_doors.items():
         yield from ("", f"[[front_doors]]  # {origins['front_doors']}")
         yield from (f"path = {_toml(path)}", f"profile = {_toml(profile)}")
@@ -391,7 +396,15 @@ def _shown_lists(loaded: Loaded) -> Iterator[str]:
         yield from ("", f"[[upstreams]]  # {origins['upstreams']}")
         for name, value in msgspec.to_builtins(upstream).items():
             shown = _hidden(value, f"upstreams.{index}.{name}", references)
-            yield f"# {name} is not set" if value is None else f"{name} = {_toml(shown)}"
+            absent = value is None or (name == "models" and not value)
+            yield f"# {name} is not set" if absent else f"{name} = {_toml(shown)}"
+
+
+def _of_doors(settings: Settings, name: str) -> str:
+    """The limits of this name that front doors have where the deployment sets none."""
+    rates = {path: getattr(profile, name, None) for path, profile in settings.doors().items()}
+    own = [f"{rate} at {path}" for path, rate in rates.items() if rate is not None]
+    return f": {', '.join(own)}" if own else ""
 
 
 def _allow(allow: Mapping[str, AllowList], guard: str) -> Iterator[str]:
@@ -426,7 +439,8 @@ def _hidden(value: Any, name: str, references: Mapping[str, str]) -> Any:
 
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
+        members = [f"{_key(k)} = {_toml(v)}" for k, v in value.items() if v is not None]  # TOML has no null
+        return f"{{ {', '.join(members)} }}" if members else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(inner) for inner in value) + "]"
     if isinstance(value, bool | str):

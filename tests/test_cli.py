@@ -48,6 +48,7 @@ class Acme(msgspec.Struct):
     api_token: str | None = None
     address: str = ""
     limits: dict[str, int] = {}
+    shares: dict[str, float | None] = msgspec.field(default_factory=lambda: {"a": 0.5, "b": None})
 
 
 class Plugin:
@@ -308,6 +309,7 @@ def test_show_prints_values_with_origins_as_toml(here: Path) -> None:
         "api_token": "********",
         "address": "${env:ADDRESS}",
         "limits": {"a b": 1},
+        "shares": {"a": 0.5},
     }
     assert table["keys"] == [
         {
@@ -382,9 +384,28 @@ def test_show_says_that_a_key_without_a_list_may_use_all_models(here: Path) -> N
     assert "allowed_models" not in tomllib.loads(found)["keys"][0]
 
 
+def test_show_prints_what_a_front_door_brings_along(here: Path) -> None:
+    found = run("config", "show", "--profile", "julep").output
+    assert "# per_address is not set: 100/minute at /v1/responses\n" in found
+    assert '[store]  # default\nurl = "sqlite+aiosqlite:///guardproxy.db"' in found
+
+
+def test_show_prints_no_upstream_beside_several(here: Path) -> None:
+    (here / "guardproxy.toml").write_text("[[upstreams]]\nname = 'a'\nurl = 'http://127.0.0.1:1/v1'\n")
+    found = run("config", "show").output
+    assert "# upstream is not set: [[upstreams]] stand in for it\n" in found
+    assert "# models is not set\n" in found
+    assert {"upstream", "upstream_api_key"}.isdisjoint(tomllib.loads(found))
+
+
 def test_show_without_a_file_is_toml_too() -> None:
     table = tomllib.loads(run("config", "show").output)
-    assert table["plugins"]["acme"] == {"preset": "default", "address": "", "limits": {}}
+    assert table["plugins"]["acme"] == {
+        "preset": "default",
+        "address": "",
+        "limits": {},
+        "shares": {"a": 0.5},
+    }
     assert {s.name for s in SETTINGS if s.default is not None} <= set(table)
 
 
