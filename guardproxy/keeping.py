@@ -8,8 +8,10 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from guardproxy import document
 from guardproxy.document import LARGE, dumps, rendered
@@ -19,7 +21,7 @@ from guardproxy.messages import asks_for_stream
 from guardproxy.profiles import Keeps
 from guardproxy.routes import Route
 from guardproxy.shapes import DELETED, INPUT_ITEMS, RESPONSE
-from guardproxy.types import Path, is_text
+from guardproxy.types import Path, Policy, is_text
 
 if TYPE_CHECKING:
     from guardproxy.store import Store
@@ -32,13 +34,14 @@ _MOST = 100  # items of a page
 class Kept:
     """What an exchange is to leave behind: a turn of `conversation`, or else the response itself.
 
-    The first `before` items of the input are of earlier turns.
+    The first `before` items of the input are of earlier turns. A response is kept with its `policy`.
     """
 
     store: "Store"
     tenant: str
     conversation: str | None
     before: int
+    policy: Policy
 
     async def keep(self, request: bytes, response: bytes) -> None:
         """Keep what was sent on as `request`, and the `response` as the client is to get it.
@@ -57,7 +60,15 @@ class Kept:
         if self.conversation is not None:
             await self.store.append(self.tenant, self.conversation, [*items[self.before :], *made])
         elif response_id is not None:
-            await self.store.save(self.tenant, response_id, _text(response), items)
+            policy = msgspec.to_builtins(self.policy)
+            await self.store.save(self.tenant, response_id, _text(response), items, policy=policy)
+
+
+class Recalled(NamedTuple):
+    """A response that was kept, and the policy that it was made under: whoever reads it, its guards run."""
+
+    body: str
+    policy: Policy
 
 
 class Keeper:
@@ -69,7 +80,7 @@ class Keeper:
         self._max_body = max_body
 
     async def begin(
-        self, tenant: str, keeps: Keeps, asked: Asked, *, creates: bool
+        self, tenant: str, keeps: Keeps, asked: Asked, policy: Policy, *, creates: bool
     ) -> tuple[Asked, Kept | None]:
         """What is asked for, behind what was said before it; and what is to be kept of the exchange, if any.
 
@@ -87,7 +98,7 @@ class Keeper:
             history = await self._store.history(tenant, name)
             self._check_size(asked, history, "conversation", "begin another conversation")
             whole = await _behind(asked, history, "conversation", {})
-            return whole, Kept(self._store, tenant, name, len(history)) if creates else None
+            return whole, Kept(self._store, tenant, name, len(history), policy) if creates else None
         earlier, saves = asked.value.get("previous_response_id"), asked.value.get("store") is True
         if earlier is None and not saves:
             return asked, None
@@ -95,10 +106,24 @@ class Keeper:
         self._check_size(asked, history, "previous_response_id", "leave it out")
         # It is kept here, and nowhere else.
         whole = await _behind(asked, history, "previous_response_id", {"store": False} if saves else {})
-        return whole, Kept(self._store, tenant, None, len(history)) if saves and creates else None
+        kept = Kept(self._store, tenant, None, len(history), policy)
+        return whole, kept if saves and creates else None
 
-    async def answer(self, tenant: str, route: Route, response_id: str, query: bytes) -> str:
-        """The JSON of a response that is here, of its input items, or of its end.
+    async def recall(self, tenant: str, response_id: str) -> "Recalled | None":
+        """The response, and the policy that it was made under; None where this client has none of this id.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        stored = await self._store.response(tenant, response_id)
+        if stored is None:
+            return None
+        return Recalled(stored.body, msgspec.convert(stored.policy or {}, Policy))
+
+    async def answer(
+        self, tenant: str, route: Route, response_id: str, query: bytes, recalled: "Recalled | None"
+    ) -> str:
+        """The JSON of a response that was `recalled`, of its input items, or of its end.
 
         Raises:
             NotFound: this client has no such response here.
@@ -115,10 +140,12 @@ class Keeper:
         elif route.answer is RESPONSE:
             if asks_for_stream(query):
                 raise NotImplementedYet("The events of a response are not kept; leave out 'stream'.")
-            stored = await self._store.response(tenant, response_id)
-            found = stored.body if stored else None
+            found = recalled.body if recalled else None
         if found is None:
-            raise NotFound("There is no such response here: it was not stored, was deleted, or is too old.")
+            raise NotFound(
+                "There is no such response here: it was not stored ('store': true), was deleted, or is too "
+                "old."
+            )
         return found
 
     def _check_size(self, asked: Asked, history: Sequence[str], name: str, instead: str) -> None:
@@ -136,7 +163,8 @@ class Keeper:
         stored = await self._store.response(tenant, earlier)
         if stored is None:
             raise InvalidRequest(
-                "There is no such response to go on from: it was not stored, was deleted, or is too old.",
+                "There is no such response to go on from: it was not stored ('store': true), was deleted, or "
+                "is too old.",
                 param="previous_response_id",
                 code="previous_response_not_found",
             )

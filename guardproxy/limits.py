@@ -55,8 +55,10 @@ class Limits:
             count = await self._counters.count(rate, kind, name)
             _tell(exchange, subject, rate, count)
             if not count.passed:
+                unit = f"{rate.multiples} {rate.GRANULARITY.name}s"
+                unit = rate.GRANULARITY.name if rate.multiples == 1 else unit
                 raise RateLimited(
-                    f"Rate limit exceeded: {rate!r} for this {subject}. "
+                    f"Rate limit exceeded: {rate.amount} per {unit} for this {subject}. "
                     f"Please try again in {count.seconds} second{'s' if count.seconds > 1 else ''}.",
                     headers={"retry-after": str(count.seconds)},
                 )

@@ -32,7 +32,7 @@ from guardproxy.exchange import Exchange
 from guardproxy.headers import date
 from guardproxy.hooks import Hooks
 from guardproxy.inputs import Asked
-from guardproxy.keeping import Keeper, Kept
+from guardproxy.keeping import Keeper, Kept, Recalled
 from guardproxy.lifecycle import Arrival, Lifecycle, fail
 from guardproxy.memory import Past, PolicyMemory
 from guardproxy.messages import (
@@ -118,22 +118,27 @@ class Pipeline:
         route: Route,
         reply: Reply,
     ) -> None:
-        owner = arrival.tenant if incoming.profile.keeps is Keeps.RESPONSES else None
-        past = Past(self._memory, route, incoming.response_id, owner)
+        keeps = incoming.profile.keeps is Keeps.RESPONSES
+        past = Past(self._memory, route, incoming.response_id, arrival.tenant if keeps else None)
+        made_under, recalled = past.policy(), None
+        is_kept = keeps and incoming.response_id is not None and route.method != "POST"
+        if is_kept and self._keeper is not None:
+            recalled = await self._keeper.recall(arrival.tenant, incoming.response_id or "")
+            made_under = made_under.join(recalled.policy) if recalled else made_under
         exchange.policy = policy.resolve(
             self._settings.floor,
             arrival.key,
             exchange.headers,
             self._hooks.resolve_policy,
             self._guards,
-            past.policy(),
+            made_under,
         ).policy
         reporter = reporter_of(exchange, incoming.profile, route, self._settings.prices)
         self._check_query(exchange, incoming, route)
 
-        if incoming.profile.keeps is Keeps.RESPONSES and incoming.response_id and route.method != "POST":
+        if is_kept:
             await self._inspected(exchange, step, route, incoming, arrival, None)
-            await self._kept(exchange, step, route, incoming, arrival, reporter, reply)
+            await self._kept(exchange, step, route, incoming, arrival, recalled, reporter, reply)
             return
         asked, ways, kept = await self._ways(exchange, step, route, incoming, arrival, past)
         forwarded = await self._inspected(exchange, step, route, incoming, arrival, asked)
@@ -296,7 +301,7 @@ class Pipeline:
         kept = None
         if profile.keeps is not None and asked is not None and self._keeper is not None:
             asked, kept = await self._keeper.begin(
-                arrival.tenant, profile.keeps, asked, creates=route.creates
+                arrival.tenant, profile.keeps, asked, exchange.policy, creates=route.creates
             )
         return asked, ways, kept
 
@@ -307,13 +312,15 @@ class Pipeline:
         route: Route,
         incoming: Incoming,
         arrival: Arrival,
+        recalled: Recalled | None,
         reporter: Reporter,
         reply: Reply,
     ) -> None:
         """Answer with what is kept here; the guards of the output look at it as at any answer."""
         assert self._keeper is not None
         assert incoming.response_id is not None
-        body = await self._keeper.answer(arrival.tenant, route, incoming.response_id, incoming.query)
+        given = arrival.tenant, route, incoming.response_id, incoming.query, recalled
+        body = await self._keeper.answer(*given)
         answer = LocalAnswer(200, body.encode(), {"date": date()})
         expected = Expected(route.answer, {}, lambda _: None)
         await self._output(exchange, step, answer, expected, reporter, reply)

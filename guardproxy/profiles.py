@@ -11,6 +11,7 @@ from guardproxy.errors import GuardProxyError, ModelNotAllowed
 from guardproxy.members import Completion
 from guardproxy.rules import (
     AtMost,
+    Default,
     Dropped,
     Each,
     OfType,
@@ -122,6 +123,7 @@ GATEWAY: Final = Profile(
         OneOf(("conversation", "previous_response_id"), needed=False),
         Refused("previous_response_id", "use 'conversation' for context over several turns"),
         OnlyFalse("store"),
+        Default("store", False),
         Refused("truncation", "leave it out"),
         Each(
             "include",
@@ -135,6 +137,7 @@ GATEWAY: Final = Profile(
                 "web_search_call.action.sources",
             ),
         ),
+        nested_tools,
         ToolTypes(("function", "web_search"), {"web_search_preview": "web_search"}),
         no_file_ids,
         coerced,
@@ -150,7 +153,7 @@ GATEWAY: Final = Profile(
 JULEP: Final = Profile(
     "julep",
     Form.FIELDS,
-    rules=(nested_tools,),
+    rules=(nested_tools, Default("store", False)),
     envelope=Envelope.FLAT,
     codes={"rate_limit_exceeded": "rate_limit"},
     own_errors=True,

@@ -159,6 +159,19 @@ class OnlyFalse:
 
 
 @dataclass(frozen=True, slots=True)
+class Default:
+    """The member that is left out has another value here than upstream: it is sent."""
+
+    name: str
+    value: bool
+
+    def __call__(self, draft: Draft) -> None:
+        """Put it in."""
+        if draft.get(self.name) is None:
+            draft.put(self.name, self.value)
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The member is not supported. `instead` says what would be right."""
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import httpx
 
-from guardproxy.errors import GuardProxyError, NoAccounts, NotFound
+from guardproxy.errors import GuardProxyError, InvalidRequest, NoAccounts, NotFound
 from guardproxy.settings import Settings
 from guardproxy.types import is_text
 from guardproxy.upstream import Upstream
@@ -95,7 +95,9 @@ class Upstreams:
         return self._usable(found)
 
     def _check_name(self, model: str) -> None:
-        name, sign, _ = model.partition("@")
+        name, sign, bare = model.partition("@")
+        if sign and not bare:
+            raise InvalidRequest("Behind the '@' of this model stands no name; send one.", param="model")
         if sign and not (self.several and name in self._by_name):
             known = ", ".join(self._by_name) if self.several else "none (see [[upstreams]])"
             raise NotFound(

@@ -57,8 +57,7 @@ async def test_an_address_over_its_limit_is_refused_until_its_time_is_over(clock
         assert got.headers["ratelimit"] == f'"address-per-minute";{state}'
     assert refused.json == {
         "error": {
-            "message": "Rate limit exceeded: 2 per 1 minute for this address. "
-            "Please try again in 31 seconds.",
+            "message": "Rate limit exceeded: 2 per minute for this address. Please try again in 31 seconds.",
             "type": "rate_limit_exceeded",
             "code": "rate_limit_exceeded",
             "param": None,
@@ -127,7 +126,7 @@ async def test_a_key_has_its_own_limit_wherever_it_is_used(clock: Clock) -> None
         over = await client.post(ASK, bearer(TOKEN))
         assert await statuses(client, 2, bearer(OTHER)) == [200, 429]
     assert over.status == 429
-    assert over.json["error"]["message"].startswith("Rate limit exceeded: 2 per 1 day for this key.")
+    assert over.json["error"]["message"].startswith("Rate limit exceeded: 2 per day for this key.")
     assert over.headers["retry-after"] == str(86400 - 4)
 
 

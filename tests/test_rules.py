@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guardproxy import document, inputs
@@ -12,6 +12,7 @@ from guardproxy.errors import InvalidRequest
 from guardproxy.profiles import GATEWAY, JULEP, OPENROUTER
 from guardproxy.rules import (
     AtMost,
+    Default,
     Draft,
     Dropped,
     Each,
@@ -122,6 +123,8 @@ KEPT: list[tuple[Rule, Any]] = [
     (nested_tools, {"tools": [{"type": "function", "name": "a"}, {"type": "x", "function": {}}, 1]}),
     (nested_tools, {"tools": "no", "tool_choice": "auto"}),
     (Dropped(("a", "b")), {"c": 1}),
+    (Default("store", False), {"store": True}),
+    (Default("store", False), {"store": False}),
 ]
 
 
@@ -131,6 +134,13 @@ def test_what_a_rule_lets_be(rule: Rule, request_: Any) -> None:
     rule(found)
     assert not found.changed
     assert found.value == draft(request_).value
+
+
+def test_what_is_left_out_gets_the_default_of_this_door() -> None:
+    for left_out in ({}, {"store": None}):
+        found = draft(left_out)
+        Default("store", False)(found)
+        assert (found.changed, found.value) == (True, {"store": False})
 
 
 def test_dropped() -> None:
@@ -178,6 +188,7 @@ NAMES = st.sampled_from(
 REQUESTS = st.dictionaries(NAMES, JSON, max_size=6)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(REQUESTS, st.sampled_from((OPENROUTER, GATEWAY, JULEP)))
 async def test_any_request_is_refused_or_read_and_rules_have_no_more_to_do(
     request: Any, profile: Any

@@ -14,6 +14,7 @@ from tests.harness import message, proxy, response, sse, text_events, whole
 DOOR = "/v1/responses"
 ASK = {"model": "m", "input": "hi"}
 SENT = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}]
+KEPT_OUT = {"model": "m", "store": False}  # upstream the default would be true
 TAG = "TAG-1234"
 REDACT = {"x-opper-guard-input": "tags", "x-opper-guard-output": "tags", "x-opper-guard-action": "redact"}
 GUARDS = pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
@@ -65,7 +66,7 @@ async def test_fields_that_it_takes_go_on(name: str, headers: dict[str, str], gi
     async with proxy(ANSWER, **given) as client:
         got = await client.post({**ASK, name: came}, headers)
         assert got.status == 200, got.body
-        assert json.loads(client.requests[0].content) == {"model": "m", "input": SENT, name: sent}
+        assert json.loads(client.requests[0].content) == {**KEPT_OUT, "input": SENT, name: sent}
 
 
 @GUARDS
@@ -77,7 +78,7 @@ async def test_fields_that_it_does_not_support_are_taken_away(
 ) -> None:
     async with proxy(ANSWER, **given) as client:
         assert (await client.post({**ASK, name: 1}, headers)).status == 200
-        assert json.loads(client.requests[0].content) == {"model": "m", "input": SENT}
+        assert json.loads(client.requests[0].content) == {**KEPT_OUT, "input": SENT}
 
 
 @GUARDS
@@ -96,7 +97,7 @@ async def test_fields_of_interleaved_reasoning_are_taken_out_of_the_input(
     async with proxy(ANSWER, **given) as client:
         await client.post(body, headers)
         assert json.loads(client.requests[0].content) == {
-            "model": "m",
+            **KEPT_OUT,
             "input": [
                 {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]},
                 {"type": "message", "role": "user", "content": "hi"},
@@ -118,7 +119,7 @@ async def test_messages_become_instructions_and_input_items(headers: dict[str, s
         await client.post({"model": "m", "messages": messages}, headers)
         said = [{"type": "output_text", "text": "I look"}]
         assert json.loads(client.requests[0].content) == {
-            "model": "m",
+            **KEPT_OUT,
             "instructions": "Be brief.",
             "input": [
                 {"type": "message", "role": "user", "content": "hi"},
@@ -194,6 +195,13 @@ async def test_a_tool_with_a_preview_name_goes_on_with_its_own(headers: dict[str
             assert (await client.post({**ASK, "tools": [{"type": kind}]}, headers)).status == 200
         sent = [json.loads(request.content)["tools"] for request in client.requests]
         assert sent == [[{"type": "web_search"}]] * 2
+
+
+async def test_functions_in_the_form_of_chat_completions_go_on_flat(given: Any) -> None:
+    function = {"name": "f", "description": "d", "parameters": {}}
+    async with proxy(ANSWER, **given) as client:
+        await client.post({**ASK, "tools": [{"type": "function", "function": function}]})
+        assert json.loads(client.requests[0].content)["tools"] == [{"type": "function", **function}]
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -87,6 +87,8 @@ async def test_a_provider_that_is_no_upstream(upstreams: Any, given: Any) -> Non
         assert (got.json["code"], got.json["param"]) == ("model_not_found", "model")
         assert not client.requests
         assert (await client.post({**ASK, "model": "large"})).status == 200  # the default's
+        nameless = await client.post({**ASK, "model": "openai@"})
+        assert (nameless.status, nameless.json["param"]) == (400, "model")
 
 
 FUNCTION = {
@@ -192,6 +194,8 @@ async def test_what_is_not_to_be_stored_is_not(given: Any) -> None:
         for store in ({}, {"store": False}, {"store": None}):
             await client.post({**ASK, **store})
             assert (await get(client, "/resp_1")).status == 404
+        sent = {json.loads(request.content)["store"] for request in client.requests}
+        assert sent == {False}  # by default the provider would keep it
 
 
 async def test_a_streamed_response_is_stored_too(given: Any) -> None:
@@ -225,6 +229,18 @@ async def test_what_is_gone_on_from_is_no_larger_than_a_body_may_be(given: Any) 
         got = await client.post({**KEEP, "previous_response_id": "resp_1"})
         assert (got.status, got.json["code"]) == (413, "body_too_large")
         assert len(client.requests) == 1
+
+
+async def test_the_guards_of_a_response_run_for_whoever_reads_it_in_whatever_process(given: Any) -> None:
+    out = {"x-opper-guard-output": "tags=redact"}
+    async with proxy(poet, **given) as client:
+        await client.post({**KEEP, "input": f"of {TAG}"}, out)
+    async with proxy(poet, **given) as client:  # one that does not remember
+        items = await get(client, "/resp_1/input_items")
+        assert items.headers["x-guardproxy-verdict"] == "input=off, output=redacted"
+        assert items.json["data"][0]["content"] == "of [TAG]"
+        read = await get(client, "/resp_1")
+        assert read.headers["x-guardproxy-verdict"] == "input=off, output=clean"
 
 
 async def test_a_response_goes_on_from_another(given: Any) -> None:
