@@ -24,9 +24,9 @@ def digest(headers: Mapping[str, str]) -> str | None:
 
 def _token(headers: Mapping[str, str]) -> str:
     given = headers.get("authorization", "").strip()
-    scheme, _, token = given.partition(" ")
+    scheme, *token = given.split(None, 1) or ("",)
     # There are upstreams that take a key without a scheme.
-    return token.strip() or ("" if scheme.lower() in _SCHEMES else given)
+    return token[0] if token else ("" if scheme.lower() in _SCHEMES else given)
 
 
 def tenant(key: ClientKey | None, headers: Mapping[str, str]) -> str:

@@ -47,6 +47,7 @@ def test_keys() -> None:
         ({"authorization": "Bearer ", "api-key": TOKEN}, TOKEN),
         ({"authorization": "Bearer", "api-key": ""}, None),
         ({"authorization": TOKEN}, TOKEN),
+        ({"authorization": f"Bearer\t{TOKEN}"}, TOKEN),
         ({"authorization": f" {TOKEN} ", "api-key": "other"}, TOKEN),
         ({}, None),
     ],
