@@ -4,7 +4,6 @@ The forms that come are those of OpenAI's chat completions (`messages`) and of r
 on are the input items of Responses. Of every text that moves, the draft notes where it was.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from guardproxy.rules import Draft, refusal
@@ -18,7 +17,7 @@ _TEXTS = frozenset(("text", "input_text", "output_text"))
 _FILES = frozenset(("file", "input_file"))
 _PARTS = _FILES | {"text", "input_text", "image_url", "input_image", "input_audio"}
 _SHOWN = frozenset(("content", "output"))  # another key may be a client's own words
-_BETWEEN = "\n\n"  # two texts of the instructions
+_BETWEEN = "\n\n"  # two messages of the instructions
 
 
 def no_file_ids(draft: Draft) -> None:
@@ -69,7 +68,7 @@ def _messages(draft: Draft) -> None:
         if not is_text(role) or role not in _ROLES:
             raise refusal(f"A message's role must be one of {', '.join(_ROLES)}.", f"{place}.role")
         if role in _OUTER:
-            texts += _instructions(content, (*path, "content"), place)
+            texts.append(_instruction(content, (*path, "content"), place))
         elif role == "tool":
             items.append(_result(draft, len(items), message, path))
         else:
@@ -91,12 +90,13 @@ def _instruct(draft: Draft, texts: list[tuple[str, Path]]) -> None:
     draft.put("instructions", _BETWEEN.join([*([outer] if outer else []), *(text for text, _ in texts)]))
 
 
-def _instructions(content: Any, path: Path, place: str) -> Iterable[tuple[str, Path]]:
+def _instruction(content: Any, path: Path, place: str) -> tuple[str, Path]:
+    """The text of a message. Its parts follow each other: what is split over two of them stays one word."""
     if is_text(content):
-        return [(content, path)]
+        return content, path
     if not isinstance(content, list) or not all(_is_text_part(part) for part in content):
         raise refusal("A system or developer message must be text alone.", f"{place}.content")
-    return [(part["text"], (*path, index, "text")) for index, part in enumerate(content)]
+    return "".join(part["text"] for part in content), (*path, 0, "text") if len(content) == 1 else path
 
 
 def _is_text_part(part: Any) -> bool:

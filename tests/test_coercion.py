@@ -117,6 +117,13 @@ def test_system_messages_become_the_instructions() -> None:
     assert ("instructions",) not in several.moved  # several texts are in one place
 
 
+def test_what_is_split_over_the_parts_of_a_system_message_is_one_word() -> None:
+    content = [{"type": "text", "text": "of TAG-"}, {"type": "text", "text": "1234"}]
+    found = made({"messages": [{"role": "system", "content": content}]})
+    assert found.value["instructions"] == "of TAG-1234"
+    assert found.moved["instructions",] == ("messages", 0, "content")
+
+
 INPUTS: list[tuple[str, Any, Any]] = [
     (
         "a text",
