@@ -14,6 +14,7 @@ from guardproxy.rules import (
     Default,
     Dropped,
     Each,
+    Few,
     OfType,
     OneOf,
     OnlyFalse,
@@ -91,6 +92,7 @@ class Profile:
 
 
 LONGEST_SESSION: Final = 256  # characters
+MOST_MODELS: Final = 16  # in turn: each may be a call, and the limits count the request
 OPENRESPONSES: Final = Profile("openresponses", Form.FIELDS)
 OPPER: Final = Profile("opper", Form.ITEMS, completion=members.OPPER, tells_cost=True)
 OPENROUTER: Final = Profile(
@@ -103,6 +105,7 @@ OPENROUTER: Final = Profile(
         AtMost("session_id", LONGEST_SESSION),
         OnlyFalse("store"),
         OfType("models", ("a list of strings",)),
+        Few("models", MOST_MODELS),
         OfType("provider", ("an object",)),
         OfType("plugins", ("a list of objects",)),
         OfType("trace", ("an object",)),

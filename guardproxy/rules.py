@@ -114,6 +114,20 @@ class AtMost:
 
 
 @dataclass(frozen=True, slots=True)
+class Few:
+    """The member, where it is a list, must have at most `most` elements."""
+
+    name: str
+    most: int
+
+    def __call__(self, draft: Draft) -> None:
+        """Refuse a longer one."""
+        value = draft.get(self.name)
+        if isinstance(value, list) and len(value) > self.most:
+            raise refusal(f"'{self.name}' must have at most {self.most} elements.", self.name)
+
+
+@dataclass(frozen=True, slots=True)
 class Pairs:
     """The member must be an object of at most `most` strings, whose keys and values have their limits."""
 

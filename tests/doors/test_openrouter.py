@@ -87,6 +87,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a provider that is no object": ({"provider": "a"}, "provider"),
     "plugins that are no objects": ({"plugins": ["web"]}, "plugins"),
     "a trace that is no object": ({"trace": "a"}, "trace"),
+    "more models than are tried": ({"models": ["m"] * 17}, "models"),
 }
 
 
