@@ -1,11 +1,11 @@
 """The upstream's own errors, in the envelope of the front door where that promises one. Pure."""
 
-import json
 from typing import Any
 
-from guardproxy.document import dumps
-from guardproxy.errors import UpstreamError
+from guardproxy.document import decode, parse, rendered
+from guardproxy.errors import Uninspectable, UpstreamError
 from guardproxy.profiles import Envelope, Profile
+from guardproxy.types import is_text
 
 _TYPES = {401: "authentication_error", 403: "authentication_error", 429: "rate_limit_exceeded"}
 _MEMBERS = ("message", "type", "code", "param")
@@ -25,15 +25,15 @@ def told(profile: Profile, status: int, body: bytes) -> tuple[int, bytes]:
     if status >= 500 and profile.bad_gateway:
         status, inner["code"] = UpstreamError.status, UpstreamError.code
     whole = inner if profile.envelope is Envelope.FLAT else {"error": inner}
-    return status, dumps(whole).encode()
+    return status, rendered(whole).encode()
 
 
 def _error(body: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = parse(decode(body).removeprefix("\ufeff"))
+    except Uninspectable:
         return None
     error = value.get("error", value) if isinstance(value, dict) else None
-    if isinstance(error, str):
+    if is_text(error):
         return {"message": error}
-    return error if isinstance(error, dict) and isinstance(error.get("message"), str) else None
+    return error if isinstance(error, dict) and is_text(error.get("message")) else None

@@ -56,6 +56,10 @@ def test_the_type_is_that_of_the_status(status: int, kind: str) -> None:
         ({"error": None}, "The upstream answered with 400.", "upstream_error"),
         ([], "The upstream answered with 400.", "upstream_error"),
         ("<html>", "The upstream answered with 400.", "upstream_error"),
+        ('\ufeff{"message": "no"}', "no", None),
+        ('{"message": 5}', "The upstream answered with 400.", "upstream_error"),
+        ('{"message": "no", "more": NaN}', "The upstream answered with 400.", "upstream_error"),
+        ('{"message": "yes", "message": "no"}', "The upstream answered with 400.", "upstream_error"),
     ],
 )
 def test_all_members_are_there(body: Any, message: str, code: str | None) -> None:
@@ -69,3 +73,13 @@ def test_all_members_are_there(body: Any, message: str, code: str | None) -> Non
     }
     assert status == 400
     assert json.loads(told(GATEWAY, 400, raw)[1])["error"]["message"] == message
+
+
+def test_numbers_stay_as_they_came() -> None:
+    _, flat = told(JULEP, 400, b'{"message": "no", "more": [1e999, 1.50, ' + b"1" * 5000 + b"]}")
+    assert b'"more":[1e999,1.50,' + b"1" * 5000 in flat
+
+
+def test_what_guards_cannot_read_is_not_read_here_either() -> None:
+    _, flat = told(JULEP, 400, json.dumps({"message": "no"}).encode("utf-16"))
+    assert json.loads(flat)["message"] == "The upstream answered with 400."
