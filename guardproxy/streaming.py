@@ -448,7 +448,8 @@ class GuardedStream:
             elif event.kind in TERMINAL:
                 before = self._ending.reported(event.kind, event.value, edits)
         self._ending.number(waiting.sequence, waiting.numbered, edits)
-        finishes = event is not None and self._reporter.finishes
+        # Of one without a type nobody knows whether it has a response, or is one.
+        finishes = event is not None and bool(event.kind) and self._reporter.finishes
         data, raw = waiting.render(edits, self._reporter.finished if finishes else None)
         self._ending.saw(waiting.kind, data, event.located.item if event else None)
         return [*before, raw]

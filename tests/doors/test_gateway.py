@@ -329,6 +329,15 @@ def said(request: httpx.Request) -> list[Any]:
 
 
 @GUARDS
+async def test_an_event_without_a_type_is_no_response(headers: dict[str, str], given: Any) -> None:
+    content = b'data: {"error": {"message": "no"}}\n\n'
+    upstream = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+    async with proxy(lambda _: upstream, **given) as client:
+        got = await client.post({**ASK, "stream": True}, headers)
+        assert got.events[0] == {"error": {"message": "no"}, "sequence_number": 0}
+
+
+@GUARDS
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_conversation_goes_on(stream: bool, headers: dict[str, str], given: Any) -> None:
     tag = "[TAG]" if headers else TAG
