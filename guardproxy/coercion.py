@@ -26,7 +26,8 @@ def no_file_ids(draft: Draft) -> None:
     while inside:
         value, place = inside.pop()
         if isinstance(value, list):
-            inside += [(element, f"{place}[{index}]") for index, element in enumerate(value)]
+            # A list of millions of numbers is walked, and not written down once more.
+            inside += [(v, f"{place}[{i}]") for i, v in enumerate(value) if isinstance(v, list | dict)]
         elif isinstance(value, dict):
             file = value.get("file") if value.get("type") == "file" else value
             is_file = is_text(kind := value.get("type")) and kind in _FILES
@@ -36,7 +37,9 @@ def no_file_ids(draft: Draft) -> None:
                     f"{place}.file_id",
                 )
             inside += [
-                (member, f"{place}.{key}" if key in _SHOWN else place) for key, member in value.items()
+                (member, f"{place}.{key}" if key in _SHOWN else place)
+                for key, member in value.items()
+                if isinstance(member, list | dict)
             ]
 
 

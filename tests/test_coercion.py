@@ -1,6 +1,7 @@
 """Chat messages and loosely written items become input items, and it stays known where each text was."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -261,6 +262,16 @@ def test_files_that_are_sent_are_not() -> None:
     no_file_ids(Draft({"input": [{"content": [{"type": "input_file", "file_data": "x", "file_id": None}]}]}))
     no_file_ids(Draft({"input": "hi"}))
     no_file_ids(Draft({"input": [{"type": ["input_file"], "file_id": "f"}, {"type": {}}]}))  # no type at all
+
+
+def test_looking_for_files_takes_no_memory_for_what_is_none() -> None:
+    draft = Draft({"input": [{"content": ["x"] * 100_000, **dict.fromkeys(map(str, range(1000)), "x")}]})
+    tracemalloc.start()
+    try:
+        no_file_ids(draft)
+        assert tracemalloc.get_traced_memory()[1] < 10_000
+    finally:
+        tracemalloc.stop()
 
 
 WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=12, max_size=20)
