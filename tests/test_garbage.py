@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import httpx
@@ -12,9 +13,10 @@ import pytest
 import guardproxy_tracing as tracing
 from guardproxy import Action, Guard, Policy, Rule, hookimpl
 from guardproxy.api import Body
+from guardproxy.errors import StoreUnavailable
 from guardproxy.exchange import Exchange
 from guardproxy.lifecycle import Arrival
-from guardproxy.settings import MEMORY, LimitSettings
+from guardproxy.settings import MEMORY, LimitSettings, StoreSettings
 from guardproxy.stage import StageRun
 from guardproxy.testing import FakeUpstream, Gate, Script
 from guardproxy.testing.upstream import Ending
@@ -146,6 +148,40 @@ async def test_nothing_is_left_of_a_request_that_a_limit_refuses(storage: str, c
                 await client.post(ASK)
                 await asyncio.sleep(0)  # tasks that were cancelled end
                 assert client.recorder.exchanges[-1].error_code == code
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_nothing_is_left_of_an_exchange_that_is_kept(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def save(*_: object, **__: object) -> None:
+        raise StoreUnavailable("no")
+
+    store = StoreSettings(url=f"sqlite+aiosqlite:///{tmp_path}/kept.db")
+    with FakeUpstream() as upstream:
+        async with real(upstream, profile="julep", store=store) as client:
+            await client.post({**ASK, "store": True})
+            if fails:
+                monkeypatch.setattr("guardproxy.store.Store.save", save)
+            for headers in STREAMING[:3]:  # what is blocked is not kept
+                for stream in (False, True):
+                    with nothing_left(client, f"{headers}, stream: {stream}"):
+                        await client.post({**ASK, "store": True, "stream": stream}, headers)
+                        await asyncio.sleep(0)  # tasks that were cancelled end
+                        code = client.recorder.exchanges[-1].error_code
+                        assert code == ("store_unavailable" if fails else None)
+
+
+async def test_nothing_is_left_of_an_exchange_whose_first_model_fails() -> None:
+    with FakeUpstream() as upstream:
+        async with real(upstream) as client:
+            for headers in STREAMING[:3]:
+                upstream.then(Script(status=500))
+                with nothing_left(client, str(headers)):
+                    body = {"models": ["a", "b"], "input": "hi", "stream": True}
+                    got = await client.post(body, headers, path="/api/v1/responses")
+                    await asyncio.sleep(0)  # tasks that were cancelled end
+                    assert got.status == 200
 
 
 async def test_nothing_is_left_of_a_request_that_gets_no_answer() -> None:
