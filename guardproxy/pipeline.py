@@ -124,7 +124,8 @@ class Pipeline:
         is_kept = keeps and incoming.response_id is not None and route.method != "POST"
         if is_kept and self._keeper is not None:
             recalled = await self._keeper.recall(arrival.tenant, incoming.response_id or "")
-            made_under = made_under.join(recalled.policy) if recalled else made_under
+            if recalled is not None:
+                made_under = made_under.join(policy.present(recalled.policy, self._guards))
         exchange.policy = policy.resolve(
             self._settings.floor,
             arrival.key,

@@ -100,6 +100,19 @@ def _companions(policy: Policy, guards: Mapping[str, Guard]) -> Iterator[Asked]:
             yield Asked(f"guard {name}", Policy(stages[Stage.INPUT], stages[Stage.OUTPUT]))
 
 
+def present(policy: Policy, guards: Mapping[str, Guard]) -> Policy:
+    """`policy`, which was kept, less what is not here any more: it has seen what it was to see."""
+    found = (
+        {
+            name: rule
+            for name, rule in policy.stage(stage).items()
+            if name in guards and stage in guards[name].stages
+        }
+        for stage in (Stage.INPUT, Stage.OUTPUT)
+    )
+    return Policy(*found)
+
+
 def from_headers(headers: Mapping[str, str], guards: Mapping[str, Guard]) -> Policy:
     """The policy that a request's own headers ask for (names in lower case, repeated ones comma-joined).
 

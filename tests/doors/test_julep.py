@@ -11,6 +11,7 @@ import pytest
 from guardproxy.settings import ClientKey, StoreSettings, UpstreamSettings
 from guardproxy.testing.events import final_response, parse_sse
 from tests.harness import message, proxy, response, sse, text_events, whole
+from tests.samples import guards
 
 DOOR = "/v1/responses"
 TAG = "TAG-1234"
@@ -229,6 +230,17 @@ async def test_what_is_gone_on_from_is_no_larger_than_a_body_may_be(given: Any) 
         got = await client.post({**KEEP, "previous_response_id": "resp_1"})
         assert (got.status, got.json["code"]) == (413, "body_too_large")
         assert len(client.requests) == 1
+
+
+async def test_a_response_outlives_the_guards_that_it_was_made_under(given: Any) -> None:
+    async with proxy(poet, **given) as client:
+        made = await client.post(KEEP, {**REDACT, "x-opper-guard-output": "tags, pairs"})
+    left = {name: guard for name, guard in guards().items() if name != "pairs"}
+    async with proxy(poet, made=left, **given) as client:
+        read = await get(client, "/resp_1")
+        assert (read.status, read.json["output"]) == (200, made.json["output"])
+        assert read.headers["x-guardproxy-verdict"] == "input=clean, output=clean"
+        assert (await get(client, "/resp_1", method="DELETE")).status == 200
 
 
 async def test_the_guards_of_a_response_run_for_whoever_reads_it_in_whatever_process(given: Any) -> None:
