@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import venvs
-from tests.backends.processes import accepts, environment, free_ports, until
+from tests.backends.processes import environment, free_ports, until
 
 PASSWORD = "pass" + "-word-of-the-store"
 STARTING = 60.0
@@ -64,7 +64,7 @@ def _started(command: list[Any], home: Path, own: dict[str, Any]) -> Iterator[in
                 [*command, "-p", str(port)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, **own
             )
         try:
-            until("PostgreSQL", lambda: process.poll() is not None or accepts(port), STARTING)  # noqa: B023
+            until("PostgreSQL", lambda: process.poll() is not None or _is_ready(log), STARTING)  # noqa: B023
             if process.poll() is None:
                 yield port
                 process.send_signal(signal.SIGINT)  # which does not wait for clients to leave
@@ -74,3 +74,8 @@ def _started(command: list[Any], home: Path, own: dict[str, Any]) -> Iterator[in
             process.kill()
             process.wait()
     raise AssertionError(f"PostgreSQL does not start: {log.read_text(errors='replace')}")
+
+
+def _is_ready(log: Path) -> bool | None:
+    """True when the server lets clients in, which is later than it listens."""
+    return b"ready to accept connections" in log.read_bytes() or None
