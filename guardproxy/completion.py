@@ -10,7 +10,7 @@ from typing import Any
 from guardproxy import document
 from guardproxy.document import Edits, dumps
 from guardproxy.errors import GuardProxyError
-from guardproxy.members import Asked, Completion, Constant, Kind, Made, Source
+from guardproxy.members import Completion, Constant, Kind, Made, OfRequest, Source
 from guardproxy.types import Number, Path, is_text
 
 # The status of the response by the last word of the event that has it.
@@ -57,12 +57,12 @@ class Completer:
         """Whether `reads_much` keeps what `response` lacks from being known at once."""
         if not self.reads_much:
             return False
-        lacks = (isinstance(source, Asked) and name not in response for name, source in self._members())
+        lacks = (isinstance(source, OfRequest) and name not in response for name, source in self._members())
         return self._completion.asked_model or any(lacks)
 
     def read(self) -> None:
         """Read the request; otherwise that is done when it is needed."""
-        names = {name: source.kinds for name, source in self._members() if isinstance(source, Asked)}
+        names = {name: source.kinds for name, source in self._members() if isinstance(source, OfRequest)}
         self._asked = _of_request(self._request, names)
 
     def complete(self, response: Mapping[str, Any], edits: Edits, at: Path = (), event: str = "") -> None:
@@ -114,7 +114,7 @@ class Completer:
         """The JSON of a member that the response lacks; None where it is not there yet."""
         if isinstance(source, Constant):
             return source.json
-        if isinstance(source, Asked):
+        if isinstance(source, OfRequest):
             return self._given().get(name, source.default)
         match source:
             case Made.ID:
@@ -138,7 +138,7 @@ class Completer:
             self._note_json(name, source, str(value) if isinstance(value, Number) else dumps(value))
 
     def _note_json(self, name: str, source: Source, value: str) -> None:
-        if isinstance(source, Asked) or source in _TOLD_AGAIN:
+        if isinstance(source, OfRequest) or source in _TOLD_AGAIN:
             self._told[name] = value
 
 

@@ -38,14 +38,14 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OfRequest:
     """The request's own member of this name as it was forwarded, or else the JSON that the API has for it."""
 
     kinds: frozenset[Kind]
     default: str
 
 
-Source: TypeAlias = Constant | Asked | Made
+Source: TypeAlias = Constant | OfRequest | Made
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +72,28 @@ _COMMON: Final[Mapping[str, Source]] = {
 _NAMED: Final[Mapping[str, Source]] = {
     **_COMMON,
     "created_at": Made.CREATED,
-    "model": Asked(frozenset({Kind.TEXT}), '""'),
+    "model": OfRequest(frozenset({Kind.TEXT}), '""'),
 }
 _DATED: Final[Mapping[str, Source]] = {
     **_NAMED,
     "completed_at": Made.COMPLETED,
     "error": NULL,
     "incomplete_details": NULL,
-    "tool_choice": Asked(frozenset({Kind.TEXT, Kind.MAP}), '"auto"'),
+    "tool_choice": OfRequest(frozenset({Kind.TEXT, Kind.MAP}), '"auto"'),
 }
 
 OPPER: Final = Completion(_DATED)
 OPENROUTER: Final = Completion(
     {
         **_DATED,
-        "instructions": Asked(frozenset({Kind.TEXT, Kind.LIST}), "null"),
-        "metadata": Asked(frozenset({Kind.MAP}), "{}"),
-        "parallel_tool_calls": Asked(frozenset({Kind.FLAG}), "true"),
-        "tools": Asked(frozenset({Kind.LIST}), "[]"),
-        "temperature": Asked(frozenset({Kind.NUMBER}), "1"),
-        "top_p": Asked(frozenset({Kind.NUMBER}), "1"),
-        "presence_penalty": Asked(frozenset({Kind.NUMBER}), "0"),
-        "frequency_penalty": Asked(frozenset({Kind.NUMBER}), "0"),
+        "instructions": OfRequest(frozenset({Kind.TEXT, Kind.LIST}), "null"),
+        "metadata": OfRequest(frozenset({Kind.MAP}), "{}"),
+        "parallel_tool_calls": OfRequest(frozenset({Kind.FLAG}), "true"),
+        "tools": OfRequest(frozenset({Kind.LIST}), "[]"),
+        "temperature": OfRequest(frozenset({Kind.NUMBER}), "1"),
+        "top_p": OfRequest(frozenset({Kind.NUMBER}), "1"),
+        "presence_penalty": OfRequest(frozenset({Kind.NUMBER}), "0"),
+        "frequency_penalty": OfRequest(frozenset({Kind.NUMBER}), "0"),
         "output_text": Made.TEXT,
     }
 )

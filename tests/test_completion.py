@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from guardproxy import document, members
 from guardproxy.completion import STATUSES, Completer, text_of
 from guardproxy.document import Edits
-from guardproxy.members import Asked, Completion, Made
+from guardproxy.members import Completion, Made, OfRequest
 from guardproxy.profiles import OPENRESPONSES, OPPER
 from tests.harness import message
 
@@ -105,7 +105,9 @@ def test_numbers_are_repeated_in_their_own_digits_and_without_blanks_between() -
     assert '"tools":[{"a":1.50}]' in edits.apply("{}")
 
 
-@pytest.mark.parametrize("name", [n for n, s in members.OPENROUTER.members.items() if isinstance(s, Asked)])
+@pytest.mark.parametrize(
+    "name", [n for n, s in members.OPENROUTER.members.items() if isinstance(s, OfRequest)]
+)
 @pytest.mark.parametrize("value", [None, "[CREDIT_CARD]", 5, True, [], {}])
 def test_a_member_of_another_kind_is_not_repeated(name: str, value: Any) -> None:
     found = json.loads(completed(members.OPENROUTER, "{}", {name: value}))[name]
