@@ -299,6 +299,22 @@ class Store:
     async def _run(
         self, name: str, work: Callable[[AsyncConnection], Awaitable[T]], engine: AsyncEngine
     ) -> T:
+        # Who gives it up waits for its end all the same: a connection whose statement is cut off is no good
+        # to whoever gets it next (SQLite's may hold a transaction that nobody ends).
+        task = asyncio.create_task(self._bounded(name, work, engine))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # nobody is there to be told
+            raise
+        finally:
+            del task  # one that failed knows its error, and that this frame
+
+    async def _bounded(
+        self, name: str, work: Callable[[AsyncConnection], Awaitable[T]], engine: AsyncEngine
+    ) -> T:
         try:
             async with asyncio.timeout(TIMEOUT), engine.begin() as connection:
                 return await work(connection)
