@@ -159,11 +159,11 @@ def _texts(output: Any) -> Iterator[str]:
 
 
 def _plain(output: Any) -> str | None:
-    """The `output` as one text; None where something would be lost: a call, a refusal, an annotation."""
+    """The `output` as one text; None where something would be lost: a call, a sealed text, an annotation."""
     plain = isinstance(output, list) and all(
         isinstance(item, dict)
         and (
-            item.get("type") == "reasoning"
+            (item.get("type") == "reasoning" and item.get("encrypted_content") is None)
             or (
                 item.get("type") == _MESSAGE
                 and isinstance(content := item.get("content"), list)

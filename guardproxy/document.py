@@ -390,23 +390,27 @@ def quote(text: str) -> str:
 
 
 def rendered(value: Any) -> str:
-    """A parsed document as JSON on one line; numbers as they were written.
-
-    Raises:
-        Uninspectable: depth over what Python's own stack takes.
-    """
-    try:
-        return _rendered(value)
-    except RecursionError:
-        raise _too_deep() from None
-
-
-def _rendered(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{quote(key)}:{_rendered(member)}" for key, member in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_rendered, value)) + "]"
-    return str(value) if isinstance(value, Number) else dumps(value)
+    """A parsed document as JSON on one line; numbers as they were written."""
+    out: list[str] = []
+    # No recursion: whatever could be parsed can be written down. What is text here is JSON already.
+    stack: list[tuple[bool, Any]] = [(False, value)]
+    while stack:
+        is_json, found = stack.pop()
+        if is_json:
+            out.append(found)
+        elif isinstance(found, dict):
+            stack.append((True, "}"))
+            for index, (key, member) in reversed(list(enumerate(found.items()))):
+                stack += ((False, member), (True, f"{',' if index else ''}{quote(key)}:"))
+            stack.append((True, "{"))
+        elif isinstance(found, list):
+            stack.append((True, "]"))
+            for index in range(len(found) - 1, -1, -1):
+                stack += ((False, found[index]), (True, "," if index else ""))
+            stack.append((True, "["))
+        else:
+            out.append(str(found) if isinstance(found, Number) else dumps(found))
+    return "".join(out)
 
 
 def dumps(value: Any) -> str:

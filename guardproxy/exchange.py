@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from guardproxy.shapes import GRAMMAR
 from guardproxy.types import Content, Finding, Outcome, Policy, Stage, Verdict
 
 UNRESOLVED = Policy()  # the policy of an exchange until it is known which guards are on
@@ -173,7 +174,7 @@ class Exchange:
     def told_session_id(self) -> str | None:
         """The session that the request names, where it may be told."""
         told = self.may_tell("session_id", Stage.INPUT) and self.may_tell("x-session-id", Stage.INPUT)
-        return self.session_id if self.session_id and told else None
+        return self.session_id if self.session_id and told and self._fits(self.session_id) else None
 
     @property
     def told_trace_members(self) -> Mapping[str, str | float | bool]:
@@ -184,8 +185,12 @@ class Exchange:
         return {
             name: value
             for name, value in self.trace_members.items()
-            if self.may_tell(name.lower(), Stage.INPUT)
+            if self.may_tell(name.lower(), Stage.INPUT) and self._fits(value)
         }
+
+    def _fits(self, value: str | float | bool) -> bool:
+        """Whether guards have looked at the request, or the value is none that they would have to look at."""
+        return Stage.INPUT in self.verdicts or not isinstance(value, str) or bool(GRAMMAR.fullmatch(value))
 
     @property
     def told_response_id(self) -> str | None:

@@ -142,14 +142,14 @@ async def inspect(
     return Forwarded(new.encode(), echoes, asked.changed or new is not text)
 
 
-def renamed(forwarded: Forwarded, number: int, asked: object, model: str | None) -> Forwarded:
-    """`forwarded` as it is sent for one of its models alone, the one at `number` of all it names.
+def renamed(forwarded: Forwarded, number: int, asked: object, model: str | None, *, picks: bool) -> Forwarded:
+    """`forwarded` as it is sent for a model by another name; with `picks` for the one at `number` alone.
 
     The client called it `asked`, the upstream calls it `model`. A model that was redacted stays so.
     """
     text = document.decode(forwarded.body)
     now = Asked(text, document.parse(text))
-    if "models" not in now.value:
+    if not picks:
         if now.model != asked or model is None or model == asked:
             return forwarded
         edits = document.Edits()

@@ -105,7 +105,8 @@ class Keeper:
         history = [] if earlier is None else await self._turns(tenant, earlier)
         self._check_size(asked, history, "previous_response_id", "leave it out")
         # It is kept here, and nowhere else.
-        whole = await _behind(asked, history, "previous_response_id", {"store": False} if saves else {})
+        kept_here = {"store": False} if saves and creates else {}
+        whole = await _behind(asked, history, "previous_response_id", kept_here)
         kept = Kept(self._store, tenant, None, len(history), policy)
         return whole, kept if saves and creates else None
 
@@ -149,7 +150,7 @@ class Keeper:
         return found
 
     def _check_size(self, asked: Asked, history: Sequence[str], name: str, instead: str) -> None:
-        if history and len(asked.text) + sum(map(len, history)) > self._max_body:
+        if history and sum(len(text.encode()) for text in (asked.text, *history)) > self._max_body:
             raise BodyTooLarge(
                 f"With what '{name}' stands for, the request is larger than {self._max_body} bytes "
                 f"(max_body); {instead}.",
@@ -160,17 +161,21 @@ class Keeper:
         """The items of an earlier response's input and output (JSON), in their order."""
         if not is_text(earlier):
             raise InvalidRequest("'previous_response_id' must be a string.", param="previous_response_id")
+        gone = InvalidRequest(
+            "There is no such response to go on from: it was not stored ('store': true), was deleted, or "
+            "is too old.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
         stored = await self._store.response(tenant, earlier)
         if stored is None:
-            raise InvalidRequest(
-                "There is no such response to go on from: it was not stored ('store': true), was deleted, or "
-                "is too old.",
-                param="previous_response_id",
-                code="previous_response_not_found",
-            )
+            raise gone
         items: list[str] = []
         after: str | None = None
-        while (page := await self._store.input_items(tenant, earlier, _MOST, "asc", after)) is not None:
+        while True:
+            page = await self._store.input_items(tenant, earlier, _MOST, "asc", after)
+            if page is None:  # it was deleted meanwhile
+                raise gone
             items += (item.body for item in page.items)
             if not page.has_more:
                 break

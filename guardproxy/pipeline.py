@@ -52,6 +52,7 @@ from guardproxy.models import Models
 from guardproxy.profiles import Keeps, Profile
 from guardproxy.report import Reporter
 from guardproxy.routes import Route
+from guardproxy.rules import Default
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.shapes import GRAMMAR
@@ -144,8 +145,12 @@ class Pipeline:
         asked, ways, kept = await self._ways(exchange, step, route, incoming, arrival, past)
         forwarded = await self._inspected(exchange, step, route, incoming, arrival, asked)
 
+        before: dict[int, inputs.Forwarded] = {}
+
         async def sent(way: Chosen) -> inputs.Forwarded:
-            made = await _sent(exchange, incoming.profile, asked, way, forwarded)
+            if way.number in before:
+                return before[way.number]
+            made = before[way.number] = await _sent(exchange, incoming.profile, asked, way, forwarded)
             if (completion := incoming.profile.completion) is not None and route.creates:
                 request = made.body if made.changed else arrival.readable()
                 own, stored = report.own_id(exchange), kept is not None and kept.conversation is None
@@ -252,7 +257,7 @@ class Pipeline:
         if local is not None:
             await self._output(exchange, step, LocalAnswer.of(local), expected(first), reporter, reply)
             return
-        reads = exchange.policy.enforced() or reporter.finishes
+        reads = exchange.policy.enforced() or reporter.finishes or incoming.profile.own_errors
         async with self._calls.answered(exchange, step, incoming, ways, sent, reads) as (answer, forwarded):
             exchange.request = forwarded.body
             try:
@@ -282,7 +287,10 @@ class Pipeline:
         asked = None
         if reads and (plain or route.body):
             try:
-                asked = await inputs.read(plain, profile.rules if route.body else ())
+                rules = profile.rules if route.body else ()
+                if not route.creates:  # what is kept, or not, is a response
+                    rules = tuple(rule for rule in rules if not isinstance(rule, Default))
+                asked = await inputs.read(plain, rules)
             except Uninspectable:
                 if exchange.policy.enforced(Stage.INPUT):
                     async with self._stage(exchange, Stage.INPUT, step):
@@ -297,6 +305,8 @@ class Pipeline:
             check_models(key, named, self._upstreams.same)
             named = named if profile.falls_back else named[:1]
             ways = self._upstreams.of_models(named, by_name=profile.by_name)
+            if self._credentials.authorization(None) is None:
+                ways = _to_one(ways)
         if several:
             exchange.upstream = ways[0].upstream.name
         kept = None
@@ -395,7 +405,8 @@ class Pipeline:
         async with self._stage(exchange, Stage.OUTPUT, step) as run:
             stream = None
             types = content_type(answer)
-            if is_stream(types) and is_like_utf8(types.lower()):
+            told = expected.failed is not None and answer.status >= 400  # in the dialect's envelope
+            if is_stream(types) and is_like_utf8(types.lower()) and not told:
 
                 def observe(response: Mapping[str, Any]) -> None:
                     learn(exchange, expected, response, response.get("id"))
@@ -463,6 +474,12 @@ class Pipeline:
                 await end(False)
 
 
+def _to_one(ways: Sequence[Chosen]) -> list[Chosen]:
+    """The ways that take the client's own credential to one upstream alone: the first that has no key."""
+    own = next((way.upstream.name for way in ways if way.upstream.api_key is None), None)
+    return [way for way in ways if way.upstream.api_key is not None or way.upstream.name == own]
+
+
 async def _sent(
     exchange: Exchange, profile: Profile, asked: Asked | None, way: Chosen, forwarded: inputs.Forwarded
 ) -> inputs.Forwarded:
@@ -475,7 +492,8 @@ async def _sent(
     now = forwarded if forwarded.changed else forwarded._replace(body=asked.text.encode())
     given = now, way.number, way.asked, way.model
     large = len(now.body) > LARGE
-    made = await asyncio.to_thread(inputs.renamed, *given) if large else inputs.renamed(*given)
+    rename = partial(inputs.renamed, *given, picks=picks)
+    made = await asyncio.to_thread(rename) if large else rename()
     if picks:
         listed = way.number - (asked.value.get("model") is not None)  # its index in `models`
         exchange.model_place = "model" if listed < 0 else str(listed)

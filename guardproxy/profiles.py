@@ -156,7 +156,7 @@ GATEWAY: Final = Profile(
 JULEP: Final = Profile(
     "julep",
     Form.FIELDS,
-    rules=(nested_tools, Default("store", False)),
+    rules=(nested_tools, OfType("store", ("true or false",)), Default("store", False)),
     envelope=Envelope.FLAT,
     codes={"rate_limit_exceeded": "rate_limit"},
     own_errors=True,

@@ -18,6 +18,7 @@ _WORDS: Mapping[str, Callable[[Any], bool]] = {
     "a list": lambda value: isinstance(value, list),
     "an object": lambda value: isinstance(value, dict),
     "a list of objects": lambda value: isinstance(value, list) and all(isinstance(v, dict) for v in value),
+    "true or false": lambda value: isinstance(value, bool),
     "a list of strings": lambda value: isinstance(value, list) and all(map(is_text, value)),
 }
 

@@ -208,6 +208,13 @@ async def test_any_request_is_refused_or_read_and_rules_have_no_more_to_do(
         assert asked.text.encode() == body
 
 
+@pytest.mark.parametrize("opening", ['{"a":', "["])
+def test_what_is_deep_is_rendered_like_all_else(opening: str) -> None:
+    closing = {"[": "]"}.get(opening, "}")
+    deep = opening * 480 + "1.50" + closing * 480
+    assert document.rendered(document.parse(deep)) == deep
+
+
 @given(JSON)
 def test_what_is_rendered_reads_the_same(value: Any) -> None:
     parsed = document.parse(json.dumps(value))

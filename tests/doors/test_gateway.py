@@ -254,10 +254,13 @@ async def test_an_upstream_that_fails_is_a_502(headers: dict[str, str], given: A
     def broken(request: httpx.Request) -> httpx.Response:
         return httpx.Response(500, json={"error": {"message": "oh", "type": "x", "code": "y"}})
 
+    def streamed(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(500, headers={"content-type": "text/event-stream"}, content=b"data: no\n\n")
+
     def gone(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("nobody there")
 
-    for upstream in (broken, gone):
+    for upstream in (broken, streamed, gone):
         async with proxy(upstream, **given) as client:
             got = await client.post(ASK, headers)
             assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")

@@ -199,6 +199,29 @@ async def test_what_is_not_to_be_stored_is_not(given: Any) -> None:
         assert sent == {False}  # by default the provider would keep it
 
 
+@pytest.mark.parametrize("store", ["true", 1, {}])
+async def test_store_is_true_or_false(store: Any, given: Any) -> None:
+    async with proxy(poet, **given) as client:
+        got = await client.post({**ASK, "store": store})
+        assert (got.status, got.json["param"], client.requests) == (400, "store", [])
+
+
+async def test_what_makes_no_response_says_nothing_of_the_store(given: Any) -> None:
+    async with proxy(whole(), **given) as client:
+        for tail in ("/input_tokens", "/compact"):
+            await client.post(ASK, path=f"{DOOR}{tail}")
+            assert "store" not in json.loads(client.requests[-1].content)
+
+
+async def test_a_sealed_reasoning_is_kept_for_the_next_turn(given: Any) -> None:
+    sealed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2VhbGVk"}
+    async with proxy(whole(sealed, message("hello")), **given) as client:
+        got = await client.post(KEEP)
+        assert got.json["output_text"] == "hello"
+        await client.post({**KEEP, "previous_response_id": got.json["id"]})
+        assert sealed in json.loads(client.requests[1].content)["input"]
+
+
 async def test_a_streamed_response_is_stored_too(given: Any) -> None:
     async with proxy(poet, **given) as client:
         got = await client.post({**KEEP, "stream": True}, REDACT)

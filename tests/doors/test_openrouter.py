@@ -192,6 +192,9 @@ async def test_elsewhere_models_are_one_field_among_others() -> None:
         got = await client.post({"model": "a", "models": ["b"], "input": "hi"})
         assert got.status == 500
         assert json.loads(client.requests[0].content)["models"] == ["b"]
+    async with proxy(failing(200), upstreams=(upstream("one", default=True),)) as client:
+        await client.post({"model": "one@a", "models": ["b"], "input": "hi"})
+        assert json.loads(client.requests[0].content) == {"model": "a", "models": ["b"], "input": "hi"}
 
 
 async def test_a_model_in_turn_is_inspected_and_redacted_as_any_other() -> None:
@@ -208,7 +211,8 @@ def upstream(name: str, **given: Any) -> UpstreamSettings:
 
 
 async def test_each_model_goes_to_its_own_upstream_under_its_own_name() -> None:
-    upstreams = (upstream("one", default=True), upstream("two"), upstream("empty", api_key=""))
+    two = upstream("two", api_key="k-2")
+    upstreams = (upstream("one", default=True), two, upstream("empty", api_key=""))
     models = ["one@a", "empty@b", "two@c"]
     with tracing.record() as spans:
         async with proxy(failing(500, 200), upstreams=upstreams, plugins=[tracing]) as client:
@@ -242,6 +246,14 @@ async def test_the_model_that_answered_is_the_one_of_the_exchange(shadow: bool) 
             (of,) = client.recorder.exchanges
             assert of.told_model == told
             assert of.cost_usd == (Decimal(1) if told else None)
+
+
+async def test_the_clients_own_credential_goes_to_one_upstream_alone() -> None:
+    upstreams = (upstream("one", default=True), upstream("two"), upstream("three", api_key="k-3"))
+    async with proxy(failing(500, 200), upstreams=upstreams) as client:
+        await client.post({"models": ["one@a", "two@b", "three@c"], "input": "hi"}, path=DOOR)
+        sent = [(r.url.host, r.headers["authorization"]) for r in client.requests]
+        assert sent == [("one.test", "Bearer client"), ("three.test", "Bearer k-3")]
 
 
 async def test_every_model_must_be_one_that_the_key_may_use() -> None:
@@ -296,11 +308,11 @@ async def test_trace_and_session_are_on_the_span(headers: dict[str, str]) -> Non
 
 @pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
 async def test_the_session_of_the_body_counts_before_that_of_the_header(headers: dict[str, str]) -> None:
-    given = {**headers, "x-session-id": "of the header"}
-    assert (await exchange_span(ASK, given))[1]["session.id"] == "of the header"
-    assert (await exchange_span({**ASK, "session_id": "of the body"}, given))[1][
+    given = {**headers, "x-session-id": "of-the-header"}
+    assert (await exchange_span(ASK, given))[1]["session.id"] == "of-the-header"
+    assert (await exchange_span({**ASK, "session_id": "of-the-body"}, given))[1][
         "session.id"
-    ] == "of the body"
+    ] == "of-the-body"
 
 
 @pytest.mark.parametrize("policy", ["flag", "redact", "shadow"])
@@ -339,6 +351,16 @@ async def test_what_a_guard_found_in_a_key_or_in_a_model_in_turn_is_told_nowhere
     assert TAG not in str(line(exchange))
     assert spans
     assert TAG not in str([(span.name, dict(span.attributes or {})) for span in spans])
+
+
+async def test_without_a_guard_at_the_input_a_free_text_is_on_no_span() -> None:
+    body = {**ASK, "trace": {"trace_name": "of Ada", "span_name": "plan", "tier": 3}, "session_id": "of Ada"}
+    for headers in ({}, {"x-opper-guard-output": "tags"}, {"x-session-id": "of Ada"}):
+        _, said = await exchange_span(body, headers)
+        assert "of Ada" not in str(said)
+        assert (said["guardproxy.trace.span_name"], said["guardproxy.trace.tier"]) == ("plan", 3)
+    _, said = await exchange_span(body, {"x-opper-guard-input": "tags"})
+    assert (said["session.id"], said["guardproxy.trace.trace_name"]) == ("of Ada", "of Ada")
 
 
 async def test_a_failing_guard_tells_nothing() -> None:
