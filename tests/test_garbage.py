@@ -79,6 +79,12 @@ def nothing_left(client: Client, name: str) -> Iterator[None]:
         gc.enable()
 
 
+async def cancelled_tasks_end() -> None:
+    """Let the loop go round as often as a cancelled task, and one that it waits for, need to end."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def real(upstream: FakeUpstream, **given: Any) -> AsyncIterator[Client]:
     """A proxy that traces, in front of a server."""
@@ -97,7 +103,7 @@ async def test_nothing_is_left_of_an_exchange(script: Script) -> None:
                 for stream in (False, True):
                     with nothing_left(client, f"{name}, stream: {stream}"):
                         await client.post({**ASK, "stream": stream}, headers)
-                        await asyncio.sleep(0)  # tasks that were cancelled end
+                        await cancelled_tasks_end()
                         if name in CODES:
                             assert client.recorder.exchanges[-1].error_code == CODES[name]
 
@@ -109,6 +115,7 @@ async def test_nothing_is_left_of_an_exchange_with_guards_in_shadow(stream: bool
             for name in ("no guard", "redact"):
                 with nothing_left(client, name):
                     await client.post({**ASK, "stream": stream}, CASES[name])
+                    await cancelled_tasks_end()
                     failed = client.recorder.exchanges[-1].guard_failures
                     assert failed == {"input.raises": "raised", "output.raises": "raised"}
 
@@ -134,7 +141,7 @@ async def test_nothing_is_left_of_an_exchange_that_a_plugin_fails_to_decide(hook
             gc.collect()
             with nothing_left(client, hook):
                 await client.post(ASK)
-                await asyncio.sleep(0)  # tasks that were cancelled end
+                await cancelled_tasks_end()
                 assert client.recorder.exchanges[-1].error_code == "internal_error"
 
 
@@ -146,7 +153,7 @@ async def test_nothing_is_left_of_a_request_that_a_limit_refuses(storage: str, c
         async with real(upstream, limits=LimitSettings(per_key="1/day", storage=storage)) as client:
             with nothing_left(client, code):
                 await client.post(ASK)
-                await asyncio.sleep(0)  # tasks that were cancelled end
+                await cancelled_tasks_end()
                 assert client.recorder.exchanges[-1].error_code == code
 
 
@@ -167,7 +174,7 @@ async def test_nothing_is_left_of_an_exchange_that_is_kept(
                 for stream in (False, True):
                     with nothing_left(client, f"{headers}, stream: {stream}"):
                         await client.post({**ASK, "store": True, "stream": stream}, headers)
-                        await asyncio.sleep(0)  # tasks that were cancelled end
+                        await cancelled_tasks_end()
                         code = client.recorder.exchanges[-1].error_code
                         assert code == ("store_unavailable" if fails else None)
 
@@ -180,7 +187,7 @@ async def test_nothing_is_left_of_an_exchange_whose_first_model_fails() -> None:
                 with nothing_left(client, str(headers)):
                     body = {"models": ["a", "b"], "input": "hi", "stream": True}
                     got = await client.post(body, headers, path="/api/v1/responses")
-                    await asyncio.sleep(0)  # tasks that were cancelled end
+                    await cancelled_tasks_end()
                     assert got.status == 200
 
 
@@ -194,7 +201,7 @@ async def test_nothing_is_left_of_a_request_that_gets_no_answer() -> None:
             await client.post(ASK)
             with nothing_left(client, "cut"):
                 await client.post(ASK)
-                await asyncio.sleep(0)  # what told of the cut is through
+                await cancelled_tasks_end()
                 assert client.recorder.exchanges[-1].upstream_failure == "broke_off"
 
 
@@ -214,7 +221,7 @@ async def test_nothing_is_left_of_an_exchange_whose_client_leaves_while_a_guard_
                         await waits.asked.wait()
                         left.set()
                         await answered
-                        await asyncio.sleep(0)  # tasks that were cancelled end
+                        await cancelled_tasks_end()
                         assert client.recorder.exchanges[-1].error_code == "client_disconnected"
                         del answered
 
