@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -94,6 +95,14 @@ async def store(url: str, clock: Clock) -> AsyncIterator[Store]:
         yield made
     finally:
         await made.aclose()
+        await connections_end()
+
+
+async def connections_end() -> None:
+    """Wait for the threads of SQLite's connections: one that was cut off has an answer for this loop."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 60)
 
 
 def items(*ids: str | None) -> list[str]:
