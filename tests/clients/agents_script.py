@@ -7,33 +7,23 @@ from typing import Any
 from agents import Agent, OpenAIResponsesModel, Runner, function_tool, set_tracing_disabled
 from openai import APIError, AsyncOpenAI
 
-from tests.clients.scenarios import SECOND, Access, Lookup, main
+from tests.clients.scenarios import SECOND, Access, Lookup, TwoAgents, main
 
 set_tracing_disabled(True)  # it would send traces elsewhere
 # What it raises it logs as well.
 logging.getLogger("openai.agents").addFilter(lambda record: record.levelno < logging.ERROR)
 
 
-class Client:
+class Client(TwoAgents):
     def __init__(self, access: Access, lookup: Lookup) -> None:
         client = AsyncOpenAI(base_url=access.url, api_key=access.key, max_retries=0)
         model = OpenAIResponsesModel(access.model, client)
         self.agent = Agent(name="plain", model=model)
         self.equipped = Agent(name="equipped", model=model, tools=[function_tool(lookup.lookup)])
 
-    async def whole(self, text: str) -> AsyncIterator[str]:
-        yield (await Runner.run(self.agent, text)).final_output
-
-    async def stream(self, text: str) -> AsyncIterator[str]:
-        async for piece in self._streamed(self.agent, text):
-            yield piece
-
-    async def tools(self, text: str) -> AsyncIterator[str]:
-        yield (await Runner.run(self.equipped, text)).final_output
-
-    async def stream_tools(self, text: str) -> AsyncIterator[str]:
-        async for piece in self._streamed(self.equipped, text):
-            yield piece
+    async def _asked(self, agent: Any, text: str) -> str:
+        said: str = (await Runner.run(agent, text)).final_output
+        return said
 
     async def history(self, text: str) -> AsyncIterator[str]:
         first = await Runner.run(self.agent, text)

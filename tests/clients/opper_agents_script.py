@@ -7,32 +7,22 @@ from typing import Any
 from opperai import ApiError, Opper
 from opperai.agent import Agent, ResultEvent, TextDeltaEvent, tool
 
-from tests.clients.scenarios import SECOND, Access, Lookup, main
+from tests.clients.scenarios import SECOND, Access, Lookup, TwoAgents, main
 
 # Where a stream ends in an error the SDK leaves its generators open, which the loop then says of them.
 logging.getLogger("asyncio").addFilter(lambda record: "asynchronous generator" not in record.getMessage())
 
 
-class Client:
+class Client(TwoAgents):
     def __init__(self, access: Access, lookup: Lookup) -> None:
         opper = Opper(api_key=access.key, base_url=access.url)
         given: dict[str, Any] = {"instructions": "Be brief.", "model": access.model}
         self.agent = opper.agent(name="plain", **given)
         self.equipped = opper.agent(name="equipped", tools=[tool(lookup.lookup)], **given)
 
-    async def whole(self, text: str) -> AsyncIterator[str]:
-        yield (await self.agent.run(text)).output
-
-    async def stream(self, text: str) -> AsyncIterator[str]:
-        async for piece in self._streamed(self.agent, text):
-            yield piece
-
-    async def tools(self, text: str) -> AsyncIterator[str]:
-        yield (await self.equipped.run(text)).output
-
-    async def stream_tools(self, text: str) -> AsyncIterator[str]:
-        async for piece in self._streamed(self.equipped, text):
-            yield piece
+    async def _asked(self, agent: Any, text: str) -> str:
+        said: str = (await agent.run(text)).output
+        return said
 
     async def history(self, text: str) -> AsyncIterator[str]:
         conversation = self.agent.conversation()

@@ -9,29 +9,19 @@ from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.models.openai import OpenAIResponsesModel, OpenAIResponsesModelSettings
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from tests.clients.scenarios import SECOND, Access, Lookup, main
+from tests.clients.scenarios import SECOND, Access, Lookup, TwoAgents, main
 
 
-class Client:
+class Client(TwoAgents):
     def __init__(self, access: Access, lookup: Lookup) -> None:
         client = AsyncOpenAI(base_url=access.url, api_key=access.key, max_retries=0)
         model = OpenAIResponsesModel(access.model, provider=OpenAIProvider(openai_client=client))
         self.agent = Agent(model)
         self.equipped = Agent(model, tools=[lookup.lookup])
 
-    async def whole(self, text: str) -> AsyncIterator[str]:
-        yield (await self.agent.run(text)).output
-
-    async def stream(self, text: str) -> AsyncIterator[str]:
-        async for piece in self._streamed(self.agent, text):
-            yield piece
-
-    async def tools(self, text: str) -> AsyncIterator[str]:
-        yield (await self.equipped.run(text)).output
-
-    async def stream_tools(self, text: str) -> AsyncIterator[str]:
-        async for piece in self._streamed(self.equipped, text):
-            yield piece
+    async def _asked(self, agent: Any, text: str) -> str:
+        said: str = (await agent.run(text)).output
+        return said
 
     async def history(self, text: str) -> AsyncIterator[str]:
         first = await self.agent.run(text)

@@ -6,6 +6,7 @@ What is asked comes as one JSON object, and what was seen goes as one to standar
 import asyncio
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -53,6 +54,33 @@ class Client(Protocol):
     def history(self, text: str) -> AsyncIterator[str]:
         """Ask `text`, then SECOND with all that was said before it."""
         ...
+
+
+class TwoAgents(ABC):
+    """A client with an agent that has no tool, `agent`, and one that has the tool, `equipped`."""
+
+    agent: Any
+    equipped: Any
+
+    @abstractmethod
+    async def _asked(self, agent: Any, text: str) -> str:
+        """What the agent says in the end."""
+
+    @abstractmethod
+    def _streamed(self, agent: Any, text: str) -> AsyncIterator[str]:
+        """The same in pieces, as they come."""
+
+    async def whole(self, text: str) -> AsyncIterator[str]:
+        yield await self._asked(self.agent, text)
+
+    def stream(self, text: str) -> AsyncIterator[str]:
+        return self._streamed(self.agent, text)
+
+    async def tools(self, text: str) -> AsyncIterator[str]:
+        yield await self._asked(self.equipped, text)
+
+    def stream_tools(self, text: str) -> AsyncIterator[str]:
+        return self._streamed(self.equipped, text)
 
 
 Connect = Callable[[Access, Lookup], Client]
