@@ -23,6 +23,11 @@ _TOLD_AGAIN = (Made.ID, Made.CREATED)  # with what the request says: what does n
 _MESSAGE, _TEXT = "message", "output_text"
 
 
+def tells_state(event: str) -> bool:
+    """Whether an event of this type says how far its response is; others have none to be completed."""
+    return event.rpartition(".")[2] in STATUSES
+
+
 class Completer:
     """Completes the response objects of one exchange: a whole answer, or those of a stream's events.
 

@@ -20,7 +20,7 @@ from guardproxy.errors import (
     Violation,
 )
 from guardproxy.exchange import Exchange
-from guardproxy.headers import lower_headers, response_headers
+from guardproxy.headers import date, lower_headers, response_headers
 from guardproxy.logs import failure
 from guardproxy.messages import Expected, LocalAnswer, Reply
 from guardproxy.report import Reporter
@@ -295,6 +295,16 @@ def response_head(
     if not any(name.lower() == b"x-request-id" for name, _ in headers):
         ours["x-request-id"] = exchange.id
     return response_headers(headers, ours, drop=drop)
+
+
+async def reply_json(
+    exchange: Exchange, reply: Reply, status: int, body: bytes, headers: Mapping[str, str] | None = None
+) -> None:
+    """Answer with a JSON body of our own."""
+    exchange.status = status
+    ours = {"content-type": "application/json", "content-length": str(len(body)), "date": date()}
+    await reply.start(status, response_head(exchange, [], (), {**(headers or {}), **ours}))
+    await reply.end(body)
 
 
 def drain_over() -> ShuttingDown:

@@ -1,6 +1,5 @@
 """Inspect a request's body, and make the body that is forwarded."""
 
-import asyncio
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +8,12 @@ from urllib.parse import parse_qsl
 
 from guardproxy import document
 from guardproxy.capture import Captured
-from guardproxy.document import LARGE, walk
+from guardproxy.document import walk
 from guardproxy.errors import GuardProxyError, InvalidRequest, Uninspectable
 from guardproxy.rules import Draft, Rule
 from guardproxy.shapes import REQUEST
 from guardproxy.stage import StageRun
+from guardproxy.threads import off_loop
 from guardproxy.types import Path, Stage, TextPart, is_text, pointer
 
 OWN = "opper:"  # the type of items that are ours, never the upstream's
@@ -96,7 +96,7 @@ async def read(body: bytes, rules: Sequence[Rule] = ()) -> Asked:
         InvalidRequest: there is none, it is no JSON object or one that could be read in two ways, or a
             rule refuses it.
     """
-    return await asyncio.to_thread(_read, body, rules) if len(body) > LARGE else _read(body, rules)
+    return await off_loop(len(body), _read, body, rules)
 
 
 async def inspect(
@@ -117,8 +117,7 @@ async def inspect(
         GuardProxyError: a guard failed.
     """
     text, value = asked.text, asked.value
-    given = value, REQUEST
-    walked = await asyncio.to_thread(walk, *given) if len(text) > LARGE else walk(*given)
+    walked = await off_loop(len(text), walk, value, REQUEST)
     parts = walked.parts
     found: set[Path] = set()
     texts: Mapping[Path, str] = {}
@@ -135,7 +134,7 @@ async def inspect(
         found = {part.path for part, of_part in zip(parts, hits, strict=True) if of_part}
         if edits and not run.blocked:
             _check_sealed(run, asked, edits)
-            new = await asyncio.to_thread(edits.apply, text) if len(text) > LARGE else edits.apply(text)
+            new = await off_loop(len(text), edits.apply, text)
             texts = edits.texts
     observe(_less(value, found))
     echoes = {p.path: texts.get(p.path, p.text) for p in parts if echoed and p.path and p.path[0] in _ECHOED}
@@ -232,11 +231,12 @@ def _less(value: Mapping[str, Any], found: Collection[Path]) -> dict[str, Any]:
 
 def _without_own(text: str, value: Any) -> str:
     items = value.get("input") if isinstance(value, dict) else None
-    own = {index for index, item in enumerate(items) if _is_own(item)} if isinstance(items, list) else set()
+    own = {index for index, item in enumerate(items) if is_own(item)} if isinstance(items, list) else set()
     return document.without(text, ("input",), own) if own else text
 
 
-def _is_own(item: Any) -> bool:
+def is_own(item: Any) -> bool:
+    """Whether an item is one of ours, such as those of the report."""
     kind = item.get("type") if isinstance(item, dict) else None
     return isinstance(kind, str) and kind.startswith(OWN)
 

@@ -4,7 +4,6 @@ What is kept is what was sent on, and what was delivered: less all that guards r
 they blocked. It comes back as input like any other, and the guards look at it again.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,14 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from guardproxy import document
-from guardproxy.document import LARGE, dumps, rendered
+from guardproxy.document import dumps, rendered
 from guardproxy.errors import BodyTooLarge, InvalidRequest, NotFound, NotImplementedYet, Uninspectable
-from guardproxy.inputs import OWN, Asked
+from guardproxy.inputs import Asked, is_own
 from guardproxy.messages import asks_for_stream
 from guardproxy.profiles import Keeps
 from guardproxy.routes import Route
 from guardproxy.shapes import DELETED, INPUT_ITEMS, RESPONSE
+from guardproxy.threads import off_loop
 from guardproxy.types import Path, Policy, is_text
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ class Kept:
         Raises:
             StoreUnavailable: it could not be kept.
         """
-        large = len(request) + len(response) > LARGE
-        given = request, response
-        found = await asyncio.to_thread(_read, *given) if large else _read(*given)
+        found = await off_loop(len(request) + len(response), _read, request, response)
         if found is None:
             return
         items, made, response_id = found
@@ -195,9 +193,8 @@ def _page(query: bytes) -> dict[str, Any]:
 
 async def _behind(asked: Asked, history: Sequence[str], name: str, members: Mapping[str, Any]) -> Asked:
     """What is `asked`, with `members` and without its member `name`, behind the items of `history`."""
-    large = len(asked.text) + sum(map(len, history)) > LARGE
-    given = asked, history, name, members
-    return await asyncio.to_thread(_made, *given) if large else _made(*given)
+    size = len(asked.text) + sum(map(len, history))
+    return await off_loop(size, _made, asked, history, name, members)
 
 
 def _made(asked: Asked, history: Sequence[str], name: str, members: Mapping[str, Any]) -> Asked:
@@ -240,7 +237,7 @@ def _output(output: Any) -> list[str]:
 
 def _stays(item: Any) -> bool:
     kind = item.get("type") if isinstance(item, dict) else None
-    if not is_text(kind) or kind.startswith(OWN):
+    if not is_text(kind) or is_own(item):
         return False
     # Nobody but its upstream could say what a reasoning was that came without its sealed copy.
     return kind != "reasoning" or item.get("encrypted_content") is not None

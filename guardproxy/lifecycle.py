@@ -13,7 +13,7 @@ import structlog
 from guardproxy import encodings, facts
 from guardproxy.auth import Credentials, digest, tenant
 from guardproxy.calls import BROKE_OFF
-from guardproxy.delivery import drain_over, note_error, response_head
+from guardproxy.delivery import drain_over, note_error, reply_json
 from guardproxy.document import dumps
 from guardproxy.errors import (
     GuardProxyError,
@@ -21,7 +21,7 @@ from guardproxy.errors import (
     UnsupportedMedia,
 )
 from guardproxy.exchange import Exchange, clock, moment
-from guardproxy.headers import date, lower_headers
+from guardproxy.headers import lower_headers
 from guardproxy.hooks import Hooks
 from guardproxy.logs import failure, within
 from guardproxy.messages import Incoming, Reply
@@ -194,12 +194,7 @@ async def fail(
         return
     if exchange.status is not None:
         error.headers["x-should-retry"] = "false"  # the upstream has answered, and that was paid for
-    body = dumps(profile.told(error)).encode()
-    exchange.status = error.status
-    ours = {"content-type": "application/json", "content-length": str(len(body)), "date": date()}
-    headers = response_head(exchange, [], (), {**error.headers, **ours})
-    await reply.start(error.status, headers)
-    await reply.end(body)
+    await reply_json(exchange, reply, error.status, dumps(profile.told(error)).encode(), error.headers)
 
 
 def _conclude(exchange: Exchange) -> None:

@@ -9,11 +9,11 @@ import structlog
 from guardproxy import encodings
 from guardproxy.auth import check_models, may_use
 from guardproxy.calls import Calls
-from guardproxy.delivery import Delivery, drain_over, response_head
+from guardproxy.delivery import Delivery, drain_over, reply_json
 from guardproxy.document import dumps
 from guardproxy.errors import GuardProxyError, NotFound, UpstreamError
 from guardproxy.exchange import Exchange
-from guardproxy.headers import date, lower_headers
+from guardproxy.headers import lower_headers
 from guardproxy.lifecycle import Lifecycle, fail
 from guardproxy.messages import Incoming, Reply
 from guardproxy.routes import MODEL, MODELS
@@ -103,9 +103,7 @@ class Models:
         if problems and len(problems) == len(lists):
             raise problems[0]
         body = dumps({"object": "list", "data": list(found.values())}).encode()
-        ours = {"content-type": "application/json", "content-length": str(len(body)), "date": date()}
-        await reply.start(200, response_head(exchange, [], (), ours))
-        await reply.end(body)
+        await reply_json(exchange, reply, 200, body)
 
     async def _of(
         self, upstream: Upstream, incoming: Incoming, passes: bool

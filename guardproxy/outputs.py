@@ -1,6 +1,5 @@
 """Inspect a whole answer of the upstream, and make the one that the client gets."""
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,13 +7,14 @@ from typing import Any
 from guardproxy import document
 from guardproxy.agreement import follow
 from guardproxy.capture import Captured
-from guardproxy.document import LARGE, Edits, Walked, dumps
+from guardproxy.document import Edits, Walked, dumps
 from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import Uninspectable, UpstreamError
 from guardproxy.places import delivered
 from guardproxy.report import Reporter
 from guardproxy.shapes import Shape
 from guardproxy.stage import StageRun
+from guardproxy.threads import off_loop
 from guardproxy.types import Path, PathMark, Stage, TextPart
 
 JSON_TYPE = re.compile(r"[/+-]json\b", re.IGNORECASE)
@@ -50,9 +50,7 @@ async def inspect(
     mark = "\ufeff" if text.startswith("\ufeff") else ""  # a byte order mark is no text, and stays
     text = text.removeprefix(mark)
     try:
-        value, walked = (
-            await asyncio.to_thread(_read, text, shape) if len(text) > LARGE else _read(text, shape)
-        )
+        value, walked = await off_loop(len(text), _read, text, shape)
     except Uninspectable as error:
         # A client may be able to read what strict JSON is not, with its escapes, or piece by piece.
         if JSON_TYPE.search(content_type) or _DATA.match(text):

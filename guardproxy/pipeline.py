@@ -17,9 +17,8 @@ from guardproxy.delivery import (
     content_type,
     is_stream,
     learn,
-    response_head,
+    reply_json,
 )
-from guardproxy.document import LARGE
 from guardproxy.encodings import is_like_utf8
 from guardproxy.errors import (
     GuardProxyError,
@@ -52,12 +51,12 @@ from guardproxy.models import Models
 from guardproxy.profiles import Keeps, Profile
 from guardproxy.report import Reporter
 from guardproxy.routes import Route
-from guardproxy.rules import Default
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.shapes import GRAMMAR
 from guardproxy.stage import CANCELLED, StageRun
 from guardproxy.streaming import GuardedStream
+from guardproxy.threads import off_loop
 from guardproxy.types import Guard, Policy, Stage, Step
 from guardproxy.upstream import Answer
 from guardproxy.upstreams import Chosen, Upstreams
@@ -175,9 +174,7 @@ class Pipeline:
         report_form(exchange.headers)  # there is one form here, but no wrong word passes
         check_charset(exchange.headers)
         body = arrival.plain()
-        large = len(body) > LARGE
-        given = body, self._guards
-        asked = await asyncio.to_thread(checks.read, *given) if large else checks.read(*given)
+        asked = await off_loop(len(body), checks.read, body, self._guards)
         resolved = policy.resolve(
             self._settings.floor,
             arrival.key,
@@ -189,12 +186,8 @@ class Pipeline:
         exchange.policy = checks.policy_at(asked.stage, resolved.policy, self._guards)
         async with self._stage(exchange, asked.stage, step) as run:
             judged = await checks.judge(run, exchange, asked, _label(exchange), self._settings.unscannable)
-        told = exchange, asked.stage, judged
-        answer = await asyncio.to_thread(checks.answer, *told) if large else checks.answer(*told)
-        ours = {"content-type": "application/json", "content-length": str(len(answer)), "date": date()}
-        exchange.status = 200
-        await reply.start(exchange.status, response_head(exchange, [], (), ours))
-        await reply.end(answer)
+        answer = await off_loop(len(body), checks.answer, exchange, asked.stage, judged)
+        await reply_json(exchange, reply, 200, answer)
 
     def _check_query(self, exchange: Exchange, incoming: Incoming, route: Route) -> None:
         if exchange.policy.enforced():
@@ -287,9 +280,7 @@ class Pipeline:
         asked = None
         if reads and (plain or route.body):
             try:
-                rules = profile.rules if route.body else ()
-                if not route.creates:  # what is kept, or not, is a response
-                    rules = tuple(rule for rule in rules if not isinstance(rule, Default))
+                rules = profile.rules_of(creates=route.creates) if route.body else ()
                 asked = await inputs.read(plain, rules)
             except Uninspectable:
                 if exchange.policy.enforced(Stage.INPUT):
@@ -396,8 +387,8 @@ class Pipeline:
     ) -> None:
         exchange.status = answer.status
         enforced = exchange.policy.enforced()
-        finishes = reporter.finishes and can_be_finished(answer)
-        finishes |= expected.failed is not None and answer.status >= 400
+        fails = expected.failed is not None and answer.status >= 400  # told in the dialect's envelope
+        finishes = fails or (reporter.finishes and can_be_finished(answer))
         if not enforced and not exchange.policy.output and not finishes:
             await self._delivery.raw(exchange, answer, reply)
             expected.learned(exchange.response_id)  # where it is, in case somebody asks for it again
@@ -405,8 +396,7 @@ class Pipeline:
         async with self._stage(exchange, Stage.OUTPUT, step) as run:
             stream = None
             types = content_type(answer)
-            told = expected.failed is not None and answer.status >= 400  # in the dialect's envelope
-            if is_stream(types) and is_like_utf8(types.lower()) and not told:
+            if is_stream(types) and is_like_utf8(types.lower()) and not fails:
 
                 def observe(response: Mapping[str, Any]) -> None:
                     learn(exchange, expected, response, response.get("id"))
@@ -491,9 +481,7 @@ async def _sent(
         return forwarded
     now = forwarded if forwarded.changed else forwarded._replace(body=asked.text.encode())
     given = now, way.number, way.asked, way.model
-    large = len(now.body) > LARGE
-    rename = partial(inputs.renamed, *given, picks=picks)
-    made = await asyncio.to_thread(rename) if large else rename()
+    made = await off_loop(len(now.body), inputs.renamed, *given, picks=picks)
     if picks:
         listed = way.number - (asked.value.get("model") is not None)  # its index in `models`
         exchange.model_place = "model" if listed < 0 else str(listed)

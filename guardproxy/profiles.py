@@ -82,6 +82,10 @@ class Profile:
     completion: Completion | None = None
     tells_cost: bool = False
 
+    def rules_of(self, *, creates: bool) -> tuple[Rule, ...]:
+        """The rules of a request that `creates` a response; any other one has no defaults to be sent."""
+        return self.rules if creates else tuple(r for r in self.rules if not isinstance(r, Default))
+
     def told(self, error: GuardProxyError) -> dict[str, Any]:
         """The body of the answer to `error`."""
         inner: dict[str, Any] = error.envelope["error"]

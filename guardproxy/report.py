@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from guardproxy import document, prices
-from guardproxy.completion import Completer
+from guardproxy.completion import Completer, tells_state
 from guardproxy.document import Edits
 from guardproxy.errors import Uninspectable, Violation
 from guardproxy.exchange import Exchange
@@ -198,7 +198,7 @@ class Reporter:
 
         It is a response, or an `event` of this type that has one; as it was where it is neither.
         """
-        if self.completer is None:
+        if self.completer is None or (event and not tells_state(event)):
             return text
         try:
             value = document.parse(text)

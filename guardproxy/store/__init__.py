@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from guardproxy.document import LARGE, escaped
+from guardproxy.document import escaped
 from guardproxy.errors import ConfigError, GuardProxyError, InvalidRequest, StoreUnavailable
 from guardproxy.logs import failure
 from guardproxy.settings import StoreSettings, masked
@@ -26,6 +26,7 @@ from guardproxy.store import engines
 from guardproxy.store.items import key, with_ids
 from guardproxy.store.schema import input_items, prepare, responses, turn_items, turns
 from guardproxy.store.values import Item, Page, Pruned, Stored
+from guardproxy.threads import off_loop
 
 __all__ = ["Item", "Page", "Pruned", "Store", "Stored"]
 
@@ -121,8 +122,7 @@ class Store:
         Raises:
             ValueError: an item is no JSON object.
         """
-        large = sum(map(len, items)) > LARGE
-        found = await asyncio.to_thread(with_ids, items) if large else with_ids(items)
+        found = await off_loop(sum(map(len, items)), with_ids, items)
         row = {
             "created": self._now(),
             "policy": policy,
