@@ -95,14 +95,6 @@ async def store(url: str, clock: Clock) -> AsyncIterator[Store]:
         yield made
     finally:
         await made.aclose()
-        await connections_end()
-
-
-async def connections_end() -> None:
-    """Wait for the threads of SQLite's connections: one that was cut off has an answer for this loop."""
-    for thread in threading.enumerate():
-        if "_connection_worker_thread" in thread.name:
-            await asyncio.to_thread(thread.join, 60)
 
 
 def items(*ids: str | None) -> list[str]:
@@ -137,10 +129,10 @@ async def count(store: Store, table: str) -> int:
 )
 async def test_a_response_is_what_was_saved(store: Store, body: str) -> None:
     policy = {"input": {"pii": {"action": "redact"}}}
-    await store.save("t", "resp_1", body, [], policy=policy, upstream="openai")
-    assert await store.response("t", "resp_1") == Stored(body, policy, "openai")
+    await store.save("t", "resp_1", body, [], policy=policy)
+    assert await store.response("t", "resp_1") == Stored(body, policy)
     await store.save("t", "resp_2", body, [])
-    assert await store.response("t", "resp_2") == Stored(body, None, None)
+    assert await store.response("t", "resp_2") == Stored(body, None)
     assert await store.response("t", "resp_3") is None
 
 
@@ -179,7 +171,7 @@ async def test_tenants_know_nothing_of_each_other(store: Store) -> None:
     assert await store.history("two", "conv") == []
     await store.save("two", "resp_1", '"two"', items("c"))
     await store.append("two", "conv", ['"two"'])
-    assert await store.response("one", "resp_1") == Stored('"one"', None, None)
+    assert await store.response("one", "resp_1") == Stored('"one"', None)
     assert await listed(store, "one") == ["b", "a"]
     assert await listed(store, "two") == ["c"]
     assert await store.history("one", "conv") == ['"one"']
@@ -190,9 +182,9 @@ async def test_tenants_know_nothing_of_each_other(store: Store) -> None:
 
 
 async def test_the_later_response_of_an_id_replaces_the_earlier(store: Store) -> None:
-    await store.save("t", "resp_1", "1", items("a", "b", "c"), policy={"x": 1}, upstream="u")
+    await store.save("t", "resp_1", "1", items("a", "b", "c"), policy={"x": 1})
     await store.save("t", "resp_1", "2", items("d"))
-    assert await store.response("t", "resp_1") == Stored("2", None, None)
+    assert await store.response("t", "resp_1") == Stored("2", None)
     assert await listed(store) == ["d"]
     assert await count(store, "guardproxy_responses") == await count(store, "guardproxy_input_items") == 1
 
@@ -424,7 +416,7 @@ async def broken(store: Store) -> None:
 
 
 OPERATIONS: dict[str, Callable[[Store], Coroutine[Any, Any, Any]]] = {
-    "save": lambda store: store.save(CANARY, CANARY, CANARY, [f'{{"x":"{CANARY}"}}'], upstream=CANARY),
+    "save": lambda store: store.save(CANARY, CANARY, CANARY, [f'{{"x":"{CANARY}"}}']),
     "response": lambda store: store.response(CANARY, CANARY),
     "delete": lambda store: store.delete(CANARY, CANARY),
     "input_items": lambda store: store.input_items(CANARY, CANARY),
@@ -566,6 +558,22 @@ async def test_a_file_that_cannot_be(tmp_path: Path, path: str, why: str) -> Non
     with pytest.raises(ConfigError, match=rf"^\[store\] url: the .*: {why}\.$"):
         await store.start()
     await store.aclose()
+
+
+async def test_connections_have_ended_when_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(threading.enumerate())
+    store = Store(StoreSettings(url=f"sqlite+aiosqlite:///{tmp_path}/store.db"))
+    monkeypatch.setattr(engines, "BUSY", 1.0)
+    await store.start()
+    monkeypatch.setattr("guardproxy.store.TIMEOUT", 0.05)
+    async with store._engines.writes.begin():
+        with pytest.raises(StoreUnavailable):
+            await store.append("t", "c", ["1"])  # cut off, while its connection waits for the lock
+    await store.aclose()
+    left = [thread.name for thread in set(threading.enumerate()) - before]
+    assert not [name for name in left if "_connection_worker_thread" in name]
 
 
 # PostgreSQL

@@ -52,7 +52,7 @@ class Store:
         self._url = settings.url
         self._retention = settings.retention
         self._now = now
-        self._engines = engines.make(settings.url)
+        self._engines = engines.Engines(settings.url)
 
     async def start(self) -> None:
         """Create or migrate the tables. Whatever comes of it, `aclose` closes.
@@ -84,7 +84,7 @@ class Store:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._engines.writes.dispose()
+        await self._engines.aclose()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -113,11 +113,10 @@ class Store:
         items: Sequence[str],
         *,
         policy: Mapping[str, Any] | None = None,
-        upstream: str | None = None,
     ) -> None:
         """Keep a response and its input items, all as JSON; a response of this id is replaced.
 
-        Items without an id get one. `policy` (plain JSON) and `upstream` are facts of the exchange.
+        Items without an id get one. `policy` is what it was made under (plain JSON).
 
         Raises:
             ValueError: an item is no JSON object.
@@ -126,7 +125,6 @@ class Store:
         row = {
             "created": self._now(),
             "policy": policy,
-            "upstream": upstream,
             "body": escaped(body),
         }
         names = {"tenant": tenant, "id": key(response_id)}
@@ -153,13 +151,13 @@ class Store:
 
     async def response(self, tenant: str, response_id: str) -> Stored | None:
         """The response; None where this tenant has none of this id."""
-        statement = select(responses.c.body, responses.c.policy, responses.c.upstream).where(
+        statement = select(responses.c.body, responses.c.policy).where(
             *self._is(tenant, response_id), responses.c.created > self._expired()
         )
 
         async def work(connection: AsyncConnection) -> Stored | None:
             row = (await connection.execute(statement)).one_or_none()
-            return Stored(row.body, row.policy, row.upstream) if row else None
+            return Stored(row.body, row.policy) if row else None
 
         return await self._read("response", work)
 

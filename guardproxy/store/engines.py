@@ -1,10 +1,14 @@
 """The two kinds of database: how they are connected to, and what bounds their time."""
 
+import asyncio
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Thread
+from typing import Any
+from weakref import WeakSet
 
+import aiosqlite
 import asyncpg
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -23,20 +27,24 @@ RECYCLE = 600  # seconds after which a connection is made anew: what is between 
 WRITES = "guardproxy_writes"  # the execution option of a transaction that writes from its beginning
 
 
-class Engines(NamedTuple):
-    """Two views of the same connections. A statement that only reads needs no transaction around it."""
+class Engines:
+    """Two views of the same connections. A statement that only `reads` needs no transaction around it."""
 
-    reads: AsyncEngine
-    writes: AsyncEngine
+    def __init__(self, url: str) -> None:
+        """Take a `url` that `settings.is_store` lets pass. Nothing is connected yet."""
+        self._threads: WeakSet[Thread] = WeakSet()
+        if url.startswith(SQLITE):
+            self.reads = _sqlite(url.removeprefix(SQLITE), self._threads)
+            self.writes = self.reads.execution_options(**{WRITES: True})
+        else:
+            self.writes = _postgresql(url)
+            self.reads = self.writes.execution_options(isolation_level="AUTOCOMMIT")
 
-
-def make(url: str) -> Engines:
-    """The engines of a `url` that `settings.is_store` lets pass. Nothing is connected yet."""
-    if url.startswith(SQLITE):
-        engine = _sqlite(url.removeprefix(SQLITE))
-        return Engines(engine, engine.execution_options(**{WRITES: True}))
-    engine = _postgresql(url)
-    return Engines(engine.execution_options(isolation_level="AUTOCOMMIT"), engine)
+    async def aclose(self) -> None:
+        """Close the connections, and wait for their ends."""
+        await self.writes.dispose()
+        for thread in list(self._threads):
+            await asyncio.to_thread(thread.join, BUSY)
 
 
 def create_file(url: str) -> None:
@@ -62,9 +70,19 @@ def is_busy(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
 
 
-def _sqlite(path: str) -> AsyncEngine:
+def _sqlite(path: str, threads: WeakSet[Thread]) -> AsyncEngine:
+    async def connect() -> Any:
+        connection = aiosqlite.connect(path)
+        # Each connection is a thread. One that could not be opened, or was cut off, is not waited for by the
+        # driver: it would answer a loop that is closed by then, with a traceback for the user.
+        thread = connection._thread
+        thread.daemon = True
+        threads.add(thread)
+        return await connection
+
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=path),
+        async_creator=connect,
         hide_parameters=True,
         pool_size=SQLITE_CONNECTIONS,
         max_overflow=0,

@@ -39,7 +39,6 @@ responses = Table(
     Column("id", Text, nullable=False),
     Column("created", Double, nullable=False, index=True),
     Column("policy", JSON(none_as_null=True)),
-    Column("upstream", Text),
     Column("body", Text, nullable=False),
     UniqueConstraint("tenant", "id"),
 )

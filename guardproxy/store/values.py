@@ -16,11 +16,10 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A response: its JSON, and what is known of the exchange that made it."""
+    """A response: its JSON, and the policy that it was made under."""
 
     body: str
     policy: Mapping[str, Any] | None
-    upstream: str | None
 
 
 @dataclass(frozen=True, slots=True)
