@@ -135,7 +135,9 @@ class Keeper:
                 found = dumps({"id": response_id, "object": "response", "deleted": True})
         elif route.answer is INPUT_ITEMS:
             page = await self._store.input_items(tenant, response_id, **_page(query))
-            found = page.json() if page else None
+            if page is not None:
+                size = sum(len(item.body) for item in page.items)
+                found = await off_loop(size, page.json)
         elif route.answer is RESPONSE:
             if asks_for_stream(query):
                 raise NotImplementedYet("The events of a response are not kept; leave out 'stream'.")

@@ -263,10 +263,11 @@ async def test_items_get_an_id_and_keep_one(store: Store) -> None:
     assert page is not None
     assert [item.id.split("_")[0] for item in page.items] == ["msg", "fc", "rs", "item", "mine", "msg", "msg"]
     assert len({item.id for item in page.items}) == 7
-    ids = [json.loads(item.body, parse_int=float)["id"] for item in page.items]
+    assert [item.body for item in page.items] == given  # so they are sent on again
+    ids = [json.loads(item.listed, parse_int=float)["id"] for item in page.items]
     assert ids == [item.id for item in page.items]
-    assert page.items[4].body == given[4]
-    assert page.items[0].body == f'{{"id":"{page.items[0].id}","role": "user", "content": 1e400}}'
+    assert page.items[4].listed == given[4]
+    assert page.items[0].listed == f'{{"id":"{page.items[0].id}","role": "user", "content": 1e400}}'
     assert all(len(item.id.split("_")[1]) == 48 for item in page.items[:4])
 
 

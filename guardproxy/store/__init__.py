@@ -116,7 +116,7 @@ class Store:
     ) -> None:
         """Keep a response and its input items, all as JSON; a response of this id is replaced.
 
-        Items without an id get one. `policy` is what it was made under (plain JSON).
+        Items without an id are listed with one of ours. `policy` is what it was made under (plain JSON).
 
         Raises:
             ValueError: an item is no JSON object.
@@ -141,7 +141,7 @@ class Store:
             number = (await connection.execute(statement)).scalar_one()
             await connection.execute(delete(input_items).where(input_items.c.response == number))
             rows = [
-                {"response": number, "position": position, "id": item.id, "body": item.body}
+                {"response": number, "position": position, **item._asdict()}
                 for position, item in enumerate(found)
             ]
             if rows:
@@ -197,7 +197,9 @@ class Store:
             if number is None:
                 return None
             position = input_items.c.position
-            wanted = select(input_items.c.id, input_items.c.body).where(input_items.c.response == number)
+            wanted = select(input_items.c.id, input_items.c.body, input_items.c.own).where(
+                input_items.c.response == number
+            )
             if after is not None:
                 of_item = select(position).where(
                     input_items.c.response == number, input_items.c.id == key(after)
@@ -207,7 +209,7 @@ class Store:
                     raise InvalidRequest("after is the id of no input item here.", param="after")
                 wanted = wanted.where(position > start if order == "asc" else position < start)
             wanted = wanted.order_by(position if order == "asc" else position.desc()).limit(limit + 1)
-            found = [Item(row.id, row.body) for row in await connection.execute(wanted)]
+            found = [Item(row.id, row.body, row.own) for row in await connection.execute(wanted)]
             return Page(tuple(found[:limit]), len(found) > limit)
 
         return await self._read("input_items", work)

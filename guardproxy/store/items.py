@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from guardproxy.document import escaped, quote, with_members
+from guardproxy.document import escaped
 from guardproxy.shapes import GRAMMAR
 from guardproxy.store.values import Item
 
@@ -35,10 +35,9 @@ def with_ids(items: Sequence[str]) -> list[Item]:
             raise ValueError("an input item is no JSON object")
         given = item.get("id")
         if isinstance(given, str) and GRAMMAR.fullmatch(given) and given not in seen:
-            made = Item(given, escaped(text))
+            made = Item(given, escaped(text), False)
         else:
-            own = _new_id(item)
-            made = Item(own, escaped(with_members(text, {"id": quote(own)})))
+            made = Item(_new_id(item), escaped(text), True)
         seen.add(made.id)
         found.append(made)
     return found

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Double,
@@ -48,6 +49,7 @@ input_items = Table(
     Column("response", ForeignKey(responses.c.number, ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("id", Text, nullable=False),
+    Column("own", Boolean, nullable=False),
     Column("body", Text, nullable=False),
 )
 turns = Table(

@@ -4,14 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from guardproxy.document import dumps
+from guardproxy.document import dumps, quote, with_members
 
 
 class Item(NamedTuple):
-    """An input item: its id, and its JSON, which has that id."""
+    """An input item: its id, and its JSON as it was sent on. An id of our `own` is not in it."""
 
     id: str
     body: str
+    own: bool
+
+    @property
+    def listed(self) -> str:
+        """Its JSON with its id."""
+        return with_members(self.body, {"id": quote(self.id)}) if self.own else self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Page:
         """The list object that a client gets."""
         first, last = (self.items[0].id, self.items[-1].id) if self.items else (None, None)
         rest = dumps({"first_id": first, "last_id": last, "has_more": self.has_more})
-        return f'{{"object":"list","data":[{",".join(item.body for item in self.items)}],{rest[1:]}'
+        return f'{{"object":"list","data":[{",".join(item.listed for item in self.items)}],{rest[1:]}'
 
 
 class Pruned(NamedTuple):

@@ -291,7 +291,10 @@ async def test_a_response_goes_on_from_another(given: Any) -> None:
         assert said == ["one", "1 lines of [TAG]", "two"]
         assert got.json["id"] == "resp_3"
         await client.post({**KEEP, "input": "three", "previous_response_id": "resp_3"})
-        assert len(json.loads(client.requests[2].content)["input"]) == 5
+        third = json.loads(client.requests[2].content)["input"]
+        assert third[:3] == sent["input"]
+        assert len(third) == 5
+        assert "id" not in third[0]  # that it is listed with is ours, and the upstream would not know it
         lost = await client.post({**KEEP, "previous_response_id": "resp_9"})
         assert (lost.status, lost.json["code"]) == (400, "previous_response_not_found")
 
