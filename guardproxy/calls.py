@@ -3,14 +3,17 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from guardproxy import facts
 from guardproxy.auth import Credentials
 from guardproxy.errors import GuardProxyError, UpstreamError, UpstreamTimeout
 from guardproxy.exchange import Exchange, clock, moment
 from guardproxy.headers import request_headers
 from guardproxy.hooks import Hooks
-from guardproxy.inputs import Forwarded
+from guardproxy.inputs import Asked, Forwarded, renamed
 from guardproxy.messages import Incoming, check_redirect
-from guardproxy.types import Step, StepKind
+from guardproxy.profiles import Profile
+from guardproxy.threads import off_loop
+from guardproxy.types import Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 from guardproxy.upstreams import Chosen
 
@@ -129,6 +132,29 @@ class Calls:
             replace_authorization=authorization if passes else authorization or "",
             extra={**upstream.headers, **extra},
         )
+
+
+async def as_sent(
+    exchange: Exchange, profile: Profile, asked: Asked | None, way: Chosen, forwarded: Forwarded
+) -> Forwarded:
+    """`forwarded` as it is sent that way, for one model by its name there."""
+    if asked is None:
+        return forwarded
+    picks = profile.falls_back and isinstance(asked.value.get("models"), list)
+    if not picks and (way.model is None or way.model == way.asked):
+        return forwarded
+    now = forwarded if forwarded.changed else forwarded._replace(body=asked.text.encode())
+    given = now, way.number, way.asked, way.model
+    made = await off_loop(len(now.body), renamed, *given, picks=picks)
+    if picks:
+        listed = way.number - (asked.value.get("model") is not None)  # its index in `models`
+        exchange.model_place = "model" if listed < 0 else str(listed)
+        seen = exchange.policy.enforced(Stage.INPUT)
+        told = not seen or exchange.may_tell(exchange.model_place, Stage.INPUT)
+        exchange.model = facts.label(way.model) if told else None
+    elif exchange.model == way.asked:
+        exchange.model = way.model
+    return made if made.changed else forwarded
 
 
 def _broke(error: GuardProxyError, attempt: Step) -> None:

@@ -85,10 +85,8 @@ class Models:
         self, exchange: Exchange, key: ClientKey | None, incoming: Incoming, reply: Reply
     ) -> None:
         upstreams = self._upstreams.usable()
-        # No model says for which of several upstreams the client's own credential is.
-        own = [upstream for upstream in upstreams if upstream.api_key is None]
-        passes = own if len(own) == 1 else [up for up in own if self._upstreams.is_default(up)]
-        lists = await asyncio.gather(*(self._of(up, incoming, up in passes) for up in upstreams))
+        own = self._upstreams.of_own()
+        lists = await asyncio.gather(*(self._of(up, incoming, up is own) for up in upstreams))
         found: dict[str, Any] = {}
         problems: list[GuardProxyError] = []
         for upstream, models in zip(upstreams, lists, strict=True):

@@ -26,6 +26,12 @@ class Chosen(NamedTuple):
     number: int = 0
 
 
+def own_to_one(ways: Sequence[Chosen]) -> list[Chosen]:
+    """The ways that take the client's own credential to one upstream alone: the first that has no key."""
+    own = next((way.upstream.name for way in ways if way.upstream.api_key is None), None)
+    return [way for way in ways if way.upstream.api_key is not None or way.upstream.name == own]
+
+
 class Upstreams:
     """The upstreams of a deployment, by name."""
 
@@ -106,9 +112,11 @@ class Upstreams:
                 code="model_not_found",
             )
 
-    def is_default(self, upstream: Upstream) -> bool:
-        """Whether it takes what no other one does."""
-        return upstream.name == self._default
+    def of_own(self) -> Upstream | None:
+        """The one that the client's own credential is for, where no model says so: the only one without a
+        key, or the default."""
+        own = [upstream for upstream in self._by_name.values() if upstream.api_key is None]
+        return next((up for up in own if len(own) == 1 or up.name == self._default), None)
 
     def usable(self) -> list[Upstream]:
         """All that can be sent a request."""

@@ -1041,6 +1041,14 @@ async def test_shadow_alone_leaves_even_odd_traffic_as_it_is() -> None:
     assert got.body == answer
 
 
+async def test_shadow_sees_a_query() -> None:
+    async with proxy(whole(message("hi")), floor=Policy(input={"tags": Rule(shadow=True)})) as client:
+        assert (
+            await client.post(b"", path="/v1/responses/resp_1", method="GET", query="include=TAG-1234")
+        ).status == 200
+        assert [finding.path for finding in client.recorder.verdicts[0].shadowed] == ["/?include"]
+
+
 async def test_shadow_sees_a_whole_answer() -> None:
     async with proxy(whole(message("TAG-1234")), floor=SHADOW) as client:
         got = await client.post({"input": "hi"})

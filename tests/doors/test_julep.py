@@ -10,6 +10,7 @@ import pytest
 
 from guardproxy.settings import ClientKey, StoreSettings, UpstreamSettings
 from guardproxy.testing.events import final_response, parse_sse
+from guardproxy.types import Policy, Rule, Stage
 from tests.harness import message, proxy, response, sse, text_events, whole
 from tests.samples import guards
 
@@ -245,6 +246,25 @@ async def test_what_is_read_meets_the_guards_of_who_reads_it(given: Any) -> None
         read = await get(client, "/resp_1", block)
         assert (read.status, read.json["code"]) == (400, "guardrail_violation")
         assert TAG not in read.body.decode()
+
+
+async def test_the_shadows_of_who_reads_look_at_what_came(given: Any) -> None:
+    floor = Policy(input={"tags": Rule(shadow=True)})
+    async with proxy(poet, floor=floor, **given) as client:
+        await client.post(KEEP)
+        for method, path in (("GET", "/resp_1/input_items"), ("GET", "/resp_1"), ("DELETE", "/resp_1")):
+            read = await get(client, path, {"x-opper-name": "reader"}, method, f"x={TAG}")
+            assert read.status == 200
+            exchange = client.recorder.exchanges[-1]
+            (finding,) = exchange.verdicts[Stage.INPUT].shadowed
+            assert (finding.path, exchange.name) == ("/?x", "reader")
+
+
+async def test_who_reads_has_a_name_without_guards_as_well(given: Any) -> None:
+    async with proxy(poet, **given) as client:
+        await client.post(KEEP)
+        await get(client, "/resp_1", {"x-opper-name": "reader"})
+        assert client.recorder.exchanges[-1].name == "reader"
 
 
 async def test_what_is_gone_on_from_is_no_larger_than_a_body_may_be(given: Any) -> None:
