@@ -63,6 +63,7 @@ class Calls:
                 )
                 with self._hooks.step(exchange, attempt):
                     began = clock()
+                    exchange.upstream_status = None  # that of the attempt before was passed over
                     try:
                         answer = await self._send(exchange, incoming, attempt, way.upstream, forwarded, reads)
                     except (UpstreamError, UpstreamTimeout) as error:

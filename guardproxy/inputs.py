@@ -83,7 +83,7 @@ def stripped(body: bytes) -> bytes:
         return body
     try:
         text = document.decode(body)
-        new = _without_own(text, document.parse(text))
+        new = without_own(text, document.parse(text), "input")
     except GuardProxyError:
         return body
     return body if new is text else new.encode()
@@ -207,7 +207,7 @@ def _read(body: bytes, rules: Sequence[Rule]) -> Asked:
     value = document.parse(text)
     if not isinstance(value, dict):
         raise Uninspectable("The body is no JSON object; send a Responses request.")
-    new = _without_own(text, value)
+    new = without_own(text, value, "input")
     if new is not text:
         value = document.parse(new)
     draft = Draft(value)
@@ -229,10 +229,11 @@ def _less(value: Mapping[str, Any], found: Collection[Path]) -> dict[str, Any]:
     return less
 
 
-def _without_own(text: str, value: Any) -> str:
-    items = value.get("input") if isinstance(value, dict) else None
+def without_own(text: str, value: Any, name: str) -> str:
+    """`text`, whose value is `value`, less the items of ours in the list that is its member `name`."""
+    items = value.get(name) if isinstance(value, dict) else None
     own = {index for index, item in enumerate(items) if is_own(item)} if isinstance(items, list) else set()
-    return document.without(text, ("input",), own) if own else text
+    return document.without(text, (name,), own) if own else text
 
 
 def is_own(item: Any) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 from guardproxy import document
 from guardproxy.document import dumps, rendered
 from guardproxy.errors import BodyTooLarge, InvalidRequest, NotFound, NotImplementedYet, Uninspectable
-from guardproxy.inputs import Asked, is_own
+from guardproxy.inputs import Asked, is_own, without_own
 from guardproxy.messages import asks_for_stream
 from guardproxy.profiles import Keeps
 from guardproxy.routes import Route
@@ -54,12 +54,12 @@ class Kept:
         found = await off_loop(len(request) + len(response), _read, request, response)
         if found is None:
             return
-        items, made, response_id = found
+        items, made, response_id, text = found
         if self.conversation is not None:
             await self.store.append(self.tenant, self.conversation, [*items[self.before :], *made])
         elif response_id is not None:
             policy = msgspec.to_builtins(self.policy)
-            await self.store.save(self.tenant, response_id, _text(response), items, policy=policy)
+            await self.store.save(self.tenant, response_id, text, items, policy=policy)
 
 
 class Recalled(NamedTuple):
@@ -245,18 +245,19 @@ def _stays(item: Any) -> bool:
     return kind != "reasoning" or item.get("encrypted_content") is not None
 
 
-def _text(response: bytes) -> str:
-    return document.decode(response).removeprefix("\ufeff")
+def _read(request: bytes, response: bytes) -> tuple[list[str], list[str], str | None, str] | None:
+    """The input's items, the output's (JSON), the id, and all of it; None where there is no response to keep.
 
-
-def _read(request: bytes, response: bytes) -> tuple[list[str], list[str], str | None] | None:
-    """The input's items, the output's (JSON), and the id; None where there is no response to keep."""
+    It is less the report's items: who reads it is told of the guards that look at it then.
+    """
     try:
-        made = document.parse(_text(response))
+        text = document.decode(response).removeprefix("\ufeff")
+        made = document.parse(text)
     except Uninspectable:  # the client gets it all the same
         return None
     if not isinstance(made, dict) or made.get("status") not in _DONE:
         return None
     asked = document.parse(document.decode(request))
     items = [rendered(item) for item in _items(asked.get("input")) if isinstance(item, dict)]
-    return items, _output(made.get("output")), made["id"] if is_text(made.get("id")) else None
+    response_id = made["id"] if is_text(made.get("id")) else None
+    return items, _output(made.get("output")), response_id, without_own(text, made, "output")

@@ -248,6 +248,16 @@ async def test_what_is_read_meets_the_guards_of_who_reads_it(given: Any) -> None
         assert TAG not in read.body.decode()
 
 
+async def test_the_items_of_a_report_are_those_of_who_reads(given: Any) -> None:
+    async with proxy(poet, **given) as client:
+        told = {**REDACT, "x-opper-guard-report": "items"}
+        made = await client.post(KEEP, told)
+        assert [item["type"] for item in made.json["output"]] == ["opper:guard"] * 2 + ["message"]
+        read = await get(client, "/resp_1", told)
+        assert [item["type"] for item in read.json["output"]] == ["opper:guard"] * 2 + ["message"]
+        assert read.json["output"][1]["flagged"] is False
+
+
 async def test_the_shadows_of_who_reads_look_at_what_came(given: Any) -> None:
     floor = Policy(input={"tags": Rule(shadow=True)})
     async with proxy(poet, floor=floor, **given) as client:

@@ -185,6 +185,8 @@ async def test_the_last_failure_is_told_as_it_came() -> None:
     async with proxy(failing(500, 0)) as client:
         got = await client.post({"models": ["a", "b"], "input": "hi"}, path=DOOR)
         assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")
+        exchange = client.recorder.exchanges[-1]
+        assert (exchange.upstream_status, exchange.upstream_failure) == (None, "unreachable")
 
 
 async def test_elsewhere_models_are_one_field_among_others() -> None:
