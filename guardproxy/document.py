@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -209,15 +210,20 @@ def _too_deep() -> Uninspectable:
 
 # One token of a JSON text: a string, a bracket, a separator or a scalar. Possessive: linear time.
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]|[^\s\[\]{},:"]++', re.DOTALL)
+# All up to the next bracket that is in no string.
+_BRACKET = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{}])', re.DOTALL)
 
 
-def spans(text: str) -> Iterator[tuple[Path, int, int]]:
-    """The path, start and end of every value and every key (marked KEY) of a valid JSON text.
+def spans(text: str, deepest: int = sys.maxsize) -> Iterator[tuple[Path, int, int]]:
+    """The path, start and end of values and keys (marked KEY) of a valid JSON text.
 
-    An object's or array's span is that of its opening bracket: enough to insert after it.
+    All those with a path of up to `deepest` steps are among them; to leave others out takes less time. An
+    object's or array's span is that of its opening bracket: enough to insert after it.
     """
     stack: list[list[Any]] = []  # [is object, current key or index, awaiting a key]
-    for token in _TOKEN.finditer(text):
+    at = 0
+    while (token := _TOKEN.search(text, at)) is not None:
+        at = token.end()
         first = text[token.start()]
         if first in "]}":
             stack.pop()
@@ -236,8 +242,10 @@ def spans(text: str) -> Iterator[tuple[Path, int, int]]:
             frame[1], frame[2] = json.loads(token[0]), False
             yield (*(f[1] for f in stack), PathMark.KEY), token.start(), token.end()
             continue
-        yield tuple(f[1] for f in stack), token.start(), token.end()
-        if first == "{":
+        yield tuple(f[1] for f in stack), token.start(), at
+        if first in "[{" and len(stack) >= deepest:
+            at = _end(text, token.start(), at)
+        elif first == "{":
             stack.append([True, None, True])
         elif first == "[":
             stack.append([False, 0, False])
@@ -248,16 +256,16 @@ def _end(text: str, start: int, end: int) -> int:
     if text[start] not in "[{":
         return end
     depth = 0
-    for token in _TOKEN.finditer(text, start):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+    for bracket in _BRACKET.finditer(text, start):
+        depth += 1 if bracket[1] in "[{" else -1
         if depth == 0:
-            return token.end()
+            return bracket.end()
     return len(text)
 
 
 def member(text: str, path: Path) -> str | None:
     """The JSON of the value at `path` as it stands in `text`; None when there is none."""
-    for found, start, end in spans(text):
+    for found, start, end in spans(text, len(path)):
         if found == path:
             return text[start : _end(text, start, end)]
     return None
@@ -267,7 +275,7 @@ def members(text: str, names: Collection[str]) -> dict[str, str]:
     """The JSON of those members of the object `text` that have one of these names, without blanks between."""
     return {
         str(path[0]): "".join(token[0] for token in _TOKEN.finditer(text[start : _end(text, start, end)]))
-        for path, start, end in spans(text)
+        for path, start, end in spans(text, 1)
         if len(path) == 1 and path[0] in names
     }
 
@@ -276,7 +284,7 @@ def without(text: str, parent: Path, indexes: Collection[int]) -> str:
     """`text` less some elements of the array at `parent`; every other character stays."""
     elements = [
         (start, _end(text, start, end))
-        for path, start, end in spans(text)
+        for path, start, end in spans(text, len(parent) + 1)
         if path and path[:-1] == parent and isinstance(path[-1], int)
     ]
     kept = [element for index, element in enumerate(elements) if index not in indexes]
@@ -288,7 +296,7 @@ def without(text: str, parent: Path, indexes: Collection[int]) -> str:
 
 def with_members(text: str, members: Mapping[str, str]) -> str:
     """The object `text` with top-level members (JSON by key) replaced, or put first where it lacks them."""
-    present = {path[0] for path, _, _ in spans(text) if len(path) == 1}
+    present = {path[0] for path, _, _ in spans(text, 1) if len(path) == 1}
     edits = Edits(raw={(key,): new for key, new in members.items() if key in present})
     missing = [f"{quote(key)}:{new}" for key, new in members.items() if key not in present]
     if missing:
@@ -326,7 +334,7 @@ class Edits:
         wanted = {*within, *self.raw, *self.insert}
         pieces: list[str] = []
         done = 0
-        for path, start, end in list(spans(text)):
+        for path, start, end in list(spans(text, max(map(len, wanted)))):
             if path not in wanted or start < done:
                 continue
             if path in self.insert:

@@ -292,6 +292,14 @@ def test_spans_are_those_of_the_values(value: Any, indent: int | None, ascii_onl
             assert json.loads(text[start:end]) == found
 
 
+@given(JSONS, st.sampled_from([None, 1]), st.integers(0, 4))
+def test_spans_to_a_depth_are_all_that_are_not_deeper(value: Any, indent: int | None, deepest: int) -> None:
+    text = json.dumps(value, indent=indent)
+    every, some = list(spans(text)), list(spans(text, deepest))
+    assert [span for span in some if len(span[0]) <= deepest] == [s for s in every if len(s[0]) <= deepest]
+    assert set(some) <= set(every)
+
+
 @given(JSONS, st.text(max_size=10))
 def test_edits_change_their_texts_and_nothing_else(value: Any, new: str) -> None:
     text = json.dumps({"a": value, "b": value}, indent=1)
