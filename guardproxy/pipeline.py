@@ -294,7 +294,7 @@ class Pipeline:
         else:
             named = asked.named(in_turn=profile.falls_back)
             check_models(key, named, self._upstreams.same)
-            named = named if profile.falls_back else named[:1]
+            named = named if profile.falls_back else {"model": named["model"]}
             ways = self._upstreams.of_models(named, by_name=profile.by_name)
             if self._credentials.authorization(None) is None:
                 ways = _to_one(ways)
