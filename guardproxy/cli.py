@@ -28,8 +28,9 @@ from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.offline import chosen
 from guardproxy.prices import plain
-from guardproxy.settings import LABEL, RIGHT_LABEL, SETTINGS, Setting, Settings, masked
+from guardproxy.settings import SETTINGS, Setting, Settings, masked
 from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
+from guardproxy.values import LABEL, RIGHT_LABEL
 
 _log = structlog.stdlib.get_logger("guardproxy")
 

@@ -16,8 +16,9 @@ import msgspec
 
 from guardproxy.errors import ConfigError
 from guardproxy.profiles import MAIN
-from guardproxy.settings import HIDDEN, MEMORY, PREFIX, SETTINGS, Setting, Settings, is_loopback
+from guardproxy.settings import HIDDEN, PREFIX, SETTINGS, Setting, Settings
 from guardproxy.tables import Tables, check_names, found_word, nearest
+from guardproxy.values import MEMORY, is_loopback
 
 TABLES = (
     *("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors", "limits", "store"),

@@ -14,8 +14,9 @@ from litestar.handlers import BaseRouteHandler
 from guardproxy import hookspecs
 from guardproxy.errors import ConfigError
 from guardproxy.routes import check_doors
-from guardproxy.settings import GUARD_NAME, Settings
+from guardproxy.settings import Settings
 from guardproxy.types import CONTEXT, Detector, Guard, Policy, Stage
+from guardproxy.values import GUARD_NAME
 
 PROJECT = "guardproxy"
 NEEDED_TO_CAPTURE = ("pii", "secrets")  # the guards that must have seen whatever traces tell

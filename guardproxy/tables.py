@@ -24,15 +24,7 @@ from guardproxy.prices import Price
 from guardproxy.profiles import PROFILES
 from guardproxy.rates import RIGHT_RATES, parse
 from guardproxy.settings import (
-    GUARD_NAME,
     HIDDEN,
-    LABEL,
-    MEMORY,
-    RIGHT_KEY,
-    RIGHT_LABEL,
-    RIGHT_STORAGE,
-    RIGHT_STORE,
-    RIGHT_UPSTREAM,
     SETTINGS,
     UNSCANNABLE_REASONS,
     UNSCANNABLE_WORDS,
@@ -40,12 +32,22 @@ from guardproxy.settings import (
     LimitSettings,
     StoreSettings,
     UpstreamSettings,
+)
+from guardproxy.types import Action, OnError, Policy, Rule
+from guardproxy.values import (
+    GUARD_NAME,
+    LABEL,
+    MEMORY,
+    RIGHT_KEY,
+    RIGHT_LABEL,
+    RIGHT_STORAGE,
+    RIGHT_STORE,
+    RIGHT_UPSTREAM,
     is_key,
     is_storage,
     is_store,
     is_upstream,
 )
-from guardproxy.types import Action, OnError, Policy, Rule
 
 _WORD = re.compile(r"(?=.{1,16}$)[A-Za-z]+(?:[_-][A-Za-z]+)?")
 _DOOR = re.compile(r"(?:/[a-z0-9_-][a-z0-9._-]{0,63}){1,8}")
