@@ -12,6 +12,7 @@ from litestar import Controller, Router
 from litestar.handlers import BaseRouteHandler
 
 from guardproxy import hookspecs
+from guardproxy.entries import entry
 from guardproxy.errors import ConfigError
 from guardproxy.routes import check_doors
 from guardproxy.settings import Settings
@@ -265,7 +266,7 @@ def _results(manager: pluggy.PluginManager, hook: str, settings: Settings) -> It
 def check_policy(policy: Policy, guards: Mapping[str, Guard], where: str) -> None:
     """Refuse a policy that names a guard which is not there, or not at that stage.
 
-    `where` is the place of the policy in the settings, such as `policy` or `keys.team-a.policy`.
+    `where` is the place of the policy in the settings, such as `policy`.
 
     Raises:
         ConfigError: names the guards that there are.
@@ -297,5 +298,5 @@ def check_policies(settings: Settings, guards: Mapping[str, Guard]) -> None:
                     f"capture_content = 'redacted' needs {' and '.join(missing)} in [policy.{stage}], be it "
                     "in shadow: text that they have not seen is not captured."
                 )
-    for key in settings.keys:
-        check_policy(key.policy, guards, f"keys.{key.name}.policy")
+    for index, key in enumerate(settings.keys):
+        check_policy(key.policy, guards, f"{entry('keys', index, key.name)}: policy")

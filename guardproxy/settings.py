@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from guardproxy.allow import AllowList
+from guardproxy.entries import entry
 from guardproxy.prices import Price
 from guardproxy.profiles import DOORS, MAIN, OPENRESPONSES, PROFILES, Profile
 from guardproxy.types import Policy
@@ -255,7 +256,11 @@ class Settings(_Masked, frozen=True, kw_only=True):
         """The place of one of the limits that there are; None where requests are not counted."""
         own = self.limits
         places = [f"limits.{name}" for name in ("per_address", "per_key") if getattr(own, name) is not None]
-        places += [f"keys.{index}.limits" for index, key in enumerate(self.keys) if key.limits is not None]
+        places += [
+            f"limits of {entry('keys', index, key.name)}"
+            for index, key in enumerate(self.keys)
+            if key.limits is not None
+        ]
         places += [
             f"the front door {path} ({profile.name})"
             for path, profile in self.doors().items()

@@ -166,7 +166,7 @@ def test_serve_passes_the_exit_code_on(served: list[Settings], monkeypatch: pyte
         ("policy.input = { late = 'flag' }", "policy.input: the guard 'late' does not serve the input."),
         (
             f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\npolicy.output = {{ x = 'flag' }}",
-            "keys.a.policy.output: unknown guard 'x'. Guards for output: late, pii.",
+            "the 1st [[keys]] (\"a\"): policy.output: unknown guard 'x'. Guards for output: late, pii.",
         ),
         ("[plugins.acme]\npresets = 1", "'presets' is not known. Did you mean 'preset'?"),
     ],
