@@ -7,6 +7,8 @@ from typing import Any
 
 import re2
 
+from guardproxy.entries import ordinal
+
 PATTERN = "re:"
 _DOMAIN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 # Names below a domain, and addresses at them; a URL, or prose that ends in a domain, is neither.
@@ -34,7 +36,9 @@ class AllowList:
             if entry.startswith(PATTERN):
                 self._patterns.append(_compiled(entry.removeprefix(PATTERN), number))
             elif not (value := _value(entry)):
-                raise ValueError(f"{number} is empty. Write a value, a domain, or a pattern behind 're:'.")
+                raise ValueError(
+                    f"the {ordinal(number)} is empty. Write a value, a domain, or a pattern behind 're:'."
+                )
             else:
                 self._values.add(value)
                 if _DOMAIN.fullmatch(value):
@@ -66,4 +70,4 @@ def _compiled(pattern: str, number: int) -> Any:
     except re2.error as error:
         reason = error.args[0] if error.args else "it does not compile"
         reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"{number} is no pattern of google-re2: {reason}.") from None
+        raise ValueError(f"the {ordinal(number)} is no pattern of google-re2: {reason}.") from None

@@ -123,17 +123,17 @@ def may_use(key: ClientKey | None, model: object, same: Callable[[str, str], boo
 
 def check_models(
     key: ClientKey | None,
-    models: Iterable[object],
+    models: Mapping[str, object],
     same: Callable[[str, str], bool] = lambda one, other: one == other,
 ) -> None:
-    """Refuse models, as a request names them, that the key may not use.
+    """Refuse models, by the place where a request names them, that the key may not use.
 
     `same` tells whether two names are of one model.
 
     Raises:
-        ModelNotAllowed: names the models that it may use.
+        ModelNotAllowed: names the models that it may use, and the place of the one that it may not.
     """
-    for model in models:
+    for place, model in models.items():
         if key is not None and not may_use(key, model, same):
             allowed = ", ".join(key.allowed_models or ())
             problem = (
@@ -143,5 +143,6 @@ def check_models(
             )
             raise ModelNotAllowed(
                 f"{problem} Allowed: {allowed}.",
+                param=place,
                 model=model if is_text(model) and GRAMMAR.fullmatch(model) else None,
             )

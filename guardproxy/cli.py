@@ -6,7 +6,6 @@ Exit codes: 0 ok, 1 a finding or a failed check, 2 usage or configuration.
 import contextlib
 import hashlib
 import importlib
-import json
 import os
 import secrets
 import sys
@@ -14,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pluggy
 import rich_click as click
 import structlog
@@ -22,14 +20,14 @@ from click.shell_completion import get_completion_class
 from rich.console import Console
 
 from guardproxy import evaluation, logs, plugins, scan, serve
-from guardproxy.allow import AllowList
 from guardproxy.config import Loaded, load_with_origins
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.offline import chosen
-from guardproxy.prices import plain
-from guardproxy.settings import LABEL, RIGHT_LABEL, SETTINGS, Setting, Settings, masked
-from guardproxy.types import Detector, Guard, OnError, Policy, Rule, Stage
+from guardproxy.settings import SETTINGS, Setting
+from guardproxy.show import shown
+from guardproxy.types import Detector, Guard, Stage
+from guardproxy.values import LABEL, RIGHT_LABEL
 
 _log = structlog.stdlib.get_logger("guardproxy")
 
@@ -269,7 +267,7 @@ def config_group() -> None:
 def show(file: Path | None, **flags: str | None) -> None:
     """Print every setting and where it comes from; secrets are masked."""
     _, loaded = _load(file, flags)
-    for line in _shown(loaded):
+    for line in shown(loaded):
         click.echo(line)
 
 
@@ -326,128 +324,3 @@ def completion(shell: str) -> None:
     if found is None:
         raise click.UsageError(f"No completion for {shell}.")
     click.echo(found(cli, {}, "guardproxy", "_GUARDPROXY_COMPLETE").source())
-
-
-def _shown(loaded: Loaded) -> Iterator[str]:
-    """The settings as TOML, with origins as comments."""
-    settings, origins, references = loaded.settings, loaded.origins, loaded.references
-    for setting in SETTINGS:
-        if settings.upstreams and setting.name in ("upstream", "upstream_api_key"):
-            yield f"# {setting.name} is not set: [[upstreams]] stand in for it"
-            continue
-        value = masked(setting.name, getattr(settings, setting.name))
-        if origins[setting.name] == "file" and setting.name in references:
-            value = references[setting.name]
-        line = f"# {setting.name} is not set" if value is None else f"{setting.name} = {_toml(value)}"
-        yield line if value is None else f"{line}  # {origins[setting.name]}"
-    for stage in Stage:
-        yield from ("", f"[policy.{stage}]  # {origins['policy']}")
-        yield from (f"{name} = {_toml(_rule(rule))}" for name, rule in settings.floor.stage(stage).items())
-    yield from ("", f"[unscannable]  # {origins['unscannable']}")
-    yield from (f"{reason} = {_toml(word)}" for reason, word in settings.unscannable.items())
-    for name, struct in settings.plugins.items():
-        given = next(
-            (table for table in ("guards", "plugins") if origins.get(f"{table}.{name}") == "file"), None
-        )
-        heading = f"{given or 'plugins'}.{name}"
-        yield from ("", f"[{heading}]  # {'file' if given else 'default'}")
-        table = _hidden(msgspec.to_builtins(struct), heading, references)
-        for key, value in table.items():
-            yield f"# {key} is not set" if value is None else f"{key} = {_toml(value)}"
-        yield from _allow(settings.allow, name)
-    for name in settings.allow.keys() - settings.plugins.keys():
-        yield from ("", f"[guards.{name}]  # file", *_allow(settings.allow, name))
-    yield from _shown_lists(loaded)
-
-
-def _shown_lists(loaded: Loaded) -> Iterator[str]:
-    settings, origins, references = loaded.settings, loaded.origins, loaded.references
-    for index, key in enumerate(settings.keys):
-        yield from ("", f"[[keys]]  # {origins['keys']}")
-        for name in ("name", "sha256"):
-            yield f"{name} = {_toml(_hidden(getattr(key, name), f'keys.{index}.{name}', references))}"
-        if key.allowed_models is None:
-            yield "# allowed_models is not set: all"
-        else:
-            models = _hidden(key.allowed_models, f"keys.{index}.allowed_models", references)
-            yield f"allowed_models = {_toml(models)}"
-        yield f"policy = {_toml(_policy(key.policy))}"
-        limits = _hidden(key.limits, f"keys.{index}.limits", references)
-        yield "# limits is not set" if limits is None else f"limits = {_toml(limits)}"
-    yield from ("", f"[limits]  # {origins['limits']}")
-    for name, value in msgspec.to_builtins(settings.limits).items():
-        shown = _hidden(value, f"limits.{name}", references)
-        yield (
-            f"# {name} is not set{_of_doors(settings, name)}" if value is None else f"{name} = {_toml(shown)}"
-        )
-    for path, profile in settings.front_doors.items():
-        yield from ("", f"[[front_doors]]  # {origins['front_doors']}")
-        yield from (f"path = {_toml(path)}", f"profile = {_toml(profile)}")
-    for model, price in settings.prices.items():
-        yield from ("", f"[prices.{json.dumps(model)}]  # {origins['prices']}")
-        for name in price.__struct_fields__:
-            value = getattr(price, name)
-            yield f"# {name} is not set" if value is None else f"{name} = {plain(value)}"
-    if (kept := settings.kept()) is not None:
-        yield from ("", f"[store]  # {origins['store']}")
-        for name, value in msgspec.to_builtins(kept).items():
-            yield f"{name} = {_toml(_hidden(value, f'store.{name}', references))}"
-    for index, upstream in enumerate(settings.upstreams):
-        yield from ("", f"[[upstreams]]  # {origins['upstreams']}")
-        for name, value in msgspec.to_builtins(upstream).items():
-            shown = _hidden(value, f"upstreams.{index}.{name}", references)
-            absent = value is None or (name == "models" and not value)
-            yield f"# {name} is not set" if absent else f"{name} = {_toml(shown)}"
-
-
-def _of_doors(settings: Settings, name: str) -> str:
-    """The limits of this name that front doors have where the deployment sets none."""
-    rates = {path: getattr(profile, name, None) for path, profile in settings.doors().items()}
-    own = [f"{rate} at {path}" for path, rate in rates.items() if rate is not None]
-    return f": {', '.join(own)}" if own else ""
-
-
-def _allow(allow: Mapping[str, AllowList], guard: str) -> Iterator[str]:
-    """How long the list is: its values may be what nobody else is to see."""
-    if guard in allow:
-        yield f"# allow has {len(allow[guard].entries)} entries"
-
-
-def _policy(policy: Policy) -> dict[str, Any]:
-    return {stage: {n: _rule(rule) for n, rule in policy.stage(stage).items()} for stage in Stage}
-
-
-def _rule(rule: Rule) -> dict[str, str]:
-    shown = {"action": rule.action.word}
-    if rule.shadow:
-        shown["mode"] = "shadow"
-    if rule.on_error is not OnError.FAIL:
-        shown["on_error"] = str(rule.on_error)
-    return shown
-
-
-def _hidden(value: Any, name: str, references: Mapping[str, str]) -> Any:
-    """A table's values with secrets masked by name, and references in the place of what they stand for."""
-    if name in references:
-        return references[name]
-    if isinstance(value, Mapping):
-        return {key: _hidden(inner, f"{name}.{key}", references) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_hidden(inner, f"{name}.{index}", references) for index, inner in enumerate(value)]
-    return masked(name.split(".", 2)[-1], value)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        members = [f"{_key(k)} = {_toml(v)}" for k, v in value.items() if v is not None]  # TOML has no null
-        return f"{{ {', '.join(members)} }}" if members else "{}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
-    if isinstance(value, bool | str):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
-
-
-def _key(name: object) -> str:
-    text = str(name)
-    return text if text.replace("-", "").replace("_", "").isalnum() and text.isascii() else json.dumps(text)

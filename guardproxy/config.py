@@ -1,23 +1,22 @@
-"""Read the settings: a flag wins over the environment, that over the file, that over the default.
-
-Scalars have three spellings: `upstream_timeout` in the file, `GUARDPROXY_UPSTREAM_TIMEOUT` in the
-environment, `--upstream-timeout` as a flag.
-"""
+"""Read the settings: a flag wins over the environment, that over the file, that over the default."""
 
 import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from guardproxy import lists, plugin_tables
+from guardproxy.entries import entry, name_of, ordinal
 from guardproxy.errors import ConfigError
 from guardproxy.profiles import MAIN
-from guardproxy.settings import HIDDEN, MEMORY, PREFIX, SETTINGS, Setting, Settings, is_loopback
+from guardproxy.settings import HIDDEN, PREFIX, SETTINGS, Setting, Settings
 from guardproxy.tables import Tables, check_names, found_word, nearest
+from guardproxy.values import MEMORY, is_loopback
 
 TABLES = (
     *("policy", "unscannable", "guards", "plugins", "keys", "upstreams", "front_doors", "limits", "store"),
@@ -104,9 +103,9 @@ def load_with_origins(
     values["upstream"] = values.get("upstream", Settings().upstream).rstrip("/")
 
     tables = Tables(where, references)
-    values["floor"] = tables.policy(document.get("policy", {}), "policy")
+    values["floor"] = tables.policy(document.get("policy", {}))
     values["unscannable"] = tables.unscannable(document.get("unscannable", {}))
-    values["keys"] = tables.keys(document["keys"]) if "keys" in document else ()
+    values["keys"] = lists.keys(tables, document["keys"]) if "keys" in document else ()
     if "upstreams" in document:
         if beside := [name for name in _OF_ONE if origins[name] != "default"]:
             raise ConfigError(
@@ -114,18 +113,18 @@ def load_with_origins(
                 "Keep one of them."
             )
         times = {name: values.get(name, getattr(Settings(), name)) for name in _TIMES}
-        values["upstreams"] = tables.upstreams(document["upstreams"], times)
+        values["upstreams"] = lists.upstreams(tables, document["upstreams"], times)
     values["store"] = tables.store(document["store"]) if "store" in document else None
     if "front_doors" in document:
-        values["front_doors"] = tables.front_doors(document["front_doors"])
+        values["front_doors"] = lists.front_doors(tables, document["front_doors"])
         if MAIN in values["front_doors"] and origins["profile"] != "default":
             raise ConfigError(
                 f"{where}: profile ({origins['profile']}) and the front door {MAIN} say two things. Keep one."
             )
     values["limits"] = tables.limits(document.get("limits", {}))
     values["prices"] = tables.prices(document.get("prices", {}))
-    values["plugins"] = tables.plugins(document, plugin_types)
-    values["allow"] = tables.allow(document.get("guards", {}))
+    values["plugins"] = plugin_tables.plugins(tables, document, plugin_types)
+    values["allow"] = plugin_tables.allow(tables, document.get("guards", {}))
     origins |= {table: "file" if table in document else "default" for table in TABLES}
     origins |= {
         f"{table}.{name}": "file" for table in ("guards", "plugins") for name in document.get(table, {})
@@ -147,7 +146,11 @@ def _check_together(settings: Settings) -> None:
     if settings.auth == "none":
         raise ConfigError('auth = "none" needs a loopback host, such as host = "127.0.0.1".')
     spent = ["upstream_api_key"] if settings.upstream_api_key is not None else []
-    spent += [f"upstreams.{index}.api_key" for index, one in enumerate(settings.upstreams) if one.api_key]
+    spent += [
+        f"api_key of {entry('upstreams', index, one.name)}"
+        for index, one in enumerate(settings.upstreams)
+        if one.api_key
+    ]
     if spent and not settings.keys:
         raise ConfigError(
             f"{spent[0]} is set, and there are no [[keys]]: whoever reaches this host could spend it. "
@@ -189,11 +192,12 @@ def _number(kind: type[Any], text: str) -> int | float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """Reads the file and resolves `${env:NAME}` in its strings."""
+    """Reads the file, or an entry of a list in it, and resolves `${env:NAME}` in its strings."""
 
     where: str
     environ: Mapping[str, str]
     references: dict[str, str]
+    prefix: str = ""
 
     def read(self, file: Path) -> dict[str, Any]:
         try:
@@ -208,24 +212,36 @@ class _Document:
             quotes = re.search("['\"]", re.sub("'[]=}]'", "", reason))
             told = "" if quotes else f": {reason}"
             raise ConfigError(f"{self.where}: is not TOML{at}{place}{told}.") from None
-        resolved: dict[str, Any] = self.resolve(document, "")
+        resolved: dict[str, Any] = self.resolve(document)
         return resolved
 
-    def resolve(self, value: Any, name: str) -> Any:
+    def resolve(self, value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
             return {
                 key: self.resolve(inner, f"{name}.{key}" if name else key) for key, inner in value.items()
             }
         if isinstance(value, list):
-            return [self.resolve(inner, f"{name}.{index}") for index, inner in enumerate(value)]
-        if name.endswith("api_key") and isinstance(value, str) and re.match(r"\$(?!\{env:)", value):
-            raise ConfigError(f"{self.where}: {name}: a reference is spelled ${{env:NAME}}.")
-        if not isinstance(value, str) or "${env:" not in value:
+            return [self._listed(inner, name, index) for index, inner in enumerate(value)]
+        return self._text(value, name, name) if isinstance(value, str) else value
+
+    def _listed(self, value: Any, name: str, index: int) -> Any:
+        path = f"{name}.{index}"
+        if isinstance(value, str):
+            return self._text(value, path, f"the {ordinal(index)} of {name}")
+        if not isinstance(value, dict):
+            return self.resolve(value, path)
+        where = f"{self.where}: {entry(name, index, name_of(value))}"
+        return replace(self, where=where, prefix=f"{self.prefix}{path}.").resolve(value)
+
+    def _text(self, value: str, name: str, place: str) -> str:
+        if name.endswith("api_key") and re.match(r"\$(?!\{env:)", value):
+            raise ConfigError(f"{self.where}: {place}: a reference is spelled ${{env:NAME}}.")
+        if "${env:" not in value:
             return value
         if "${env:" in _REFERENCE.sub("", value):
-            raise ConfigError(f"{self.where}: {name}: a reference is spelled ${{env:NAME}}.")
+            raise ConfigError(f"{self.where}: {place}: a reference is spelled ${{env:NAME}}.")
         for variable in _REFERENCE.findall(value):
             if variable not in self.environ:
-                raise ConfigError(f"{self.where}: {name}: the environment has no {variable!r}. Set it.")
-        self.references[name] = value if _REFERENCE.fullmatch(value) else HIDDEN
+                raise ConfigError(f"{self.where}: {place}: the environment has no {variable!r}. Set it.")
+        self.references[f"{self.prefix}{name}"] = value if _REFERENCE.fullmatch(value) else HIDDEN
         return _REFERENCE.sub(lambda reference: self.environ[reference[1]], value)

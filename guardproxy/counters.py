@@ -17,7 +17,7 @@ from valkey.asyncio import BlockingConnectionPool
 
 from guardproxy.errors import LimitsUnavailable
 from guardproxy.logs import describe
-from guardproxy.settings import MEMORY
+from guardproxy.values import MEMORY
 
 PATIENCE = 1.0  # seconds that a storage may take for one rate
 QUIET = 60.0  # seconds between two lines of the log about a storage that fails

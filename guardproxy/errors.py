@@ -107,8 +107,8 @@ class ModelNotAllowed(InvalidRequest):
     status = 403
     code = "model_not_allowed"
 
-    def __init__(self, message: str, *, model: str | None = None) -> None:
-        super().__init__(message, param="model")
+    def __init__(self, message: str, *, param: str, model: str | None = None) -> None:
+        super().__init__(message, param=param)
         self.model = model
 
 

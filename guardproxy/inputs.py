@@ -59,14 +59,17 @@ class Asked:
         """The model that it asks for, where it names one."""
         return model if is_text(model := self.value.get("model")) else None
 
-    def named(self, *, in_turn: bool) -> list[Any]:
-        """All that it names as a model: `model`, then those of `models`; whatever stands there.
+    def named(self, *, in_turn: bool) -> dict[str, Any]:
+        """All that it names as a model, by its place: `model`, then those of `models`; whatever stands there.
 
         Where `models` are tried in turn, they can do without a `model`.
         """
         model, others = self.value.get("model"), self.value.get("models")
-        listed = others if isinstance(others, list) else ([] if others is None else [others])
-        return listed if in_turn and listed and model is None else [model, *listed]
+        if isinstance(others, list):
+            listed = {f"models[{index}]": other for index, other in enumerate(others)}
+        else:
+            listed = {} if others is None else {"models": others}
+        return listed if in_turn and listed and model is None else {"model": model, **listed}
 
     def as_sent(self, path: Path) -> Path:
         """Where the part at `path` was as it came."""
@@ -155,7 +158,7 @@ def renamed(forwarded: Forwarded, number: int, asked: object, model: str | None,
         edits.put((), "model", document.dumps(model), True)
         body = edits.apply(text)
     else:
-        name = now.named(in_turn=True)[number]
+        name = list(now.named(in_turn=True).values())[number]
         model = model if name == asked else name
         others = {key: member for key, member in now.value.items() if key != "models"}
         body = document.rendered({**others, "model": model})

@@ -247,7 +247,7 @@ class _Passage:
         else:
             named = asked.named(in_turn=profile.falls_back)
             check_models(key, named, upstreams.same)
-            named = named if profile.falls_back else named[:1]
+            named = named if profile.falls_back else {"model": named["model"]}
             ways = upstreams.of_models(named, by_name=profile.by_name)
             if parts.credentials.authorization(None) is None:
                 ways = own_to_one(ways)

@@ -12,10 +12,12 @@ from litestar import Controller, Router
 from litestar.handlers import BaseRouteHandler
 
 from guardproxy import hookspecs
+from guardproxy.entries import entry
 from guardproxy.errors import ConfigError
 from guardproxy.routes import check_doors
-from guardproxy.settings import GUARD_NAME, Settings
+from guardproxy.settings import Settings
 from guardproxy.types import CONTEXT, Detector, Guard, Policy, Stage
+from guardproxy.values import GUARD_NAME
 
 PROJECT = "guardproxy"
 NEEDED_TO_CAPTURE = ("pii", "secrets")  # the guards that must have seen whatever traces tell
@@ -264,7 +266,7 @@ def _results(manager: pluggy.PluginManager, hook: str, settings: Settings) -> It
 def check_policy(policy: Policy, guards: Mapping[str, Guard], where: str) -> None:
     """Refuse a policy that names a guard which is not there, or not at that stage.
 
-    `where` is the place of the policy in the settings, such as `policy` or `keys.team-a.policy`.
+    `where` is the place of the policy in the settings, such as `policy`.
 
     Raises:
         ConfigError: names the guards that there are.
@@ -296,5 +298,5 @@ def check_policies(settings: Settings, guards: Mapping[str, Guard]) -> None:
                     f"capture_content = 'redacted' needs {' and '.join(missing)} in [policy.{stage}], be it "
                     "in shadow: text that they have not seen is not captured."
                 )
-    for key in settings.keys:
-        check_policy(key.policy, guards, f"keys.{key.name}.policy")
+    for index, key in enumerate(settings.keys):
+        check_policy(key.policy, guards, f"{entry('keys', index, key.name)}: policy")

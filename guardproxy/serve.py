@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import errno
-import gc
 import importlib
-import logging
 import multiprocessing
 import multiprocessing.connection
 import pickle
@@ -14,164 +12,32 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any, TypeAlias
 
 import structlog
-import uvicorn
-from uvicorn.lifespan.on import LifespanOn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guardproxy import logs
 from guardproxy.errors import ConfigError
+from guardproxy.server import App, Server, reuse_later
 from guardproxy.settings import Settings
 
-App: TypeAlias = Any  # an ASGI 3 application
 Factory: TypeAlias = Callable[[Settings], App]
 
-KEEP_ALIVE = 75  # seconds; longer than clients and load balancers keep an idle connection
 RETRY = 1.0  # seconds before a worker that failed to start again is given another try
-FAREWELL = 2.0  # seconds that exchanges have to end after `drain`: clients are told
 GRACE = 10.0  # seconds beyond `drain` that a worker has to end
-# Objects that come before the garbage collector looks at them. An exchange leaves it nothing (its memory
-# goes with its last reference), so all that it does at the usual 700 is to walk what waits to be exported.
-NEW_OBJECTS = 20_000
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.stdlib.get_logger("guardproxy.serve")
-_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 _spawn = multiprocessing.get_context("spawn")
 
 
 def create_app(settings: Settings) -> App:
     """The proxy itself; imported here, for the application may import this module."""
     return importlib.import_module("guardproxy.app").create_app(settings)
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, but a chunked body's trailers do not become headers, early or late as the packets come."""
-
-    def on_headers_complete(self) -> None:
-        """Begin the exchange; what the parser reports from here on are trailers, and nobody reads them."""
-        super().on_headers_complete()
-        self.headers = []
-
-
-class _Lifespan(LifespanOn):
-    """uvicorn's, but its startup can be given up, and leaves the word on a failure to `startup_failed`."""
-
-    task: "asyncio.Task[None] | None" = None
-
-    async def startup(self) -> None:
-        loud, self.logger = self.logger, _SILENT
-        await super().startup()
-        self.logger = loud
-
-    async def main(self) -> None:
-        self.task = asyncio.current_task()
-        await super().main()
-
-    def give_up(self) -> None:
-        """Cancel the startup, unless it is over. The application cleans up."""
-        if self.task is not None and not self.startup_event.is_set():
-            self.task.cancel()
-
-
-class Server(uvicorn.Server):
-    """uvicorn, but it says when it is ready and when it drains, and a stop by signal is a success."""
-
-    lifespan: _Lifespan
-
-    def __init__(self, app: App, drain: float, on_ready: Callable[[], None], *, signals: bool = True) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="uvloop",
-                http=Protocol,
-                ws="none",
-                interface="asgi3",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                date_header=False,  # the upstream's is passed on; our own errors have theirs
-                timeout_keep_alive=KEEP_ALIVE,
-            )
-        )
-        self.config.load()
-        self.config.lifespan_class = _Lifespan
-        self.app = app
-        self.drain = drain
-        self.problem: str | None = None
-        self.on_ready = on_ready
-        self.signals = signals
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then listen, then say so."""
-        stopping = asyncio.create_task(self._give_up_when_stopped())
-        try:
-            await super().startup(sockets)
-        except OSError as error:  # of the socket; whoever took the address meanwhile was not heard of at bind
-            await self.lifespan.shutdown()
-            self.problem = f"The address cannot be listened on: {error.strerror}."
-            sys.exit(1)
-        finally:
-            stopping.cancel()
-        if self.started and not self.should_exit:
-            for listener in sockets or ():
-                reuse_later(listener)
-            gc.collect()
-            gc.freeze()  # what is there now stays: later collections need not walk it
-            gc.set_threshold(NEW_OBJECTS)
-            self.on_ready()
-
-    async def _give_up_when_stopped(self) -> None:
-        while not self.should_exit:  # noqa: ASYNC110 - signal handlers set a plain flag
-            await asyncio.sleep(0.1)
-        self.lifespan.give_up()
-
-    async def _wait_tasks_to_complete(self) -> None:
-        """Let open exchanges go on for `drain` seconds; cancel the others, and let them tell their clients.
-
-        uvicorn, too, cancels them; then it would end the application under their hands.
-        """
-        try:
-            async with asyncio.timeout(self.drain):
-                await super()._wait_tasks_to_complete()
-        except TimeoutError:
-            late = set(self.server_state.tasks)
-            _log.warning("drain_over", open=len(late))
-            for task in late:
-                task.cancel()
-            if late:
-                _, late = await asyncio.wait(late, timeout=FAREWELL)
-            for task in late:  # its client does not read
-                task.cancel()
-
-    def stop(self) -> None:
-        """Drain: not ready any more, no new connections, open exchanges go on for `drain` seconds."""
-        state = getattr(self.app, "state", None)
-        if state is not None:
-            state.draining = True
-        self.should_exit = True
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain; a second Ctrl-C does not wait. uvicorn's own would raise the signal again afterwards."""
-        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
-        self.stop()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle signals, unless the server is a guest in someone's loop."""
-        if not self.signals:
-            yield
-            return
-        with super().capture_signals():
-            yield
 
 
 class StartupFailed(Exception):
@@ -207,11 +73,6 @@ def bind(host: str, port: int) -> socket.socket:
         ) from None
     listener.set_inheritable(True)
     return listener
-
-
-def reuse_later(listener: socket.socket) -> None:
-    """Let the address be bound again while connections of `listener` linger after its end."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def base_url(listener: socket.socket) -> str:
@@ -251,7 +112,7 @@ async def _serve(server: Server, listener: socket.socket) -> None:
         await server.serve([listener])
     except SystemExit:  # uvicorn's way to say that startup failed; in a task it would end the loop
         if not server.should_exit:
-            raise StartupFailed(_problem(server) or "The application did not start.") from None
+            raise StartupFailed(server.why() or "The application did not start.") from None
 
 
 def run(settings: Settings, factory: Factory = create_app) -> int:
@@ -271,11 +132,6 @@ def run(settings: Settings, factory: Factory = create_app) -> int:
     if code == 0:
         _log.info("stopped")
     return code
-
-
-def _problem(server: Server) -> str | None:
-    """Why the server, or its application, did not start, where it says so."""
-    return server.problem or getattr(getattr(server.app, "state", None), "problem", None)
 
 
 def _leave(sig: int, frame: FrameType | None) -> None:
@@ -299,7 +155,7 @@ def _run_here(
     except SystemExit:
         if server.started or server.should_exit:
             return 0
-        _log.error("startup_failed", problem=_problem(server))
+        _log.error("startup_failed", problem=server.why())
         return 1
     return 0
 

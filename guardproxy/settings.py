@@ -1,25 +1,34 @@
 """Every setting: name, default, help. Frozen, read once.
 
 Scalars have three spellings: `upstream_timeout` in the file, `GUARDPROXY_UPSTREAM_TIMEOUT` in the
-environment, `--upstream-timeout` as a flag. Messages name the place and what would be right there,
-and of the value that was found at most a plain word that stands for another: else it may be a key.
+environment, `--upstream-timeout` as a flag.
 """
 
-import ipaddress
 import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from guardproxy.allow import AllowList
+from guardproxy.entries import entry
 from guardproxy.prices import Price
 from guardproxy.profiles import DOORS, MAIN, OPENRESPONSES, PROFILES, Profile
 from guardproxy.types import Policy
+from guardproxy.values import (
+    MEMORY,
+    RIGHT_KEY,
+    RIGHT_UPSTREAM,
+    SQLITE,
+    is_host,
+    is_key,
+    is_placeholder,
+    is_proxy,
+    is_upstream,
+)
 
 PREFIX = "GUARDPROXY_"
 HIDDEN = "********"
@@ -40,109 +49,9 @@ UNSCANNABLE_REASONS = (
     "too_large",
 )
 UNSCANNABLE_WORDS = ("pass", "flag", "block")
-RIGHT_UPSTREAM = "an http(s) URL without user, query or fragment"
-SQLITE = "sqlite+aiosqlite:///"
-POSTGRESQL = ("postgresql+asyncpg", "postgresql", "postgres")
-RIGHT_STORE = (
-    f"{SQLITE}FILE, or postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE with special characters as %XX; "
-    "its options are host, sslmode, sslrootcert, sslcert and sslkey"
-)
-RIGHT_KEY = "printable ASCII without spaces"
-LABEL = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what keys and upstreams are called
-RIGHT_LABEL = "1 to 64 characters of A-Z, a-z, 0-9, '.', _ and -"
-GUARD_NAME = re.compile(r"[a-z0-9_-]+")
-MEMORY = "memory://"
-RIGHT_STORAGE = f"{MEMORY}, or a URL with host and port such as valkey://valkey.example:6379"
-
-_STORE_OPTIONS = frozenset(("host", "sslmode", "sslrootcert", "sslcert", "sslkey"))
 _SECRET_NAME = re.compile(
     r"(?<!^per_)key|token|secret|passw|credential|authorization|sha256|header", re.IGNORECASE
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _above(limit: float) -> Callable[[Any], bool]:
-    return lambda value: value > limit
-
-
-def _from(limit: float) -> Callable[[Any], bool]:
-    return lambda value: value >= limit
-
-
-def _is_port(value: int) -> bool:
-    return 0 <= value <= 65535
-
-
-def _is_host(value: str) -> bool:
-    return bool(value) and not re.search(r"[\s/\[\]@]", value)
-
-
-def is_upstream(value: str) -> bool:
-    """Whether `value` is a base URL that requests can be forwarded to."""
-    parts = _split(value)
-    return (
-        parts is not None and not parts.username and parts.password is None and not re.search(r"[?#]", value)
-    )
-
-
-def is_store(value: str) -> bool:
-    """Whether `value` is the URL of a database that the store can be in."""
-    if value.startswith(SQLITE):
-        # Every connection would have a :memory: of its own.
-        return (
-            bool(re.fullmatch(r"(?!:memory:|file:)[^?#]+", value.removeprefix(SQLITE)))
-            and value.isprintable()
-        )
-    try:
-        parts = urlsplit(value)
-        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
-        known = bool(parts.hostname or options.get("host")) and parts.port != 0
-    except ValueError:
-        return False
-    named = re.fullmatch(r"/[^/@]+", parts.path) and not parts.fragment
-    right = parts.scheme in POSTGRESQL and known and bool(named) and options.keys() <= _STORE_OPTIONS
-    return right and value.isprintable() and " " not in value
-
-
-def _is_proxy(value: str) -> bool:
-    return _split(value) is not None
-
-
-def is_storage(value: str) -> bool:
-    """Whether requests can be counted at `value`."""
-    parts = _split(value, ("valkey", "valkeys", "redis", "rediss"))
-    right = parts is not None and parts.port and re.fullmatch(r"(?:/[0-9]{0,4})?", parts.path)
-    return value == MEMORY or bool(
-        right and value.startswith(f"{parts.scheme}:") and not re.search(r"[?#]", value)
-    )
-
-
-def _split(value: str, schemes: tuple[str, ...] = ("http", "https")) -> typing.Any:
-    try:
-        parts = urlsplit(value)
-        known = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return None
-    return parts if known and value.isprintable() and " " not in value else None
-
-
-def _is_placeholder(value: str) -> bool:
-    fixed = value.replace("{category}", "")
-    return bool(value) and len(value) <= 100 and value.isprintable() and not re.search(r"[{}]", fixed)
-
-
-def is_key(value: str) -> bool:
-    """Whether `value` can stand behind `Bearer`."""
-    return bool(value) and value.isascii() and value.isprintable() and " " not in value
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +63,14 @@ class Scalar:
     right: str = ""
     unit: str = ""
     words: tuple[str, ...] = ()
+
+
+def _above(limit: float) -> Callable[[Any], bool]:
+    return lambda value: value > limit
+
+
+def _from(limit: float) -> Callable[[Any], bool]:
+    return lambda value: value >= limit
 
 
 def _seconds(text: str) -> Scalar:
@@ -226,11 +143,14 @@ class StoreSettings(_Masked, frozen=True, kw_only=True):
 class Settings(_Masked, frozen=True, kw_only=True):
     """All settings of one guardproxy. Its repr masks secrets."""
 
-    host: Annotated[str, Scalar("The address to listen on.", _is_host, "a host name or address")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[str, Scalar("The address to listen on.", is_host, "a host name or address")] = "127.0.0.1"
     port: Annotated[
-        int, Scalar("The port to listen on; 0 takes a free one.", _is_port, "an integer from 0 to 65535")
+        int,
+        Scalar(
+            "The port to listen on; 0 takes a free one.",
+            lambda value: 0 <= value <= 65535,
+            "an integer from 0 to 65535",
+        ),
     ] = 8080
     workers: Annotated[
         int, Scalar("Server processes, each with its own scan workers.", _from(1), "an integer from 1")
@@ -261,7 +181,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
         str | None,
         Scalar(
             "The HTTP proxy on the way to the upstream. HTTPS_PROXY and the like are not read.",
-            _is_proxy,
+            is_proxy,
             "an http(s) URL",
         ),
     ] = None
@@ -295,7 +215,7 @@ class Settings(_Masked, frozen=True, kw_only=True):
         str,
         Scalar(
             "What stands in the place of redacted text.",
-            _is_placeholder,
+            is_placeholder,
             "1 to 100 printable characters whose only braces are those of {category}",
         ),
     ] = "[{category}]"
@@ -336,7 +256,11 @@ class Settings(_Masked, frozen=True, kw_only=True):
         """The place of one of the limits that there are; None where requests are not counted."""
         own = self.limits
         places = [f"limits.{name}" for name in ("per_address", "per_key") if getattr(own, name) is not None]
-        places += [f"keys.{index}.limits" for index, key in enumerate(self.keys) if key.limits is not None]
+        places += [
+            f"limits of {entry('keys', index, key.name)}"
+            for index, key in enumerate(self.keys)
+            if key.limits is not None
+        ]
         places += [
             f"the front door {path} ({profile.name})"
             for path, profile in self.doors().items()

@@ -5,7 +5,7 @@ of a request leads anywhere.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -47,8 +47,10 @@ class Upstreams:
         self._default = next((of.name for of in found if of.default or len(found) == 1), None)
         self.several = bool(settings.upstreams)  # a model can name one: `openai@gpt-4.1`
 
-    def of_model(self, model: str | None) -> Chosen:
+    def of_model(self, model: str | None, place: str = "model") -> Chosen:
         """Where a request for `model` goes: to `name` for `name@…`, where that is an upstream's.
+
+        `place` is where the request names it.
 
         Raises:
             NotFound: no upstream serves the model.
@@ -60,13 +62,15 @@ class Upstreams:
             raise NotFound(
                 f"No upstream serves this model; name one of {known} before it, as in "
                 f"'{next(iter(self._by_name))}@MODEL'.",
-                param="model",
+                param=place,
                 code="model_not_found",
             )
         return Chosen(self._usable(name), bare, model)
 
-    def of_models(self, models: Sequence[object], *, by_name: bool = False) -> list[Chosen]:
+    def of_models(self, models: Mapping[str, object], *, by_name: bool = False) -> list[Chosen]:
         """Where a request for one of `models` can go, in their order, less what nobody can serve.
+
+        They are by the place where the request names them.
 
         With `by_name` what stands before an `@` must be the name of an upstream.
 
@@ -75,11 +79,11 @@ class Upstreams:
         """
         found: list[Chosen] = []
         problems: list[GuardProxyError] = []
-        for number, model in enumerate(models or (None,)):
+        for number, (place, model) in enumerate(models.items()):
             try:
                 if by_name and is_text(model):
-                    self._check_name(model)
-                chosen = self.of_model(model if is_text(model) else None)
+                    self._check_name(model, place)
+                chosen = self.of_model(model if is_text(model) else None, place)
             except GuardProxyError as error:
                 problems.append(error)
             else:
@@ -100,15 +104,15 @@ class Upstreams:
             raise NotFound("There is no default upstream, and it is not known here which one has this.")
         return self._usable(found)
 
-    def _check_name(self, model: str) -> None:
+    def _check_name(self, model: str, place: str) -> None:
         name, sign, bare = model.partition("@")
         if sign and not bare:
-            raise InvalidRequest("Behind the '@' of this model stands no name; send one.", param="model")
+            raise InvalidRequest("Behind the '@' of this model stands no name; send one.", param=place)
         if sign and not (self.several and name in self._by_name):
             known = ", ".join(self._by_name) if self.several else "none (see [[upstreams]])"
             raise NotFound(
                 f"No upstream has the name before the '@' of this model. Upstreams: {known}.",
-                param="model",
+                param=place,
                 code="model_not_found",
             )
 

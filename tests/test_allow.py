@@ -52,10 +52,10 @@ def test_what_an_entry_allows(entry: str, text: str, allowed: bool) -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (["a", " "], "1 is empty. Write a value"),
-        (["re:("], "0 is no pattern of google-re2: missing"),
-        (["re:(?=a)"], "0 is no pattern of google-re2: invalid perl operator"),
-        (["a", "b", "re:[z-a]"], "2 is no pattern of google-re2: invalid character class range"),
+        (["a", " "], "the 2nd is empty. Write a value"),
+        (["re:("], "the 1st is no pattern of google-re2: missing"),
+        (["re:(?=a)"], "the 1st is no pattern of google-re2: invalid perl operator"),
+        (["a", "b", "re:[z-a]"], "the 3rd is no pattern of google-re2: invalid character class range"),
     ],
 )
 def test_a_wrong_entry_is_named_by_its_number(entries: list[str], message: str) -> None:

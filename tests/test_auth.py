@@ -101,20 +101,20 @@ def test_what_is_no_key_is_refused(value: str) -> None:
 
 
 def test_models_of_a_key() -> None:
-    check_models(KEY, ["small"])
-    check_models(KEY, ["small", "small"])
-    check_models(None, [None])
+    check_models(KEY, {"model": "small"})
+    check_models(KEY, {"model": "small", "models[0]": "small"})
+    check_models(None, {"model": None})
 
 
 def test_a_key_without_a_list_may_use_all_models_and_with_an_empty_one_none() -> None:
-    check_models(ClientKey("a", KEY.sha256), ["large"])
+    check_models(ClientKey("a", KEY.sha256), {"model": "large"})
     with pytest.raises(ModelNotAllowed, match="may not use this model"):
-        check_models(ClientKey("a", KEY.sha256, allowed_models=()), ["large"])
+        check_models(ClientKey("a", KEY.sha256, allowed_models=()), {"model": "large"})
 
 
 def test_who_names_no_model_is_told_so() -> None:
     with pytest.raises(ModelNotAllowed, match=r"names no model, and .* Allowed: small\.$"):
-        check_models(KEY, [None])
+        check_models(KEY, {"model": None})
 
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", ""])
@@ -126,24 +126,31 @@ def test_no_key_is_never_a_key(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "place"),
     [
-        (b'{"model": "large"}', "Allowed: small"),
-        (b"{}", "Allowed: small"),
-        (b'{"models": []}', "Allowed: small"),
-        (b'{"models": null}', "Allowed: small"),
-        (b'{"models": ["small"]}', "Allowed: small"),  # whatever a prompt's own model is
-        (b'{"model": null, "models": ["small"]}', "Allowed: small"),
-        (b"[]", "no JSON object"),
-        (b'{"model": "small", "models": ["small", "large"]}', "Allowed: small"),
-        (b'{"model": "small", "models": "large"}', "Allowed: small"),
-        (b'{"model": "small", "models": [["small"]]}', "Allowed: small"),
-        (b'{"model": "large", "model": "small"}', "occurs twice"),
+        (b'{"model": "large"}', "model"),
+        (b"{}", "model"),
+        (b'{"models": []}', "model"),
+        (b'{"models": null}', "model"),
+        (b'{"models": ["small"]}', "model"),  # whatever a prompt's own model is
+        (b'{"model": null, "models": ["small"]}', "model"),
+        (b'{"model": "small", "models": ["small", "large"]}', "models[1]"),
+        (b'{"model": "small", "models": "large"}', "models"),
+        (b'{"model": "small", "models": [["small"]]}', "models[0]"),
     ],
 )
-async def test_models_that_a_key_may_not_use(body: bytes, why: str) -> None:
-    with pytest.raises(InvalidRequest, match=why):
+async def test_models_that_a_key_may_not_use(body: bytes, place: str) -> None:
+    with pytest.raises(ModelNotAllowed, match="Allowed: small") as raised:
         check_models(KEY, (await inputs.read(body)).named(in_turn=False))
+    assert raised.value.param == place
+
+
+@pytest.mark.parametrize(
+    ("body", "why"), [(b"[]", "no JSON object"), (b'{"model": "large", "model": "small"}', "occurs twice")]
+)
+async def test_a_body_that_does_not_say_which_model_it_names(body: bytes, why: str) -> None:
+    with pytest.raises(InvalidRequest, match=why):
+        await inputs.read(body)
 
 
 @pytest.mark.parametrize("body", [b'{"model": "small"}', b'{"model": "small", "models": null}'])
@@ -153,8 +160,9 @@ async def test_models_that_a_key_may_use(body: bytes) -> None:
 
 async def test_where_models_are_tried_in_turn_they_need_no_model() -> None:
     check_models(KEY, (await inputs.read(b'{"models": ["small", "small"]}')).named(in_turn=True))
-    with pytest.raises(ModelNotAllowed):
+    with pytest.raises(ModelNotAllowed) as raised:
         check_models(KEY, (await inputs.read(b'{"models": ["small", "large"]}')).named(in_turn=True))
+    assert raised.value.param == "models[1]"
 
 
 def bearer(value: str) -> Raw:

@@ -14,7 +14,7 @@ from guardproxy import counters
 from guardproxy.counters import Count, Counters, Windows
 from guardproxy.errors import LimitsUnavailable
 from guardproxy.rates import parse
-from guardproxy.settings import MEMORY
+from guardproxy.values import MEMORY
 from tests.backends.processes import free_ports
 
 SECRET = "valkey-" + "canary"

@@ -19,7 +19,8 @@ import pytest
 from guardproxy.config import load_settings
 from guardproxy.plugins import load_plugins, settings_types
 from guardproxy.serve import GRACE
-from guardproxy.settings import SETTINGS, Settings, is_loopback
+from guardproxy.settings import SETTINGS, Settings
+from guardproxy.values import is_loopback
 from tests import venvs
 from tests.backends.processes import environment, running, until
 

@@ -16,11 +16,12 @@ from guardproxy.api import Body
 from guardproxy.errors import StoreUnavailable
 from guardproxy.exchange import Exchange
 from guardproxy.lifecycle import Arrival
-from guardproxy.settings import MEMORY, LimitSettings, StoreSettings
+from guardproxy.settings import LimitSettings, StoreSettings
 from guardproxy.stage import StageRun
 from guardproxy.testing import FakeUpstream, Gate, Script
 from guardproxy.testing.upstream import Ending
 from guardproxy.types import Step
+from guardproxy.values import MEMORY
 from tests.harness import Client, proxy
 from tests.samples import Waits
 

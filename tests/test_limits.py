@@ -224,7 +224,7 @@ async def test_nothing_is_counted_where_nobody_has_a_limit() -> None:
     [
         ({"limits": LimitSettings(per_address="1/day")}, "limits.per_address"),
         ({"limits": LimitSettings(per_key="1/day")}, "limits.per_key"),
-        ({"keys": (key("a", TOKEN), key("b", OTHER, "1/day"))}, "keys.1.limits"),
+        ({"keys": (key("a", TOKEN), key("b", OTHER, "1/day"))}, 'limits of the 2nd [[keys]] ("b")'),
         ({"front_doors": {"/limited": "limited"}}, "the front door /limited (limited)"),
     ],
 )

@@ -326,5 +326,5 @@ def test_a_policy_of_known_guards_passes() -> None:
 def test_a_policy_that_cannot_run_is_refused(policy: Policy, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^policy{message}$"):
         plugins.check_policies(Settings(floor=policy), GUARDS)
-    with pytest.raises(ConfigError, match=f"^keys.team.policy{message}$"):
+    with pytest.raises(ConfigError, match=rf'^the 1st \[\[keys\]\] \("team"\): policy{message}$'):
         plugins.check_policies(Settings(keys=(ClientKey("team", "00", policy),)), GUARDS)

@@ -19,7 +19,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from guardproxy import hookspecs, serve
+from guardproxy import hookspecs, serve, server
 from guardproxy.app import create_app
 from guardproxy.errors import ConfigError
 from guardproxy.plugins import PROJECT
@@ -255,7 +255,7 @@ async def test_an_address_that_is_taken_meanwhile_is_a_failed_startup(
 ) -> None:
     with socket.socket() as ours, socket.socket() as theirs:
         for each in (ours, theirs):
-            serve.reuse_later(each)
+            server.reuse_later(each)
             each.bind(("127.0.0.1", 0) if each is ours else ours.getsockname())
         theirs.listen()
         monkeypatch.setattr(serve, "bind", lambda *_: ours)

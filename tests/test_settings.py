@@ -15,7 +15,6 @@ from guardproxy.settings import (
     Setting,
     Settings,
     StoreSettings,
-    is_store,
     masked,
 )
 from guardproxy.types import Policy, Rule
@@ -78,54 +77,6 @@ def test_repr_masks_secrets() -> None:
     assert "@proxy:1" in shown
     assert "per_key='1/day', storage='valkey://********@x:1'" in shown
     assert "@db:1/x" in shown
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "sqlite+aiosqlite:///guardproxy.db",
-        "sqlite+aiosqlite:////data/a b.db",
-        "postgresql+asyncpg://me:p%40ss@db.example:5432/guardproxy",
-        "postgresql://db/x?sslmode=verify-full&sslrootcert=/etc/ca.pem",
-        "postgres://me@[::1]/x",
-        "postgresql:///x?host=/run/postgresql",
-    ],
-)
-def test_a_store_can_be_there(url: str) -> None:
-    assert is_store(url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "guardproxy.db",
-        "sqlite:///guardproxy.db",
-        "sqlite+aiosqlite://guardproxy.db",
-        "sqlite+aiosqlite:///",
-        "sqlite+aiosqlite:///:memory:",
-        "sqlite+aiosqlite:///file:x",
-        "sqlite+aiosqlite:///x?mode=ro",
-        "sqlite+aiosqlite:///x\n",
-        "mysql+aiomysql://u:p@h/db",
-        "postgresql+psycopg://u:p@h/db",
-        "postgresql://h",
-        "postgresql://h/",
-        "postgresql:///db",
-        "postgresql://h:99999/db",
-        "postgresql://u:p/w@h/db",
-        "postgresql://u:1/w@h",
-        "postgresql://u:p#w@h/db",
-        "postgresql://u:1?w@h/db",
-        "postgresql://h/a/b",
-        "postgresql://h/db#x",
-        "postgresql://h/db?password=x",
-        "postgresql://h/db?sslmode",
-        "postgresql://h/d b",
-    ],
-)
-def test_a_store_cannot_be_there(url: str) -> None:
-    assert not is_store(url)
 
 
 def test_masked_hides_by_name() -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from guardproxy.errors import ConfigError
-from guardproxy.settings import SQLITE
+from guardproxy.values import SQLITE
 
 CONNECT = 5.0  # seconds that a connection, or a place among the connections, may take
 BUSY = 10.0  # seconds that SQLite waits for another writer

@@ -50,18 +50,17 @@ def checked(settings: RulesSettings) -> Iterator[tuple[PatternRule | WordsRule, 
     Raises:
         ConfigError: names the rule, the place in its pattern where that is known, and what would be right.
     """
-    for index, rule in enumerate(settings.patterns):
-        place = f"guards.rules.patterns.{index} ({rule.name})"
+    for rule in settings.patterns:
         try:
             yield rule, pattern(rule.name, rule.pattern, rule.flags)
         except BadPattern as error:
-            raise ConfigError(f"{place}: {error}") from None
-    for index, listed in enumerate(settings.words):
-        for number, word in enumerate(listed.words):
+            raise ConfigError(f'[[guards.rules.patterns]] ("{rule.name}"): {error}') from None
+    for listed in settings.words:
+        place = f'[[guards.rules.words]] ("{listed.name}")'
+        for number, word in enumerate(listed.words, start=1):
             if not word.strip() or len(word) > 200:
                 raise ConfigError(
-                    f"guards.rules.words.{index} ({listed.name}): words.{number} must have "
-                    "1 to 200 characters."
+                    f"{place}: word {number} of {len(listed.words)} must have 1 to 200 characters."
                 )
         for part in words(listed.name, listed.words):
             yield listed, part

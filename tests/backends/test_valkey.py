@@ -19,7 +19,7 @@ from guardproxy import counters
 from guardproxy.counters import Counters
 from guardproxy.errors import LimitsUnavailable
 from guardproxy.rates import parse
-from guardproxy.settings import MEMORY
+from guardproxy.values import MEMORY
 from tests import venvs
 from tests.backends.processes import Running, environment, free_ports, running, until
 from tests.test_counters import Clock

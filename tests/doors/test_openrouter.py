@@ -11,7 +11,7 @@ import pytest
 import guardproxy_tracing as tracing
 from guardproxy.lifecycle import line
 from guardproxy.prices import Price
-from guardproxy.profiles import PROFILES
+from guardproxy.profiles import MAIN, PROFILES
 from guardproxy.settings import ClientKey, UpstreamSettings
 from guardproxy.types import Action, Policy, Rule
 from tests.harness import message, proxy, response, sse, text_events, whole
@@ -263,8 +263,17 @@ async def test_every_model_must_be_one_that_the_key_may_use() -> None:
     key = ClientKey("a", hashlib.sha256(token.encode()).hexdigest(), allowed_models=("a", "b"))
     bearer = {"authorization": f"Bearer {token}"}
     async with proxy(failing(500, 200), keys=(key,)) as client:
+        for named, place in (
+            ({"models": ["a", "c"]}, "models[1]"),
+            ({"model": "a", "models": ["c"]}, "models[0]"),
+            ({"model": "c", "models": ["a"]}, "model"),
+        ):
+            for door in (DOOR, MAIN):
+                got = await client.post({"model": "a", **named, "input": "hi"}, bearer, path=door)
+                told = got.status, got.json["error"]["code"], got.json["error"]["param"]
+                assert told == (403, "model_not_allowed", place)
         got = await client.post({"models": ["a", "c"], "input": "hi"}, bearer, path=DOOR)
-        assert (got.status, got.json["error"]["code"], client.requests) == (403, "model_not_allowed", [])
+        assert (got.status, got.json["error"]["param"], client.requests) == (403, "models[1]", [])
         assert (await client.post({"models": ["a", "b"], "input": "hi"}, bearer, path=DOOR)).status == 200
 
 

@@ -99,10 +99,13 @@ def test_dense_matches_take_no_new_encoding_of_the_text_each() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"patterns": [{"name": "A", "pattern": "a(b"}]}, r"patterns.0 \(A\): the pattern .* missing \)"),
+        (
+            {"patterns": [{"name": "A", "pattern": "a(b"}]},
+            r"\[\[guards.rules.patterns\]\] \(\"A\"\): the pattern .* missing \)",
+        ),
         (
             {"patterns": [{"name": "A", "pattern": "a"}, {"name": "B", "pattern": "x(?=y)"}]},
-            r"patterns.1 \(B\): .* compile: .*no lookaround.*, at character 1:\n  x\(\?=y\)\n   \^",
+            r"patterns\]\] \(\"B\"\): .* compile: .*no lookaround.*, at character 1:\n  x\(\?=y\)\n   \^",
         ),
         ({"patterns": [{"name": "A", "pattern": "a*"}]}, "fits the empty text; it must need a character"),
         ({"patterns": [{"name": "A", "pattern": r"\b"}]}, "fits the empty text; it must need a character"),
@@ -115,7 +118,10 @@ def test_dense_matches_take_no_new_encoding_of_the_text_each() -> None:
             {"patterns": [{"name": "A", "pattern": "\x1b["}]},
             r"the pattern '\\x1b\[' does not compile: .*\]: \[",
         ),
-        ({"words": [{"name": "A", "words": ["b", " "]}]}, r"words.0 \(A\): words.1 must have 1 to 200 char"),
+        (
+            {"words": [{"name": "A", "words": ["b", " "]}]},
+            r"\[\[guards.rules.words\]\] \(\"A\"\): word 2 of 2 must have 1 to 200 char",
+        ),
     ],
 )
 def test_a_rule_that_is_wrong_is_named(table: dict[str, Any], message: str) -> None:
