@@ -4,6 +4,7 @@ The forms that come are those of OpenAI's chat completions (`messages`) and of r
 on are the input items of Responses. Of every text that moves, the draft notes where it was.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from guardproxy.rules import Draft, refusal
@@ -13,6 +14,7 @@ _ROLES = ("system", "developer", "user", "assistant", "tool")
 _OUTER = ("system", "developer")  # whose messages become the instructions
 # Fields of interleaved reasoning, and tool calls in the form of chat completions.
 _INTERLEAVED = ("reasoning_content", "reasoning_details", "tool_calls", "function_call")
+_IN_CHAT = (*_INTERLEAVED, "refusal")
 _TEXTS = frozenset(("text", "input_text", "output_text"))
 _FILES = frozenset(("file", "input_file"))
 _PARTS = _FILES | {"text", "input_text", "image_url", "input_image", "input_audio"}
@@ -75,8 +77,9 @@ def _messages(draft: Draft) -> None:
         elif role == "tool":
             items.append(_result(draft, len(items), message, path))
         else:
-            if content is not None:
+            if _has_content(message, path, _IN_CHAT):
                 items.append(_message(draft, len(items), message, path))
+            _refusals(draft, items, message, path)
             _calls(draft, items, message, path)
     if texts:
         _instruct(draft, texts)
@@ -133,12 +136,24 @@ def _items(draft: Draft) -> None:
         elif kind == "message" and rest.get("role") == "tool":
             made.append(_result(draft, len(made), rest, path))
         elif kind == "message":
-            if rest.get("content") is not None:
+            if _has_content(item, path, _INTERLEAVED):
                 made.append({**rest, **_message(draft, len(made), rest, path)})
         else:
             draft.moved["input", len(made)] = path
             made.append(rest)
     draft.put("input", made)
+
+
+def _has_content(message: dict[str, Any], path: Path, instead: Collection[str]) -> bool:
+    """Whether a message has content. One of an assistant's may have a member of these names `instead`."""
+    if message.get("content") is not None:
+        return True
+    if message.get("role") == "assistant" and any(message.get(name) is not None for name in instead):
+        return False
+    raise refusal(
+        "A message must have 'content'; an assistant's may have calls of tools instead.",
+        f"{path[0]}[{path[1]}].content",
+    )
 
 
 def _message(draft: Draft, index: int, message: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -176,7 +191,8 @@ def _part(draft: Draft, part: dict[str, Any], role: Any, here: Path, path: Path)
             rest |= {name: value for name, value in image.items() if name != "url"}
             image = image.get("url")
         return {**rest, "type": "input_image", "image_url": image}
-    if kind == "file" and isinstance(file := rest.pop("file", None), dict):
+    if kind == "file" and isinstance(file := rest.get("file"), dict):
+        del rest["file"]
         for name in file:
             draft.moved[*here, name] = (*path, "file", name)
         return {**rest, **file, "type": "input_file"}
@@ -199,10 +215,20 @@ def _result(draft: Draft, index: int, message: dict[str, Any], path: Path) -> di
     return {"type": "function_call_output", "call_id": call, "output": "" if content is None else content}
 
 
+def _refusals(draft: Draft, items: list[dict[str, Any]], message: dict[str, Any], path: Path) -> None:
+    """Add what an assistant's chat message says beside its content, or in its place, when it refuses."""
+    if is_text(said := message.get("refusal")) and said:
+        draft.moved["input", len(items), "content", 0, "refusal"] = (*path, "refusal")
+        content = [{"type": "refusal", "refusal": said}]
+        items.append({"type": "message", "role": message["role"], "content": content})
+
+
 def _calls(draft: Draft, items: list[dict[str, Any]], message: dict[str, Any], path: Path) -> None:
     """Add the calls of tools that an assistant's chat message made."""
-    calls = message.get("tool_calls")
-    for index, call in enumerate(calls if isinstance(calls, list) else []):
+    calls = [] if message.get("tool_calls") is None else message["tool_calls"]
+    if not isinstance(calls, list):
+        raise refusal("'tool_calls' must be a list of calls.", f"{path[0]}[{path[1]}].tool_calls")
+    for index, call in enumerate(calls):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not is_text(call.get("id")):
             raise refusal(

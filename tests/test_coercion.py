@@ -59,6 +59,16 @@ MESSAGES: list[tuple[str, Any, Any]] = [
         },
     ),
     (
+        "a refusal",
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+    ),
+    (
+        "a file of a form that is not known",
+        {"role": "user", "content": [{"type": "file", "file": "n"}]},
+        {"role": "user", "content": [{"type": "file", "file": "n"}]},
+    ),
+    (
         "a call",
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"to": "Ada"}'},
@@ -101,6 +111,50 @@ def test_a_message_with_text_and_calls_becomes_several_items_in_order() -> None:
     items = made({"messages": [message]}).value["input"]
     assert [item["type"] for item in items] == ["message", "function_call", "function_call"]
     assert [item.get("call_id") for item in items] == [None, "call_1", "call_2"]
+
+
+def test_a_refusal_beside_a_text_is_a_message_of_its_own() -> None:
+    messages = [{"role": "assistant", "content": "first", "refusal": ""}]
+    messages.append({"role": "assistant", "content": "I", "refusal": "cannot"})
+    found = made({"messages": messages})
+    assert [item["content"] for item in found.value["input"]] == [
+        [{"type": "output_text", "text": "first"}],
+        [{"type": "output_text", "text": "I"}],
+        [{"type": "refusal", "refusal": "cannot"}],
+    ]
+    assert found.moved["input", 2, "content", 0, "refusal"] == ("messages", 1, "refusal")
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning_details", "tool_calls", "function_call"])
+def test_an_assistants_message_may_have_what_is_taken_out_in_place_of_content(name: str) -> None:
+    said = {"role": "assistant", name: [] if name == "tool_calls" else "x"}
+    for request in ({"messages": [said]}, {"input": [said]}):
+        assert made(request).value == {"input": []}
+
+
+@pytest.mark.parametrize("name", ["messages", "input"])
+@pytest.mark.parametrize("content", [{}, {"content": None}], ids=["left out", "null"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user"},
+        {"role": "user", "tool_calls": [CALL]},
+        {"role": "user", "refusal": "no"},
+        {"role": "assistant"},
+        {"role": "assistant", "tool_calls": None, "name": "n"},
+    ],
+)
+def test_a_message_must_have_content(message: Any, content: Any, name: str) -> None:
+    said = {"role": "user", "content": "hi"}
+    with pytest.raises(InvalidRequest, match="A message must have 'content'") as raised:
+        made({name: [said, said, {**message, **content}]})
+    assert raised.value.param == f"{name}[2].content"
+
+
+@pytest.mark.parametrize("name", ["messages", "input"])
+def test_the_result_of_a_call_may_be_empty(name: str) -> None:
+    found = made({name: [{"role": "tool", "tool_call_id": "c"}]})
+    assert found.value["input"] == [{"type": "function_call_output", "call_id": "c", "output": ""}]
 
 
 def test_system_messages_become_the_instructions() -> None:
@@ -216,6 +270,11 @@ def test_input_gets_the_form_of_items(given_: Any, items: Any) -> None:
         ),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].tool_call_id", "tool_call_id"),
         (
+            {"messages": [{"role": "assistant", "content": "a", "tool_calls": {}}]},
+            "messages[0].tool_calls",
+            "must be a list",
+        ),
+        (
             {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]},
             "messages[0].tool_calls[0]",
             "'function'",
@@ -227,6 +286,9 @@ def test_input_gets_the_form_of_items(given_: Any, items: Any) -> None:
         ),
         ({"input": 5}, "input", "a string or a list"),
         ({"input": ["a"]}, "input[0]", "must be an object"),
+        ({"input": [{}]}, "input[0].content", "must have 'content'"),
+        ({"input": [{"role": "system"}]}, "input[0].content", "must have 'content'"),
+        ({"input": [{"role": "assistant", "refusal": "a"}]}, "input[0].content", "must have 'content'"),
         ({"input": [{"role": "tool", "output": "a"}]}, "input[0].tool_call_id", "tool_call_id"),
     ],
 )
@@ -296,6 +358,7 @@ CHAT = st.lists(
             WORDS,
             WORDS,
         ),
+        st.builds(lambda c, r: {"role": "assistant", "content": c, "refusal": r}, CONTENT, WORDS),
         st.builds(lambda c: {"role": "system", "content": c}, WORDS),
     ),
     max_size=5,
