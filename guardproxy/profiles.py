@@ -124,10 +124,7 @@ GATEWAY: Final = Profile(
     rules=(
         Required("model"),
         OneOf(("input", "messages")),
-        OfType("input", ("a string", "a list")),
-        OfType("messages", ("a list",)),
         OfType("conversation", ("a string that is not empty",)),
-        OneOf(("conversation", "previous_response_id"), needed=False),
         Refused("previous_response_id", "use 'conversation' for context over several turns"),
         OnlyFalse("store"),
         Default("store", False),

@@ -15,7 +15,6 @@ from guardproxy.types import Path, is_text
 _WORDS: Mapping[str, Callable[[Any], bool]] = {
     "a string": is_text,
     "a string that is not empty": lambda value: is_text(value) and value != "",
-    "a list": lambda value: isinstance(value, list),
     "an object": lambda value: isinstance(value, dict),
     "a list of objects": lambda value: isinstance(value, list) and all(isinstance(v, dict) for v in value),
     "true or false": lambda value: isinstance(value, bool),
@@ -50,9 +49,9 @@ class Draft:
 Rule: TypeAlias = Callable[[Draft], None]
 
 
-def refusal(message: str, param: str, code: str | None = None) -> InvalidRequest:
+def refusal(message: str, param: str) -> InvalidRequest:
     """The error of a rule."""
-    return InvalidRequest(message, param=param, code=code)
+    return InvalidRequest(message, param=param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +68,15 @@ class Required:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Exactly one of the members must be there; at most one where none is `needed`."""
+    """Exactly one of the members must be there."""
 
     names: tuple[str, ...]
-    needed: bool = True
 
     def __call__(self, draft: Draft) -> None:
         """Refuse a request with none of them, or with several."""
         found = [name for name in self.names if draft.get(name) is not None]
         shown = [f"'{name}'" for name in self.names]
-        if not found and self.needed:
+        if not found:
             raise refusal(f"The request has neither {' nor '.join(shown)}; send one.", self.names[0])
         if len(found) > 1:
             raise refusal(
