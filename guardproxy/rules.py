@@ -213,7 +213,7 @@ class Each:
         if not isinstance(values, list):
             raise refusal(f"'{self.name}' must be a list of: {known}.", self.name)
         for index, value in enumerate(values):
-            if not is_text(value) or value not in self.words:
+            if value not in self.words:
                 raise refusal(
                     f"'{self.name}' has a value that is not known. Known: {known}.", f"{self.name}[{index}]"
                 )
@@ -245,7 +245,7 @@ class ToolTypes:
         """Refuse the others."""
         for place, tool in _tools(draft):
             kind = tool.get("type")
-            if not is_text(kind) or kind not in (*self.known, *self.renamed):
+            if kind not in (*self.known, *self.renamed):
                 supported = ", ".join((*self.known, *self.renamed))
                 raise refusal(
                     f"This type of tool is not supported here. Supported: {supported}.", f"{place}.type"

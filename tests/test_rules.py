@@ -79,6 +79,7 @@ REFUSALS: list[tuple[Rule, Any, str, str]] = [
     (Refused("a", "use 'b'"), {"a": False}, "a", "not supported"),
     (Each("include", ("x", "y")), {"include": ["x", CANARY]}, "include[1]", "Known: x, y."),
     (Each("include", ("x", "y")), {"include": "x"}, "include", "a list of: x, y."),
+    (Each("include", ("x", "y")), {"include": [["x"]]}, "include[0]", "Known: x, y."),
     (TOOLS, {"tools": CANARY}, "tools", "a list of objects"),
     (TOOLS, {"tools": [CANARY]}, "tools[0]", "a list of objects"),
     (TOOLS, {"tools": [{"type": "function"}, {"type": CANARY}]}, "tools[1].type", "function, preview."),
