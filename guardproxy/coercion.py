@@ -70,7 +70,7 @@ def _messages(draft: Draft) -> None:
         if not isinstance(message, dict):
             raise refusal("A message must be an object with 'role' and 'content'.", place)
         role, content = message.get("role"), message.get("content")
-        if not is_text(role) or role not in _ROLES:
+        if role not in _ROLES:
             raise refusal(f"A message's role must be one of {', '.join(_ROLES)}.", f"{place}.role")
         if role in _OUTER:
             texts.append(_instruction(content, (*path, "content"), place))

@@ -59,6 +59,19 @@ MESSAGES: list[tuple[str, Any, Any]] = [
         },
     ),
     (
+        "in parts of the user's form",
+        {"role": "assistant", "content": [HI, {"type": "output_text", "text": "ho"}]},
+        {
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "hi"}, {"type": "output_text", "text": "ho"}],
+        },
+    ),
+    (
+        "parts of an assistant's form",
+        {"role": "user", "content": [{"type": "output_text", "text": "hi"}]},
+        {"role": "user", "content": [HI]},
+    ),
+    (
         "a refusal",
         {"role": "assistant", "content": None, "refusal": "no"},
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
@@ -169,7 +182,15 @@ def test_system_messages_become_the_instructions() -> None:
         "instructions": "First.\n\nBe brief.\n\nBe kind.",
         "input": [{"type": "message", **user}],
     }
-    assert ("instructions",) not in several.moved  # several texts are in one place
+    two = made({"messages": [system, developer]})
+    beside = made({"messages": [system], "instructions": "First."})
+    assert two.value["instructions"] == "Be brief.\n\nBe kind."
+    assert beside.value["instructions"] == "First.\n\nBe brief."
+    for found in (several, two, beside):  # several texts are in one place
+        assert ("instructions",) not in found.moved
+    found = made({"messages": [developer], "instructions": ""})
+    assert found.value["instructions"] == "Be kind."
+    assert made({"messages": [developer]}).moved["instructions",] == ("messages", 0, "content", 0, "text")
 
 
 def test_what_is_split_over_the_parts_of_a_system_message_is_one_word() -> None:
@@ -226,6 +247,26 @@ INPUTS: list[tuple[str, Any, Any]] = [
         ],
     ),
     (
+        "parts of other forms on their own",
+        [
+            {"type": "text", "text": "hi"},
+            {"type": "image_url", "image_url": {"url": "u"}},
+            {"type": "input_audio", "input_audio": {}},
+            {"type": "file", "file": {"file_data": "d"}},
+            {"type": "input_file", "file_data": "d"},
+        ],
+        [
+            {"type": "message", "role": "user", "content": [part]}
+            for part in (
+                HI,
+                {"type": "input_image", "image_url": "u"},
+                {"type": "input_audio", "input_audio": {}},
+                {"type": "input_file", "file_data": "d"},
+                {"type": "input_file", "file_data": "d"},
+            )
+        ],
+    ),
+    (
         "a tool's message",
         [{"role": "tool", "call_id": "call_1", "output": "found"}],
         [{"type": "function_call_output", "call_id": "call_1", "output": "found"}],
@@ -234,11 +275,20 @@ INPUTS: list[tuple[str, Any, Any]] = [
         "other items",
         [
             {"type": "function_call_output", "call_id": "c", "output": "x", "function_call": 1},
-            {"type": "new"},
+            {"type": "new", "role": "tool"},
+            {"type": ["text"]},
         ],
-        [{"type": "function_call_output", "call_id": "c", "output": "x"}, {"type": "new"}],
+        [
+            {"type": "function_call_output", "call_id": "c", "output": "x"},
+            {"type": "new", "role": "tool"},
+            {"type": ["text"]},
+        ],
     ),
 ]
+
+
+def test_messages_that_are_null_count_as_left_out() -> None:
+    assert made({"input": [], "messages": None}).value == {"input": []}
 
 
 @pytest.mark.parametrize(("given_", "items"), [i[1:] for i in INPUTS], ids=[i[0] for i in INPUTS])
@@ -257,16 +307,21 @@ def test_input_gets_the_form_of_items(given_: Any, items: Any) -> None:
             "one of system",
         ),
         ({"messages": [{"content": "a"}]}, "messages[0].role", "one of system"),
-        (
-            {"messages": [{"role": "system", "content": [{"type": "image_url"}]}]},
-            "messages[0].content",
-            "text",
-        ),
         ({"messages": [{"role": "system"}]}, "messages[0].content", "must be text alone"),
-        (
-            {"messages": [{"role": "system", "content": [{"type": ["text"], "text": "a"}]}]},
-            "messages[0].content",
-            "must be text alone",
+        *(
+            (
+                {"messages": [{"role": "system", "content": [{"type": "text", "text": "a"}, part]}]},
+                "messages[0].content",
+                "must be text alone",
+            )
+            for part in (
+                {"type": "image_url"},
+                {"type": ["text"], "text": "a"},
+                {"type": "image_url", "text": "a"},
+                {"type": "text", "text": 5},
+                {"type": "text"},
+                "a",
+            )
         ),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].tool_call_id", "tool_call_id"),
         (
@@ -307,6 +362,7 @@ def test_what_has_no_place(request_: Any, param: str, why: str) -> None:
             "input[0].content[0].file_id",
         ),
         ({"input": [{"output": [FILE]}]}, "input[0].output[0].file_id"),
+        ({"input": [[FILE]]}, "input[0][0].file_id"),
         (
             {"messages": [{"content": [{"type": "file", "file": {"file_id": "f"}}]}]},
             "messages[0].content[0].file_id",
@@ -324,6 +380,8 @@ def test_files_that_are_sent_are_not() -> None:
     no_file_ids(Draft({"input": [{"content": [{"type": "input_file", "file_data": "x", "file_id": None}]}]}))
     no_file_ids(Draft({"input": "hi"}))
     no_file_ids(Draft({"input": [{"type": ["input_file"], "file_id": "f"}, {"type": {}}]}))  # no type at all
+    no_file_ids(Draft({"input": [{"type": "input_image", "file_id": "f"}]}))
+    no_file_ids(Draft({"input": [{"type": "file", "file": "f"}, {"type": "file"}]}))
 
 
 def test_looking_for_files_takes_no_memory_for_what_is_none() -> None:
