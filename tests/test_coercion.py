@@ -18,6 +18,7 @@ from guardproxy.types import pointer
 
 REFUSAL = {"type": "refusal", "refusal": "no"}
 FILE = {"type": "input_file", "file_id": "f"}
+NEW = {"type": "new", "file": {"filename": "n"}}
 HI = {"type": "input_text", "text": "hi"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"to": "Ada"}'}}
 MESSAGES: list[tuple[str, Any, Any]] = [
@@ -77,9 +78,9 @@ MESSAGES: list[tuple[str, Any, Any]] = [
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
     ),
     (
-        "a file of a form that is not known",
-        {"role": "user", "content": [{"type": "file", "file": "n"}]},
-        {"role": "user", "content": [{"type": "file", "file": "n"}]},
+        "parts of no known form",
+        {"role": "user", "content": [{"type": "file", "file": "n"}, {"type": ["text"]}, NEW, "a"]},
+        {"role": "user", "content": [{"type": "file", "file": "n"}, {"type": ["text"]}, NEW, "a"]},
     ),
     (
         "a call",
@@ -211,6 +212,7 @@ INPUTS: list[tuple[str, Any, Any]] = [
         [{"role": "user", "content": "hi"}],
         [{"type": "message", "role": "user", "content": "hi"}],
     ),
+    ("an item without a role", [{"content": "hi"}], [{"type": "message", "content": "hi"}]),
     (
         "an assistant's",
         [{"role": "assistant", "content": "hi", "id": "msg_1"}],
@@ -285,6 +287,35 @@ INPUTS: list[tuple[str, Any, Any]] = [
         ],
     ),
 ]
+
+
+def test_behind_an_item_that_is_taken_out_it_is_known_where_each_was() -> None:
+    gone = {"role": "assistant", "tool_calls": [CALL]}
+    found = made({"input": [gone, {"type": "new"}, {"role": "user", "content": "a"}, HI]}).moved
+    assert [found["input", index] for index in (0, 1)] == [("input", 1), ("input", 2)]
+    assert found["input", 2, "content", 0] == ("input", 3)
+
+
+def test_of_what_leaves_its_object_it_is_known_where_it_was() -> None:
+    image = {"type": "image_url", "image_url": {"url": "u", "detail": "low"}}
+    file = {"type": "file", "file": {"filename": "n"}}
+    user = {"role": "user", "content": [image, file]}
+    result = {"role": "tool", "call_id": "c", "output": "x"}
+    moved = made({"messages": [user, {"role": "assistant", "tool_calls": [CALL, CALL]}, result]}).moved
+    part, calls = ("messages", 0, "content"), ("messages", 1, "tool_calls")
+    assert {path: moved[path] for path in moved if len(path) > 2} == {
+        ("input", 0, "content", 0, "image_url"): (*part, 0, "image_url", "url"),
+        ("input", 0, "content", 0, "detail"): (*part, 0, "image_url", "detail"),
+        ("input", 0, "content", 1, "filename"): (*part, 1, "file", "filename"),
+        ("input", 1, "call_id"): (*calls, 0, "id"),
+        ("input", 1, "name"): (*calls, 0, "function", "name"),
+        ("input", 1, "arguments"): (*calls, 0, "function", "arguments"),
+        ("input", 2, "call_id"): (*calls, 1, "id"),
+        ("input", 2, "name"): (*calls, 1, "function", "name"),
+        ("input", 2, "arguments"): (*calls, 1, "function", "arguments"),
+        ("input", 3, "call_id"): ("messages", 2, "call_id"),
+        ("input", 3, "output"): ("messages", 2, "output"),
+    }
 
 
 def test_messages_that_are_null_count_as_left_out() -> None:
