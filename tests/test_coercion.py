@@ -21,6 +21,13 @@ FILE = {"type": "input_file", "file_id": "f"}
 NEW = {"type": "new", "file": {"filename": "n"}}
 HI = {"type": "input_text", "text": "hi"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"to": "Ada"}'}}
+NO_CALLS: list[Any] = [
+    {"id": "a"},
+    {"id": "a", "function": "f"},
+    {"function": {}},
+    {**CALL, "id": 5},
+    "a",
+]
 MESSAGES: list[tuple[str, Any, Any]] = [
     ("a text stays one", {"role": "user", "content": "hi"}, {"role": "user", "content": "hi"}),
     (
@@ -40,8 +47,8 @@ MESSAGES: list[tuple[str, Any, Any]] = [
     ),
     (
         "a file",
-        {"role": "user", "content": [{"type": "file", "file": {"file_data": "d", "filename": "n"}}]},
-        {"role": "user", "content": [{"type": "input_file", "file_data": "d", "filename": "n"}]},
+        {"role": "user", "content": [{"type": "file", "file": {"file_data": "d", "filename": "n"}, "m": 1}]},
+        {"role": "user", "content": [{"type": "input_file", "file_data": "d", "filename": "n", "m": 1}]},
     ),
     (
         "what an assistant said",
@@ -301,7 +308,9 @@ def test_of_what_leaves_its_object_it_is_known_where_it_was() -> None:
     file = {"type": "file", "file": {"filename": "n"}}
     user = {"role": "user", "content": [image, file]}
     result = {"role": "tool", "call_id": "c", "output": "x"}
-    moved = made({"messages": [user, {"role": "assistant", "tool_calls": [CALL, CALL]}, result]}).moved
+    calling = {"role": "assistant", "tool_calls": [CALL, CALL]}
+    shown = {"role": "tool", "tool_call_id": "c", "content": [image]}
+    moved = made({"messages": [user, calling, result, shown]}).moved
     part, calls = ("messages", 0, "content"), ("messages", 1, "tool_calls")
     assert {path: moved[path] for path in moved if len(path) > 2} == {
         ("input", 0, "content", 0, "image_url"): (*part, 0, "image_url", "url"),
@@ -315,6 +324,10 @@ def test_of_what_leaves_its_object_it_is_known_where_it_was() -> None:
         ("input", 2, "arguments"): (*calls, 1, "function", "arguments"),
         ("input", 3, "call_id"): ("messages", 2, "call_id"),
         ("input", 3, "output"): ("messages", 2, "output"),
+        ("input", 4, "call_id"): ("messages", 3, "tool_call_id"),
+        ("input", 4, "output"): ("messages", 3, "content"),
+        ("input", 4, "output", 0, "image_url"): ("messages", 3, "content", 0, "image_url", "url"),
+        ("input", 4, "output", 0, "detail"): ("messages", 3, "content", 0, "image_url", "detail"),
     }
 
 
@@ -360,10 +373,13 @@ def test_input_gets_the_form_of_items(given_: Any, items: Any) -> None:
             "messages[0].tool_calls",
             "must be a list",
         ),
-        (
-            {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]},
-            "messages[0].tool_calls[0]",
-            "'function'",
+        *(
+            (
+                {"messages": [{"role": "assistant", "tool_calls": [CALL, call]}]},
+                "messages[0].tool_calls[1]",
+                "'function'",
+            )
+            for call in NO_CALLS
         ),
         (
             {"messages": [{"role": "system", "content": "a"}], "instructions": [1]},
