@@ -95,6 +95,11 @@ MESSAGES: list[tuple[str, Any, Any]] = [
         {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"to": "Ada"}'},
     ),
     (
+        "a call without arguments",
+        {"role": "assistant", "tool_calls": [{"id": "call_1", "function": {"name": "f"}}]},
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+    ),
+    (
         "its result",
         {"role": "tool", "tool_call_id": "call_1", "content": "found"},
         {"type": "function_call_output", "call_id": "call_1", "output": "found"},

@@ -189,6 +189,12 @@ async def test_the_last_failure_is_told_as_it_came() -> None:
         assert (exchange.upstream_status, exchange.upstream_failure) == (None, "unreachable")
 
 
+async def test_as_many_models_as_may_be_asked_for_are_tried() -> None:
+    async with proxy(failing(*[500] * 15, 200)) as client:
+        got = await client.post({"models": [f"m-{n}" for n in range(16)], "input": "hi"}, path=DOOR)
+        assert (got.status, got.json["model"], len(client.requests)) == (200, "m-15", 16)
+
+
 async def test_elsewhere_models_are_one_field_among_others() -> None:
     async with proxy(failing(500)) as client:
         got = await client.post({"model": "a", "models": ["b"], "input": "hi"})
