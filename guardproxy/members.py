@@ -6,7 +6,7 @@ itself, or a member of the request as it was forwarded, which is redacted where 
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 
@@ -57,7 +57,7 @@ class Completion:
     where it has nothing but texts.
     """
 
-    members: Mapping[str, Source] = field(default_factory=dict)
+    members: Mapping[str, Source]
     asked_model: bool = False
     plain_output: bool = False
 

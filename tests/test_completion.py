@@ -97,6 +97,12 @@ def test_what_was_asked_is_repeated_as_it_was_forwarded() -> None:
     assert {name: found[name] for name in ASKED} == ASKED
 
 
+@pytest.mark.parametrize("other", [{"instructions": [message("be brief")]}, {"tool_choice": "none"}])
+def test_what_was_asked_is_repeated_in_either_of_its_forms(other: Any) -> None:
+    found = json.loads(completed(members.OPENROUTER, "{}", {**ASKED, **other}))
+    assert {name: found[name] for name in other} == other
+
+
 def test_numbers_are_repeated_in_their_own_digits_and_without_blanks_between() -> None:
     edits = Edits()
     request = b'{"model":"m", "temperature": 1e-7, "tools": [ {"a" :\r\n 1.50} ]}'
