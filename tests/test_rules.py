@@ -127,6 +127,8 @@ KEPT: list[tuple[Rule, Any]] = [
     (Each("include", ("x", "y")), {"include": None}),
     (TOOLS, {"tools": [{"type": "function", "n": 1e5}]}),
     (TOOLS, {"tools": None, "tool_choice": "auto"}),
+    (TOOLS, {"tool_choice": {"type": "function"}}),
+    (TOOLS, {"tool_choice": {"type": ["preview"]}}),
     (nested_tools, {"tools": [{"type": "function", "name": "a"}, {"type": "x", "function": {}}, 1]}),
     (nested_tools, {"tools": "no", "tool_choice": "auto"}),
     (Dropped(("a", "b")), {"c": 1}),
@@ -157,11 +159,17 @@ def test_dropped() -> None:
     assert found.value == {"c": "3"}
 
 
-def test_a_tool_with_another_name_gets_ours_and_a_choice_of_it_follows() -> None:
-    found = draft({"tools": [{"type": "preview", "size": "low"}], "tool_choice": {"type": "preview"}})
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ({"tools": [{"type": "preview", "size": "low"}]}, {"tools": [{"type": "web", "size": "low"}]}),
+        ({"tool_choice": {"type": "preview"}}, {"tool_choice": {"type": "web"}}),
+    ],
+)
+def test_a_tool_with_another_name_gets_ours_and_a_choice_of_it_follows(asked: Any, made: Any) -> None:
+    found = draft(asked)
     TOOLS(found)
-    assert found.changed
-    assert found.value == {"tools": [{"type": "web", "size": "low"}], "tool_choice": {"type": "web"}}
+    assert (found.changed, found.value) == (True, made)
 
 
 def test_nested_functions_become_flat_and_it_is_known_where_they_were() -> None:
@@ -172,6 +180,7 @@ def test_nested_functions_become_flat_and_it_is_known_where_they_were() -> None:
     }
     found = draft(asked)
     nested_tools(found)
+    assert found.changed
     assert json.loads(document.rendered(found.value)) == {
         "tools": [{"type": "web"}, {"type": "function", **function}],
         "tool_choice": {"type": "function", "name": "f"},
