@@ -315,7 +315,8 @@ def test_of_what_leaves_its_object_it_is_known_where_it_was() -> None:
     result = {"role": "tool", "call_id": "c", "output": "x"}
     calling = {"role": "assistant", "tool_calls": [CALL, CALL]}
     shown = {"role": "tool", "tool_call_id": "c", "content": [image]}
-    moved = made({"messages": [user, calling, result, shown]}).moved
+    said = {"role": "assistant", "content": "hi"}
+    moved = made({"messages": [user, calling, result, shown, said]}).moved
     part, calls = ("messages", 0, "content"), ("messages", 1, "tool_calls")
     assert {path: moved[path] for path in moved if len(path) > 2} == {
         ("input", 0, "content", 0, "image_url"): (*part, 0, "image_url", "url"),
@@ -333,6 +334,7 @@ def test_of_what_leaves_its_object_it_is_known_where_it_was() -> None:
         ("input", 4, "output"): ("messages", 3, "content"),
         ("input", 4, "output", 0, "image_url"): ("messages", 3, "content", 0, "image_url", "url"),
         ("input", 4, "output", 0, "detail"): ("messages", 3, "content", 0, "image_url", "detail"),
+        ("input", 5, "content", 0, "text"): ("messages", 4, "content"),
     }
 
 
