@@ -131,6 +131,25 @@ def test_a_request_that_cannot_be_read_has_nothing_to_repeat(request_body: bytes
     assert (found["model"], found["tool_choice"]) == ("", "auto")
 
 
+def test_only_a_large_request_that_is_needed_has_to_be_read() -> None:
+    def asked(completion: Completion, size: int) -> Completer:
+        return Completer(completion, b" " * size, "r")
+
+    small, large = asked(members.OPPER, document.LARGE), asked(members.OPPER, document.LARGE + 1)
+    repeated = {"model": "m", "tool_choice": "auto"}
+    assert (small.reads_much, small.has_to_read({})) == (False, False)
+    assert (large.reads_much, large.has_to_read({"model": "m"})) == (True, True)
+    assert not large.has_to_read(repeated)
+    assert asked(members.JULEP, document.LARGE + 1).has_to_read(repeated)  # whose model is the one asked for
+    large.read()
+    assert (large.reads_much, large.has_to_read({})) == (False, False)
+
+
+@pytest.mark.parametrize("name", COMPLETIONS)
+def test_what_is_not_stored_here_says_what_the_upstream_said(name: str) -> None:
+    assert json.loads(completed(COMPLETIONS[name], '{"store":false}'))["store"] is False
+
+
 @pytest.mark.parametrize(
     ("given", "status", "is_completed"),
     [
@@ -313,6 +332,12 @@ def test_what_an_event_said_later_ones_say_again() -> None:
     assert (first["completed_at"], first["output"]) == (None, [])
     assert last["completed_at"] is not None
     assert "output_text" not in first
+
+
+def test_a_response_that_waits_has_no_text_yet() -> None:
+    found = json.loads(completed(members.OPENROUTER, "{}", event="response.queued"))
+    assert (found["status"], found["completed_at"]) == ("queued", None)
+    assert "output_text" not in found
 
 
 @pytest.mark.parametrize("event", ["response.output_text.delta", "response.odd", "error"])
