@@ -85,6 +85,11 @@ MESSAGES: list[tuple[str, Any, Any]] = [
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
     ),
     (
+        "a refusal of no known form",
+        {"role": "assistant", "refusal": ["no"]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": ["no"]}]},
+    ),
+    (
         "parts of no known form",
         {"role": "user", "content": [{"type": "file", "file": "n"}, {"type": ["text"]}, NEW, "a"]},
         {"role": "user", "content": [{"type": "file", "file": "n"}, {"type": ["text"]}, NEW, "a"]},
