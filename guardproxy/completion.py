@@ -89,7 +89,6 @@ class Completer:
             elif name not in forms:
                 made = self._told.get(name) or self._value(name, source, response, status)
                 if made is not None:
-                    self._note_json(name, source, made)
                     edits.put(at, name, made, present=False)
 
     def at_the_end(self, status: str) -> dict[str, str]:
@@ -139,12 +138,9 @@ class Completer:
         return self._asked or {}
 
     def _note(self, name: str, source: Source, value: Any) -> None:
-        if value is None or isinstance(value, str | bool):
-            self._note_json(name, source, str(value) if isinstance(value, Number) else dumps(value))
-
-    def _note_json(self, name: str, source: Source, value: str) -> None:
-        if isinstance(source, OfRequest) or source in _TOLD_AGAIN:
-            self._told[name] = value
+        told_again = isinstance(source, OfRequest) or source in _TOLD_AGAIN
+        if told_again and (value is None or isinstance(value, str | bool)):
+            self._told[name] = str(value) if isinstance(value, Number) else dumps(value)
 
 
 def text_of(output: Any) -> str:

@@ -334,6 +334,23 @@ def test_what_an_event_said_later_ones_say_again() -> None:
     assert "output_text" not in first
 
 
+def test_of_what_an_event_said_only_single_values_are_said_again() -> None:
+    completer = Completer(members.OPENROUTER, json.dumps(ASKED).encode(), "resp_own")
+    told: dict[str, Any] = {
+        "instructions": None,
+        "tools": [{"type": "web"}],
+        "metadata": {},
+        "parallel_tool_calls": True,
+    }
+    edits = Edits()
+    completer.complete(document.parse(json.dumps(told)), edits, (), "response.created")
+    edits = Edits()
+    completer.complete({}, edits, (), "response.completed")
+    last = json.loads(edits.apply("{}"))
+    assert (last["instructions"], last["parallel_tool_calls"]) == (None, True)
+    assert (last["tools"], last["metadata"]) == (ASKED["tools"], ASKED["metadata"])
+
+
 def test_a_response_that_waits_has_no_text_yet() -> None:
     found = json.loads(completed(members.OPENROUTER, "{}", event="response.queued"))
     assert (found["status"], found["completed_at"]) == ("queued", None)
