@@ -292,12 +292,26 @@ def test_the_model_is_as_the_client_spelled_it() -> None:
     assert json.loads(completed(members.OPPER, given, asked="openai@gpt-4o"))["model"] == "gpt-4o-2024-08-06"
 
 
+def test_a_model_that_is_spelled_so_already_stays_to_the_byte() -> None:
+    assert '"model":"\\u006d-1"' in completed(members.JULEP, '{"model":"\\u006d-1"}')
+
+
+@pytest.mark.parametrize(
+    ("given", "store"), [('{"store":false}', True), ('{"store":null}', True), ("{}", None)]
+)
+def test_what_is_stored_here_says_so_where_the_upstream_says_otherwise(given: str, store: Any) -> None:
+    edits = Edits()
+    Completer(members.JULEP, b"{}", "r", stored=True).complete(json.loads(given), edits)
+    assert json.loads(edits.apply(given)).get("store") is store
+
+
 @pytest.mark.parametrize(
     ("output", "text"),
     [
         (None, ""),
         ([message("a"), CALL, message("b")], "ab"),
         ([{"type": "message", "content": [{"type": "refusal", "refusal": "no"}, PART]}], "x"),
+        ([{"type": "new", "content": [PART]}, {"type": "message"}], ""),
         (document.parse("[5]"), ""),
         (document.parse("5"), ""),
         (document.parse('[{"type":"message","content":[{"type":"output_text","text":5}]}]'), ""),
