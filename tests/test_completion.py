@@ -262,6 +262,8 @@ PART = {"type": "output_text", "text": "x"}
     [
         CALL,
         {"type": "web_search_call"},
+        {"type": "new", "content": [PART]},
+        {"type": "reasoning", "summary": [], "encrypted_content": "c2VhbGVk"},
         {"type": "message", "content": [{"type": "refusal", "refusal": "no"}]},
         {"type": "message", "content": [{**PART, "annotations": [{"type": "url_citation"}]}]},
         {"type": "message", "content": [{**PART, "logprobs": [{}]}]},
@@ -312,6 +314,7 @@ def test_what_is_stored_here_says_so_where_the_upstream_says_otherwise(given: st
         ([message("a"), CALL, message("b")], "ab"),
         ([{"type": "message", "content": [{"type": "refusal", "refusal": "no"}, PART]}], "x"),
         ([{"type": "new", "content": [PART]}, {"type": "message"}], ""),
+        ([{"type": "message", "content": ["a", {"type": "new", "text": "b"}, PART]}], "x"),
         (document.parse("[5]"), ""),
         (document.parse("5"), ""),
         (document.parse('[{"type":"message","content":[{"type":"output_text","text":5}]}]'), ""),
