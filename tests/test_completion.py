@@ -123,7 +123,9 @@ def test_a_member_of_another_kind_is_not_repeated(name: str, value: Any) -> None
     assert found == (value if kind in kinds else default)
 
 
-@pytest.mark.parametrize("request_body", [b"", b"no JSON", b"[]", b'{"model":"a","model":"b"}', b"\xff"])
+@pytest.mark.parametrize(
+    "request_body", [b"", b"no JSON", b"[]", b'["model"]', b'{"model":"a","model":"b"}', b"\xff"]
+)
 def test_a_request_that_cannot_be_read_has_nothing_to_repeat(request_body: bytes) -> None:
     edits = Edits()
     Completer(members.OPPER, request_body, "r").complete({}, edits)
@@ -362,6 +364,8 @@ def test_of_what_an_event_said_only_single_values_are_said_again() -> None:
         "tools": [{"type": "web"}],
         "metadata": {},
         "parallel_tool_calls": True,
+        "status": "in_progress",
+        "completed_at": None,
     }
     edits = Edits()
     completer.complete(document.parse(json.dumps(told)), edits, (), "response.created")
@@ -370,6 +374,7 @@ def test_of_what_an_event_said_only_single_values_are_said_again() -> None:
     last = json.loads(edits.apply("{}"))
     assert (last["instructions"], last["parallel_tool_calls"]) == (None, True)
     assert (last["tools"], last["metadata"]) == (ASKED["tools"], ASKED["metadata"])
+    assert (last["status"], last["completed_at"] is None) == ("completed", False)
 
 
 def test_a_response_that_waits_has_no_text_yet() -> None:
