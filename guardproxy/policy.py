@@ -17,7 +17,9 @@ SPELLED = {
     ACTION_HEADER: "X-Opper-Guard-Action",
     REPORT_HEADER: "X-Opper-Guard-Report",
 }
-_FAMILY = "x-opper-guard"
+# What looks like one of these: whoever writes X_Opper_Guard_Input, X-Opper-Guards or, after the response's
+# headers, X-Guardproxy-Guard-Input wants a guard, and would believe that it ran.
+_ALIKE = re.compile(r"x-opper-guard|(?:.*-)?guards?-(?:input|output|action|report)s?$|x-guardproxy-guard")
 _NAME = re.compile(r"[a-z0-9_-]+")
 _ACTIONS = ", ".join(action.word for action in Action)
 
@@ -130,9 +132,8 @@ def from_headers(headers: Mapping[str, str], guards: Mapping[str, Guard]) -> Pol
 
 
 def _check_spelling(headers: Mapping[str, str]) -> None:
-    # Whoever writes X_Opper_Guard_Input, or X-Opper-Guards, wants a guard, and would believe that it ran.
     for name in headers:
-        if name.strip().replace("_", "-").startswith(_FAMILY) and name not in SPELLED:
+        if name not in SPELLED and _ALIKE.match(name.strip().replace("_", "-")):
             shown = re.sub(r"[^a-z0-9_-]", "", name)[:64]
             raise InvalidRequest(
                 f"'{shown}' is no header of guardproxy's. Known: {', '.join(SPELLED.values())}.",

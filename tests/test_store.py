@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -267,7 +268,8 @@ async def test_items_get_an_id_and_keep_one(store: Store) -> None:
     ids = [json.loads(item.listed, parse_int=float)["id"] for item in page.items]
     assert ids == [item.id for item in page.items]
     assert page.items[4].listed == given[4]
-    assert page.items[0].listed == f'{{"id":"{page.items[0].id}","role": "user", "content": 1e400}}'
+    first = f'{{"id":"{page.items[0].id}","type":"message","role": "user", "content": 1e400}}'
+    assert page.items[0].listed == first
     assert all(len(item.id.split("_")[1]) == 48 for item in page.items[:4])
 
 
@@ -287,7 +289,10 @@ async def test_a_page_as_the_client_gets_it(store: Store) -> None:
     await store.save("t", "resp_1", "1", items("a", "b", "c"))
     page = await store.input_items("t", "resp_1", limit=2)
     assert page is not None
-    _, b, c = map(json.loads, items("a", "b", "c"))
+    _, b, c = (
+        {**json.loads(i), "content": [{"type": "input_text", "text": f"{n}"}]}
+        for n, i in enumerate(items("a", "b", "c"))
+    )
     assert json.loads(page.json()) == {
         "object": "list", "data": [c, b], "first_id": "c", "last_id": "b", "has_more": True,
     }  # fmt: skip
@@ -522,6 +527,19 @@ async def test_what_is_deleted_is_not_in_the_file(lite: Store, tmp_path: Path) -
     await lite.delete("t", "resp_1")
     await lite.aclose()
     assert [CANARY.encode() in (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)] == [False]
+
+
+@pytest.mark.parametrize("prunes", [False, True])
+async def test_what_is_removed_is_in_no_file_while_it_is_open(
+    lite: Store, tmp_path: Path, prunes: bool
+) -> None:
+    await lite.save("t", "resp_1", f'"{CANARY}"', items("a"))
+    if prunes:
+        await lite.append("t", "c", [f'"{CANARY}"'])
+        assert await lite.prune(time.time() + 1) == (1, 1)
+    else:
+        assert await lite.delete("t", "resp_1")
+    assert not [name for name in os.listdir(tmp_path) if CANARY.encode() in (tmp_path / name).read_bytes()]
 
 
 async def test_every_connection_is_set_up(lite: Store) -> None:

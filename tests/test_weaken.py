@@ -181,6 +181,11 @@ SPELLINGS: list[tuple[list[tuple[str, str]], str]] = [
     ([("X_OPPER_GUARD_OUTPUT", "")], "unknown_header"),
     ([("X-Opper-Guard-Inputs", "amber")], "unknown_header"),
     ([("X-Opper-Guard", "amber")], "unknown_header"),
+    ([("X-Guardproxy-Guard-Input", "amber")], "unknown_header"),
+    ([("X-Guardproxy-Guards", "amber")], "unknown_header"),
+    ([("X-Guard-Input", "amber")], "unknown_header"),
+    ([("Guard-Output", "amber")], "unknown_header"),
+    ([("Opper-Guards-Actions", "amber")], "unknown_header"),
     ([(f" {IN}", "amber")], "unknown_header"),
     ([(f"{IN}\t", "amber")], "unknown_header"),
 ]

@@ -169,7 +169,9 @@ class Store:
             created = (await connection.execute(statement)).scalar_one_or_none()
             return created is not None and created > self._expired()
 
-        return await self._write("delete", work)
+        if found := await self._write("delete", work):
+            await self._forget()
+        return found
 
     async def input_items(
         self,
@@ -256,7 +258,10 @@ class Store:
         Several processes may do so at once: each removes something else.
         """
         end = self._expired() if before is None else before
-        return Pruned(await self._prune(responses, end), await self._prune(turns, end))
+        pruned = Pruned(await self._prune(responses, end), await self._prune(turns, end))
+        if any(pruned):
+            await self._forget()
+        return pruned
 
     async def _keep_pruned(self) -> None:
         while True:
@@ -283,6 +288,10 @@ class Store:
         while removed := await self._write("prune", work):
             total += removed
         return total
+
+    async def _forget(self) -> None:
+        with suppress(StoreUnavailable):  # it is removed; the next time may go better
+            await self._read("forget", engines.forget)
 
     def _is(self, tenant: str, response_id: str) -> tuple[Any, ...]:
         return responses.c.tenant == tenant, responses.c.id == key(response_id)

@@ -12,7 +12,7 @@ import aiosqlite
 import asyncpg
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from guardproxy.errors import ConfigError
@@ -63,6 +63,12 @@ def create_file(url: str) -> None:
         pass  # and is not opened: to close it would take away the locks that SQLite has on it
     except OSError as error:
         raise ConfigError(f"[store] url: the file cannot be made: {error.strerror}.") from None
+
+
+async def forget(connection: AsyncConnection) -> None:
+    """Let what was removed be in none of SQLite's files: it is written over in one, but stays in the log."""
+    if connection.dialect.name == "sqlite":
+        await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def is_busy(error: DBAPIError) -> bool:

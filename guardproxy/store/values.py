@@ -1,5 +1,6 @@
 """What the store gives back. Pure."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,8 +17,17 @@ class Item(NamedTuple):
 
     @property
     def listed(self) -> str:
-        """Its JSON with its id."""
-        return with_members(self.body, {"id": quote(self.id)}) if self.own else self.body
+        """Its JSON as the API lists it: with an id and a type, a message's text as a part of its content."""
+        item = json.loads(self.body, parse_int=float)  # no int has more than 4,300 digits
+        members = {"id": quote(self.id)} if self.own else {}
+        if item.get("type", "message") == "message":
+            if "type" not in item:
+                members["type"] = quote("message")
+            if isinstance(text := item.get("content"), str):
+                kind = "output_text" if item.get("role") == "assistant" else "input_text"
+                rest: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
+                members["content"] = dumps([{"type": kind, "text": text, **rest}])
+        return with_members(self.body, members) if members else self.body
 
 
 @dataclass(frozen=True, slots=True)
