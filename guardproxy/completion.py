@@ -32,7 +32,8 @@ class Completer:
     """Completes the response objects of one exchange: a whole answer, or those of a stream's events.
 
     `request` is the body as it was forwarded, without content encoding. `asked` is the model as the client
-    spelled it, where that is not what was forwarded. What is `stored` here, and not upstream, says so.
+    spelled it, where that is not what was forwarded. What is `stored` here, and not upstream, says so, and
+    what goes on from an `earlier` response here names it.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Completer:
         asked: str | None = None,
         *,
         stored: bool = False,
+        earlier: str | None = None,
     ) -> None:
         self._completion = completion
         self._request = request
         self._id = response_id
         self._model = asked
         self._stored = stored
+        self._earlier = earlier
         self._began = int(time.time())
         self._asked: Mapping[str, str] | None = None
         self._told: dict[str, str] = {}  # what an event said already, by member
@@ -109,6 +112,8 @@ class Completer:
                 forms["model"] = model
         if self._stored and response.get("store", True) is not True:
             forms["store"] = "true"
+        if self._earlier is not None:
+            forms["previous_response_id"] = dumps(self._earlier)
         return forms
 
     def _members(self) -> Iterable[tuple[str, Source]]:

@@ -5,6 +5,7 @@ they blocked. It comes back as input like any other, and the guards look at it a
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ import msgspec
 from guardproxy import document
 from guardproxy.document import dumps, rendered
 from guardproxy.errors import BodyTooLarge, InvalidRequest, NotFound, NotImplementedYet, Uninspectable
-from guardproxy.inputs import Asked, is_own, without_own
+from guardproxy.inputs import OWN, Asked, is_own, without_own
 from guardproxy.messages import asks_for_stream
 from guardproxy.profiles import Keeps
 from guardproxy.routes import Route
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from guardproxy.store import Store
 
 _DONE = ("completed", "incomplete")
+# How the item begins that stands for a turn's instructions. No client can send one, it is of our own type.
+_INSTRUCTIONS = f'{{"type":"{OWN}instructions",'
 _MOST = 100  # items of a page
 
 
@@ -34,7 +37,8 @@ _MOST = 100  # items of a page
 class Kept:
     """What an exchange is to leave behind: a turn of `conversation`, or else the response itself.
 
-    The first `before` items of the input are of earlier turns. A response is kept with its `policy`.
+    The first `before` items of the input are of earlier turns, and so are the `instructions` that are known.
+    A response is kept with its `policy`.
     """
 
     store: "Store"
@@ -42,6 +46,7 @@ class Kept:
     conversation: str | None
     before: int
     policy: Policy
+    instructions: str | None = None
 
     async def keep(self, request: bytes, response: bytes) -> None:
         """Keep what was sent on as `request`, and the `response` as the client is to get it.
@@ -54,12 +59,14 @@ class Kept:
         found = await off_loop(len(request) + len(response), _read, request, response)
         if found is None:
             return
-        items, made, response_id, text = found
         if self.conversation is not None:
-            await self.store.append(self.tenant, self.conversation, [*items[self.before :], *made])
-        elif response_id is not None:
+            turn = [*found.items[self.before :], *found.made]
+            if found.instructions not in (None, self.instructions):
+                turn.insert(0, f'{_INSTRUCTIONS}"text":{dumps(found.instructions)}}}')
+            await self.store.append(self.tenant, self.conversation, turn)
+        elif found.response_id is not None:
             policy = msgspec.to_builtins(self.policy)
-            await self.store.save(self.tenant, response_id, text, items, policy=policy)
+            await self.store.save(self.tenant, found.response_id, found.text, found.items, policy=policy)
 
 
 class Recalled(NamedTuple):
@@ -93,10 +100,14 @@ class Keeper:
                 return asked, None
             # A client's own words, which no guard has seen: they are not what it is kept by.
             name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-            history = await self._store.history(tenant, name)
-            self._check_size(asked, history, "conversation", "begin another conversation")
-            whole = await _behind(asked, history, "conversation", {})
-            return whole, Kept(self._store, tenant, name, len(history), policy) if creates else None
+            found = await self._store.history(tenant, name)
+            self._check_size(asked, found, "conversation", "begin another conversation")
+            history = [item for item in found if not item.startswith(_INSTRUCTIONS)]
+            said = [item for item in found if item.startswith(_INSTRUCTIONS)]
+            last = json.loads(said[-1])["text"] if said else None
+            whole = await _behind(asked, history, "conversation", {}, last)
+            kept = Kept(self._store, tenant, name, len(history), policy, instructions=last)
+            return whole, kept if creates else None
         earlier, saves = asked.value.get("previous_response_id"), asked.value.get("store") is True
         if earlier is None and not saves:
             return asked, None
@@ -193,15 +204,29 @@ def _page(query: bytes) -> dict[str, Any]:
     return page
 
 
-async def _behind(asked: Asked, history: Sequence[str], name: str, members: Mapping[str, Any]) -> Asked:
-    """What is `asked`, with `members` and without its member `name`, behind the items of `history`."""
+async def _behind(
+    asked: Asked,
+    history: Sequence[str],
+    name: str,
+    members: Mapping[str, Any],
+    instructions: str | None = None,
+) -> Asked:
+    """What is `asked`, with `members` and without its member `name`, behind the items of `history`.
+
+    `instructions` are those of before, which hold where there are no others.
+    """
     size = len(asked.text) + sum(map(len, history))
-    return await off_loop(size, _made, asked, history, name, members)
+    return await off_loop(size, _made, asked, history, name, members, instructions)
 
 
-def _made(asked: Asked, history: Sequence[str], name: str, members: Mapping[str, Any]) -> Asked:
+def _made(
+    asked: Asked, history: Sequence[str], name: str, members: Mapping[str, Any], instructions: str | None
+) -> Asked:
     value = {key: member for key, member in asked.value.items() if key != name} | dict(members)
     moved = dict(asked.moved)
+    if instructions is not None and value.get("instructions") is None:
+        value["instructions"] = instructions
+        moved["instructions",] = (name, "instructions")
     if history:
         own, number = _items(value.get("input")), len(history)
         moved = {_later(path, number): was for path, was in moved.items()}
@@ -245,11 +270,21 @@ def _stays(item: Any) -> bool:
     return kind != "reasoning" or item.get("encrypted_content") is not None
 
 
-def _read(request: bytes, response: bytes) -> tuple[list[str], list[str], str | None, str] | None:
-    """The input's items, the output's (JSON), the id, and all of it; None where there is no response to keep.
+class _Found(NamedTuple):
+    """What is kept of an exchange: the input's items, the output's, and the response, all as JSON.
 
-    It is less the report's items: who reads it is told of the guards that look at it then.
+    The response is less the report's items: who reads it is told of the guards that look at it then.
     """
+
+    items: list[str]
+    made: list[str]
+    text: str
+    response_id: str | None
+    instructions: str | None
+
+
+def _read(request: bytes, response: bytes) -> _Found | None:
+    """None where there is no response to keep."""
     try:
         text = document.decode(response).removeprefix("\ufeff")
         made = document.parse(text)
@@ -259,5 +294,10 @@ def _read(request: bytes, response: bytes) -> tuple[list[str], list[str], str | 
         return None
     asked = document.parse(document.decode(request))
     items = [rendered(item) for item in _items(asked.get("input")) if isinstance(item, dict)]
-    response_id = made["id"] if is_text(made.get("id")) else None
-    return items, _output(made.get("output")), response_id, without_own(text, made, "output")
+    return _Found(
+        items,
+        _output(made.get("output")),
+        without_own(text, made, "output"),
+        made["id"] if is_text(made.get("id")) else None,
+        asked["instructions"] if is_text(asked.get("instructions")) else None,
+    )

@@ -176,6 +176,7 @@ class _Passage:
         keeps = self._profile.keeps is Keeps.RESPONSES
         self._is_kept = keeps and incoming.response_id is not None and route.method != "POST"
         owner = arrival.tenant if keeps else None
+        self._earlier: str | None = None  # the response here that this one goes on from
         self._past = Past(parts.memory, route, incoming.response_id, owner)
 
     async def run(self) -> None:
@@ -255,6 +256,8 @@ class _Passage:
             exchange.upstream = ways[0].upstream.name
         kept = None
         if profile.keeps is not None and asked is not None and parts.keeper is not None:
+            if profile.keeps is Keeps.RESPONSES:
+                self._earlier = asked.value.get("previous_response_id")
             asked, kept = await parts.keeper.begin(
                 arrival.tenant, profile.keeps, asked, exchange.policy, creates=self._route.creates
             )
@@ -364,7 +367,9 @@ class _Passage:
             if (completion := profile.completion) is not None and self._route.creates:
                 request = made.body if made.changed else self._arrival.readable()
                 own, stored = report.own_id(exchange), kept is not None and kept.conversation is None
-                reporter.completer = Completer(completion, request, own, made.asked, stored=stored)
+                reporter.completer = Completer(
+                    completion, request, own, made.asked, stored=stored, earlier=self._earlier
+                )
             return made
 
         def expected(made: Forwarded) -> Expected:

@@ -359,6 +359,41 @@ async def test_a_conversation_goes_on(stream: bool, headers: dict[str, str], giv
         ]
 
 
+@pytest.mark.parametrize("headers", [{}, REDACT], ids=["without guards", "with guards"])
+async def test_the_instructions_of_a_conversation_hold_until_there_are_others(
+    headers: dict[str, str], given: Any
+) -> None:
+    tag = "[TAG]" if headers else TAG
+    user = {"role": "user", "content": "hi"}
+    asked: list[dict[str, Any]] = [
+        {"messages": [user]},
+        {"messages": [{"role": "system", "content": f"as {TAG}"}, user]},
+        {"messages": [user]},
+        {"input": "hi", "instructions": None},
+        {"input": "hi", "instructions": "short"},
+        {"messages": [user]},
+        {"input": "hi", "instructions": ""},
+        {"messages": [user]},
+    ]
+    async with proxy(echo, **given) as client:
+        for body in asked:
+            got = await client.post({"model": "m", "conversation": "c", **body}, headers)
+            assert got.status == 200
+        found = [json.loads(request.content).get("instructions") for request in client.requests]
+        assert found == [None, f"as {tag}", f"as {tag}", f"as {tag}", "short", "short", "", ""]
+        assert [len(said(request)) for request in client.requests] == list(range(1, 17, 2))
+
+
+async def test_the_instructions_of_before_are_inspected_again(given: Any) -> None:
+    async with proxy(echo, **given) as client:
+        body = {"model": "m", "conversation": "c", "input": "hi"}
+        await client.post({**body, "instructions": f"as {TAG}"})
+        got = await client.post(body, {"x-opper-guard-input": "tags", "x-opper-guard-action": "block"})
+        assert got.status == 400
+        (entry,) = got.json["error"]["guards"]
+        assert "/conversation/instructions" in [finding["path"] for finding in entry["findings"]]
+
+
 async def test_a_conversation_is_kept_in_its_guarded_form(given: Any, tmp_path: Path) -> None:
     async with proxy(echo, **given) as client:
         body = {"model": "m", "input": f"of {TAG}", "conversation": f"about-{TAG}"}

@@ -141,7 +141,9 @@ async def test_a_stored_response_can_be_read_listed_and_deleted(headers: dict[st
         assert (read.status, read.json) == (200, made.json)
         listed = await get(client, "/resp_2/input_items")
         assert listed.json["object"] == "list"
-        assert [item["content"] for item in listed.json["data"]] == [f"two {tag}", "one"]
+        said = [item["content"] for item in listed.json["data"]]
+        assert said == [[{"type": "input_text", "text": text}] for text in (f"two {tag}", "one")]
+        assert {item["type"] for item in listed.json["data"]} == {"message"}
         assert [item["role"] for item in listed.json["data"]] == ["user", "user"]
         assert listed.json["has_more"] is False
         gone = await get(client, "/resp_2", method="DELETE")
@@ -177,7 +179,7 @@ async def test_input_items_come_in_pages(given: Any) -> None:
 
         async def page(query: str) -> tuple[list[str], bool, str]:
             got = (await get(client, "/resp_25/input_items", query=query)).json
-            return [item["content"] for item in got["data"]], got["has_more"], got["last_id"]
+            return [item["content"][0]["text"] for item in got["data"]], got["has_more"], got["last_id"]
 
         newest, more, last = await page("")
         assert (newest, more) == ([str(n) for n in range(24, 4, -1)], True)
@@ -303,7 +305,7 @@ async def test_the_guards_of_a_response_run_for_whoever_reads_it_in_whatever_pro
     async with proxy(poet, **given) as client:  # one that does not remember
         items = await get(client, "/resp_1/input_items")
         assert items.headers["x-guardproxy-verdict"] == "input=off, output=redacted"
-        assert items.json["data"][0]["content"] == "of [TAG]"
+        assert items.json["data"][0]["content"][0]["text"] == "of [TAG]"
         read = await get(client, "/resp_1")
         assert read.headers["x-guardproxy-verdict"] == "input=off, output=clean"
 
@@ -320,8 +322,12 @@ async def test_a_response_goes_on_from_another(given: Any) -> None:
         ]
         assert said == ["one", "1 lines of [TAG]", "two"]
         assert got.json["id"] == "resp_3"
+        assert got.json["previous_response_id"] == "resp_1"
+        assert (await get(client, "/resp_3")).json["previous_response_id"] == "resp_1"
+        unkept = await client.post({**ASK, "previous_response_id": "resp_1", "stream": True})
+        assert {e["response"]["previous_response_id"] for e in unkept.events if "response" in e} == {"resp_1"}
         await client.post({**KEEP, "input": "three", "previous_response_id": "resp_3"})
-        third = json.loads(client.requests[2].content)["input"]
+        third = json.loads(client.requests[3].content)["input"]
         assert third[:3] == sent["input"]
         assert len(third) == 5
         assert "id" not in third[0]  # that it is listed with is ours, and the upstream would not know it
