@@ -297,10 +297,17 @@ def without(text: str, parent: Path, indexes: Collection[int]) -> str:
 def with_members(text: str, members: Mapping[str, str]) -> str:
     """The object `text` with top-level members (JSON by key) replaced, or put first where it lacks them."""
     present = {path[0] for path, _, _ in spans(text, 1) if len(path) == 1}
-    edits = Edits(raw={(key,): new for key, new in members.items() if key in present})
-    missing = [f"{quote(key)}:{new}" for key, new in members.items() if key not in present]
-    if missing:
-        edits.insert[()] = ",".join(missing)
+    edits = Edits()
+    for key, new in members.items():
+        edits.put((), key, new, key in present)
+    return edits.apply(text)
+
+
+def with_first(text: str, members: Mapping[str, str]) -> str:
+    """The object `text` with top-level members (JSON by key), which it lacks, put first."""
+    edits = Edits()
+    for key, new in members.items():
+        edits.put((), key, new, present=False)
     return edits.apply(text)
 
 
@@ -332,9 +339,11 @@ class Edits:
             return text
         within = self._within()
         wanted = {*within, *self.raw, *self.insert}
+        deepest = max(map(len, wanted))
         pieces: list[str] = []
         done = 0
-        for path, start, end in list(spans(text, max(map(len, wanted)))):
+        # Nothing but the outermost bracket, the first of all, or all that are as deep as an edit is.
+        for path, start, end in spans(text, deepest) if deepest else [next(spans(text))]:
             if path not in wanted or start < done:
                 continue
             if path in self.insert:

@@ -161,7 +161,7 @@ def renamed(forwarded: Forwarded, number: int, asked: object, model: str | None,
         name = list(now.named(in_turn=True).values())[number]
         model = model if name == asked else name
         others = {key: member for key, member in now.value.items() if key != "models"}
-        body = document.rendered({**others, "model": model})
+        body = document.rendered(others if model is None else {**others, "model": model})
     echoes = {**forwarded.echoes, ("model",): model or ""} if forwarded.echoes else {}
     return Forwarded(body.encode(), echoes, True, now.model if now.model == asked else None)
 
@@ -218,6 +218,8 @@ def _read(body: bytes, rules: Sequence[Rule]) -> Asked:
         rule(draft)
     if draft.changed:
         new = document.rendered(value)
+    elif draft.added:
+        new = document.with_first(new, {name: document.dumps(value) for name, value in draft.added.items()})
     return Asked(new, value, new is not text, draft.moved)
 
 

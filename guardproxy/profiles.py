@@ -108,6 +108,7 @@ OPENROUTER: Final = Profile(
         AtMost("user", 256),
         AtMost("session_id", LONGEST_SESSION),
         OnlyFalse("store"),
+        Default("store", False),
         OfType("models", ("a list of strings",)),
         Few("models", MOST_MODELS),
         OfType("provider", ("an object",)),

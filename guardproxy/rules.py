@@ -24,10 +24,14 @@ _WORDS: Mapping[str, Callable[[Any], bool]] = {
 
 @dataclass(slots=True)
 class Draft:
-    """A parsed request that rules may change. `moved` says where a part was as it came, by its path now."""
+    """A parsed request that rules may change. `moved` says where a part was as it came, by its path now.
+
+    `added` are members that it lacked, which are no change of what came.
+    """
 
     value: dict[str, Any]
     changed: bool = False
+    added: dict[str, Any] = field(default_factory=dict)
     moved: dict[Path, Path] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
@@ -38,6 +42,13 @@ class Draft:
         """Give the request the member `name`."""
         self.value[name] = value
         self.changed = True
+
+    def add(self, name: str, value: Any) -> None:
+        """Give the request the member `name`, which it may lack."""
+        if name in self.value:
+            self.put(name, value)
+        else:
+            self.value[name] = self.added[name] = value
 
     def drop(self, name: str) -> None:
         """Take the member `name` away."""
@@ -181,7 +192,7 @@ class Default:
     def __call__(self, draft: Draft) -> None:
         """Put it in."""
         if draft.get(self.name) is None:
-            draft.put(self.name, self.value)
+            draft.add(self.name, self.value)
 
 
 @dataclass(frozen=True, slots=True)

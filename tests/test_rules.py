@@ -149,7 +149,8 @@ def test_what_is_left_out_gets_the_default_of_this_door() -> None:
     for left_out in ({}, {"store": None}):
         found = draft(left_out)
         Default("store", False)(found)
-        assert (found.changed, found.value) == (True, {"store": False})
+        assert found.value == {"store": False}
+        assert (found.changed, found.added) == ((True, {}) if left_out else (False, {"store": False}))
 
 
 def test_dropped() -> None:

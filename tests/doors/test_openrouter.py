@@ -67,7 +67,24 @@ async def test_every_field_goes_on_as_it_came(name: str, headers: dict[str, str]
     async with proxy(ANSWER) as client:
         got = await client.post(asked, headers, path=DOOR)
         assert got.status == 200, got.body
-        assert [json.loads(request.content) for request in client.requests] == [asked]
+        assert [json.loads(request.content) for request in client.requests] == [{"store": False, **asked}]
+
+
+@pytest.mark.parametrize("left_out", [{}, {"store": None}])
+async def test_nothing_is_stored_upstream_where_nobody_says_so(left_out: Any) -> None:
+    body = b'{"input":"hi" ,"n":1e400}' if not left_out else json.dumps({"input": "hi", **left_out}).encode()
+    async with proxy(ANSWER) as client:
+        assert (await client.post(body, path=DOOR)).status == 200
+        (request,) = client.requests
+        assert json.loads(request.content)["store"] is False
+        assert left_out or request.content == b'{"store":false,"input":"hi" ,"n":1e400}'
+
+
+async def test_no_models_at_all_are_none() -> None:
+    async with proxy(ANSWER) as client:
+        for model in ({}, {"model": "m"}):
+            assert (await client.post({**model, "models": [], "input": "hi"}, path=DOOR)).status == 200
+            assert json.loads(client.requests[-1].content) == {"store": False, "input": "hi", **model}
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -144,7 +161,8 @@ async def test_the_next_model_is_tried(failure: int, stream: bool, headers: dict
         assert got.status == 200
         assert (got.text if stream else got.json["output"][0]["content"][0]["text"]) == "b"
         sent = [json.loads(request.content) for request in client.requests]
-        assert sent == [{"input": "hi", "stream": stream, "model": model} for model in ("a", "b")]
+        given = {"store": False, "input": "hi", "stream": stream}
+        assert sent == [{**given, "model": model} for model in ("a", "b")]
 
 
 @pytest.mark.parametrize("names_itself", [True, False])
