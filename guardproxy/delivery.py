@@ -1,14 +1,14 @@
 """Deliver an answer to the client: as it came, whole and guarded, or as a guarded stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Container, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from guardproxy import document, encodings, facts, outputs, prices, report, sse
 from guardproxy.document import LARGE
-from guardproxy.encodings import is_like_utf8
+from guardproxy.encodings import is_like_utf8, is_stream
 from guardproxy.errors import (
     GuardFailed,
     GuardProxyError,
@@ -21,6 +21,7 @@ from guardproxy.errors import (
 )
 from guardproxy.exchange import Exchange
 from guardproxy.headers import date, lower_headers, response_headers
+from guardproxy.id_watch import IdWatch
 from guardproxy.logs import failure
 from guardproxy.messages import Expected, LocalAnswer, Reply
 from guardproxy.report import Reporter
@@ -153,19 +154,33 @@ class Delivery:
                     run, bytes(body), expected.shape, {}, {}, reporter, learned, content_type(answer)
                 )
 
-    async def raw(self, exchange: Exchange, answer: "Answer | LocalAnswer", reply: Reply) -> None:
-        """Deliver an answer as it came; its facts are noted on its way."""
+    async def raw(
+        self,
+        exchange: Exchange,
+        answer: "Answer | LocalAnswer",
+        reply: Reply,
+        learned: Callable[[object], None] | None = None,
+    ) -> None:
+        """Deliver an answer as it came; its facts are noted on its way.
+
+        `learned` is called with the id of its response before the client gets that.
+        """
         exchange.status = answer.status
+        watch = None if learned is None else IdWatch(answer.headers, self._settings.max_body, learned)
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
         streams = is_stream(content_type(answer))
         tail, size = bytearray(), 0
         async for chunk in answer.chunks():
             if exchange.first_event_seconds is None:
                 exchange.first_event_seconds = exchange.elapsed()
+            if watch is not None:
+                watch.feed(chunk)
             await reply.write(chunk)
             size += len(chunk)
             tail += chunk
             del tail[: -facts.MOST_READ]
+        if watch is not None:
+            watch.end()
         await reply.end()
         if streams:
             if not facts.of_stream(exchange, bytes(tail)):
@@ -345,11 +360,6 @@ def can_be_finished(answer: "Answer | LocalAnswer") -> bool:
     types, encoding = content_type(answer), lower_headers(answer.headers).get("content-encoding", "")
     is_kind = is_stream(types) or outputs.JSON_TYPE.search(types) is not None
     return 200 <= answer.status < 300 and is_kind and is_like_utf8(types) and encodings.is_known(encoding)
-
-
-def is_stream(types: str) -> bool:
-    """Whether one of the content types is a stream of events: of two the client takes either."""
-    return any(kind.strip().startswith("text/event-stream") for kind in types.lower().split(","))
 
 
 def note_error(exchange: Exchange, error: GuardProxyError) -> None:

@@ -22,6 +22,11 @@ def is_known(encoding: str) -> bool:
     return encoding.strip().lower() in ("", "identity", *_WINDOWS)
 
 
+def is_stream(types: str) -> bool:
+    """Whether one of the content types is a stream of events: of two the client takes either."""
+    return any(kind.strip().startswith("text/event-stream") for kind in types.lower().split(","))
+
+
 class Decoder:
     """Decodes one body, in pieces. `problem` makes the error of a body that cannot be decoded."""
 

@@ -114,6 +114,23 @@ def of_answer(exchange: Exchange, body: bytes, *names: str) -> None:
     of_response(exchange, {name: found[name] for name in names} if names else found)
 
 
+def id_of(body: bytes) -> object:
+    """The id that a whole response says it has, whatever it is; None where it says none."""
+    try:
+        return _ANSWER.decode(body).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def id_in(event: bytes) -> object:
+    """The id of the response that the data of an event tells of; None where it tells of none."""
+    try:
+        found = _LAST.decode(event).response
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if found is None else found.id
+
+
 def of_stream(exchange: Exchange, tail: bytes) -> bool:
     """Note what the last event of a stream says, by the stream's last bytes; whether it was an end.
 

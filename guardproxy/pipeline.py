@@ -16,11 +16,10 @@ from guardproxy.delivery import (
     aside,
     can_be_finished,
     content_type,
-    is_stream,
     learn,
     reply_json,
 )
-from guardproxy.encodings import is_like_utf8
+from guardproxy.encodings import is_like_utf8, is_stream
 from guardproxy.errors import GuardProxyError, NotImplementedYet, Uninspectable
 from guardproxy.exchange import Exchange
 from guardproxy.headers import date
@@ -173,6 +172,8 @@ class _Passage:
         self._arrival = arrival
         self._route = route
         self._reply = reply
+        # Where a response is made has to be known when somebody asks for it again.
+        self._places = route.remembers and parts.upstreams.several
         keeps = self._profile.keeps is Keeps.RESPONSES
         self._is_kept = keeps and incoming.response_id is not None and route.method != "POST"
         owner = arrival.tenant if keeps else None
@@ -387,7 +388,7 @@ class _Passage:
         if local is not None:
             await self._output(LocalAnswer.of(local), expected(first))
             return
-        reads = exchange.policy.enforced() or reporter.finishes or profile.own_errors
+        reads = exchange.policy.enforced() or reporter.finishes or profile.own_errors or self._places
         given = exchange, self._step, self._incoming, ways, sent, reads
         async with parts.calls.answered(*given) as (answer, made):
             exchange.request = made.body
@@ -404,8 +405,8 @@ class _Passage:
         fails = expected.failed is not None and answer.status >= 400  # told in the dialect's envelope
         finishes = fails or (reporter.finishes and can_be_finished(answer))
         if not enforced and not exchange.policy.output and not finishes:
-            await delivery.raw(exchange, answer, reply)
-            expected.learned(exchange.response_id)  # where it is, in case somebody asks for it again
+            wanted = self._places or (self._route.remembers and not exchange.policy.empty)
+            await delivery.raw(exchange, answer, reply, expected.learned if wanted else None)
             return
         async with self._stage(Stage.OUTPUT) as run:
             stream = None
