@@ -30,6 +30,10 @@ _ECHOED = frozenset(
 )
 
 
+# What guardproxy itself goes by, and other known names: to some upstreams capitals are no difference.
+_GOES_BY = _ECHOED | {"background", "input", "messages", "models", "session_id", "store", "stream", "trace"}
+
+
 class Forwarded(NamedTuple):
     """The body to forward, the texts in it that the response may repeat, and whether the body changed.
 
@@ -210,9 +214,14 @@ def _read(body: bytes, rules: Sequence[Rule]) -> Asked:
     value = document.parse(text)
     if not isinstance(value, dict):
         raise Uninspectable("The body is no JSON object; send a Responses request.")
-    new = without_own(text, value, "input")
-    if new is not text:
+    for name in value:
+        if name not in _GOES_BY and (meant := name.casefold()) in _GOES_BY:
+            raise InvalidRequest(f"A member's name has capitals; write '{meant}'.", param=meant)
+    new, shifts = text, dict[Path, Path]()
+    if (kept := _kept(value)) is not None:
+        new = document.without(text, ("input",), set(range(len(value["input"]))) - set(kept))
         value = document.parse(new)
+        shifts = {("input", now): ("input", was) for now, was in enumerate(kept) if now != was}
     draft = Draft(value)
     for rule in rules:
         rule(draft)
@@ -220,7 +229,25 @@ def _read(body: bytes, rules: Sequence[Rule]) -> Asked:
         new = document.rendered(value)
     elif draft.added:
         new = document.with_first(new, {name: document.dumps(value) for name, value in draft.added.items()})
-    return Asked(new, value, new is not text, draft.moved)
+    return Asked(new, value, new is not text, _composed(draft.moved, shifts))
+
+
+def _kept(value: Mapping[str, Any]) -> list[int] | None:
+    """The indexes of the input's items that are not our own; None where none of them is."""
+    items = value.get("input")
+    if not isinstance(items, list):
+        return None
+    kept = [index for index, item in enumerate(items) if not is_own(item)]
+    return kept if len(kept) < len(items) else None
+
+
+def _composed(moved: Mapping[Path, Path], shifts: Mapping[Path, Path]) -> Mapping[Path, Path]:
+    """Where parts were as they came, that were `moved` after items had been taken from before them."""
+    if not shifts:
+        return moved
+    before = {now: (*shifts.get(was[:2], was[:2]), *was[2:]) for now, was in moved.items()}
+    # Rules that move items say of each one where it was.
+    return before if any(path[:1] == ("input",) for path in moved) else {**shifts, **before}
 
 
 def _less(value: Mapping[str, Any], found: Collection[Path]) -> dict[str, Any]:

@@ -95,29 +95,40 @@ class Keeper:
             StoreUnavailable: nobody knows.
         """
         if keeps is Keeps.TURNS:
-            name = asked.value.get("conversation")
-            if not is_text(name):
-                return asked, None
-            # A client's own words, which no guard has seen: they are not what it is kept by.
-            name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-            found = await self._store.history(tenant, name)
-            self._check_size(asked, found, "conversation", "begin another conversation")
-            history = [item for item in found if not item.startswith(_INSTRUCTIONS)]
-            said = [item for item in found if item.startswith(_INSTRUCTIONS)]
-            last = json.loads(said[-1])["text"] if said else None
-            whole = await _behind(asked, history, "conversation", {}, last)
-            kept = Kept(self._store, tenant, name, len(history), policy, instructions=last)
-            return whole, kept if creates else None
+            whole, kept = await self._turn(tenant, asked, policy)
+        else:
+            whole, kept = await self._response(tenant, asked, policy)
+        return whole, kept if creates else None
+
+    async def _turn(self, tenant: str, asked: Asked, policy: Policy) -> tuple[Asked, Kept | None]:
+        name = asked.value.get("conversation")
+        if not is_text(name):
+            return asked, None
+        # A client's own words, which no guard has seen: they are not what it is kept by.
+        name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        found = await self._store.history(tenant, name)
+        self._check_size(asked, found, "conversation", "begin another conversation")
+        history = [item for item in found if not item.startswith(_INSTRUCTIONS)]
+        said = [item for item in found if item.startswith(_INSTRUCTIONS)]
+        last = json.loads(said[-1])["text"] if said else None
+        whole = await _behind(asked, history, "conversation", {}, last)
+        return whole, Kept(self._store, tenant, name, len(history), policy, last)
+
+    async def _response(self, tenant: str, asked: Asked, policy: Policy) -> tuple[Asked, Kept | None]:
         earlier, saves = asked.value.get("previous_response_id"), asked.value.get("store") is True
         if earlier is None and not saves:
             return asked, None
-        history = [] if earlier is None else await self._turns(tenant, earlier)
+        history: list[str] = []
+        if earlier is not None:
+            given = asked.value.get("input")
+            if not (given is None or is_text(given) or isinstance(given, list)):
+                raise InvalidRequest("'input' must be a string or a list of items.", param="input")
+            history, made_under = await self._before(tenant, earlier)
+            policy = policy.join(made_under)  # it goes with the items
         self._check_size(asked, history, "previous_response_id", "leave it out")
         # It is kept here, and nowhere else.
-        kept_here = {"store": False} if saves and creates else {}
-        whole = await _behind(asked, history, "previous_response_id", kept_here)
-        kept = Kept(self._store, tenant, None, len(history), policy)
-        return whole, kept if saves and creates else None
+        whole = await _behind(asked, history, "previous_response_id", {"store": False} if saves else {})
+        return whole, Kept(self._store, tenant, None, len(history), policy) if saves else None
 
     async def recall(self, tenant: str, response_id: str) -> "Recalled | None":
         """The response, and the policy that it was made under; None where this client has none of this id.
@@ -168,8 +179,8 @@ class Keeper:
                 param=name,
             )
 
-    async def _turns(self, tenant: str, earlier: object) -> list[str]:
-        """The items of an earlier response's input and output (JSON), in their order."""
+    async def _before(self, tenant: str, earlier: object) -> tuple[list[str], Policy]:
+        """The items of an earlier response's input and output (JSON), in their order; and its policy."""
         if not is_text(earlier):
             raise InvalidRequest("'previous_response_id' must be a string.", param="previous_response_id")
         gone = InvalidRequest(
@@ -178,7 +189,7 @@ class Keeper:
             param="previous_response_id",
             code="previous_response_not_found",
         )
-        stored = await self._store.response(tenant, earlier)
+        stored = await self.recall(tenant, earlier)
         if stored is None:
             raise gone
         items: list[str] = []
@@ -191,7 +202,7 @@ class Keeper:
             if not page.has_more:
                 break
             after = page.items[-1].id
-        return [*items, *_output(document.parse(stored.body).get("output"))]
+        return [*items, *_output(document.parse(stored.body).get("output"))], stored.policy
 
 
 def _page(query: bytes) -> dict[str, Any]:

@@ -256,10 +256,11 @@ class _Passage:
         if upstreams.several:
             exchange.upstream = ways[0].upstream.name
         kept = None
-        if profile.keeps is not None and asked is not None and parts.keeper is not None:
+        keeper = parts.keeper if self._route.body else None
+        if profile.keeps is not None and asked is not None and keeper is not None:
             if profile.keeps is Keeps.RESPONSES:
                 self._earlier = asked.value.get("previous_response_id")
-            asked, kept = await parts.keeper.begin(
+            asked, kept = await keeper.begin(
                 arrival.tenant, profile.keeps, asked, exchange.policy, creates=self._route.creates
             )
         return asked, ways, kept

@@ -1,5 +1,6 @@
 """Behind every front door guards, actions, outcomes and traces are the same; only its dialect differs."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 import guardproxy_tracing as tracing
 from guardproxy.completion import text_of
 from guardproxy.profiles import DOORS, MAIN, PROFILES
-from guardproxy.settings import LimitSettings, StoreSettings
+from guardproxy.settings import ClientKey, LimitSettings, StoreSettings
+from guardproxy.types import Policy
 from tests.harness import Client, message, proxy, sse, text_events, whole
 
 ASK = {"model": "m-1", "input": "ask TAG-1234"}
@@ -106,3 +108,34 @@ async def test_every_door_does_the_same(action: str, stream: bool, tmp_path: Pat
                 assert expected.spans
                 for door in OTHERS:
                     assert await seen(client, spans, door, headers, stream) == expected, (name, door)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> dict[str, Any]:
+    store = StoreSettings(url=f"sqlite+aiosqlite:///{tmp_path}/kept.db")
+    return {"front_doors": SET, "store": store, "limits": LimitSettings(per_address="100000/minute")}
+
+
+@pytest.mark.parametrize("name", ["MODEL", "Background", "ſtream"])
+async def test_no_capitals_lead_past_what_a_door_goes_by(name: str, kept: dict[str, Any]) -> None:
+    # JSON readers that pass over the case of names take the last of two.
+    key = ClientKey("app", hashlib.sha256(b"gpk").hexdigest(), Policy(), ("m-1",))
+    async with proxy(upstream, keys=(key,), **kept) as client:
+        for door in (MAIN, *OTHERS):
+            got = await client.post({**ASK, name: "m-2"}, {"authorization": "Bearer gpk"}, path=door)
+            error = got.json.get("error", got.json)
+            assert (got.status, error["param"]) == (400, name.casefold()), door
+        assert not client.requests
+
+
+async def test_a_place_is_told_as_it_came_behind_items_of_ours(kept: dict[str, Any]) -> None:
+    block = {"x-opper-guard-input": "tags", "x-opper-guard-action": "block"}
+    user = {"role": "user", "content": [{"type": "input_text", "text": "TAG-1234"}]}
+    own = {"type": "opper:guard", "id": "og_1"}
+    async with proxy(upstream, **kept) as client:
+        for door in (MAIN, *OTHERS):
+            got = await client.post({"model": "m-1", "input": [own, own, user, own, user]}, block, path=door)
+            error = got.json.get("error", got.json)
+            (entry,) = error["guards"]
+            paths = [finding["path"] for finding in entry["findings"]]
+            assert paths == ["/input/2/content/0/text", "/input/4/content/0/text"], door

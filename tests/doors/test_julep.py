@@ -310,6 +310,40 @@ async def test_the_guards_of_a_response_run_for_whoever_reads_it_in_whatever_pro
         assert read.headers["x-guardproxy-verdict"] == "input=off, output=clean"
 
 
+@pytest.mark.parametrize("wrong", [{"role": "user", "content": "LOST"}, 5, True])
+async def test_what_goes_on_has_an_input_that_can_be_put_behind(wrong: Any, given: Any) -> None:
+    async with proxy(poet, **given) as client:
+        await client.post({**KEEP, "input": "one"})
+        got = await client.post({**KEEP, "input": wrong, "previous_response_id": "resp_1"})
+        assert (got.status, got.json["param"]) == (400, "input")
+        assert len(client.requests) == 1
+
+
+async def test_the_guards_of_a_response_follow_its_items(given: Any) -> None:
+    out = {"x-opper-guard-output": "tags=redact"}
+    async with proxy(poet, **given) as client:
+        await client.post({**KEEP, "input": f"in {TAG}"}, out)
+        await client.post({**KEEP, "input": "on", "previous_response_id": "resp_1"})
+        items = await get(client, "/resp_3/input_items")
+        said = [item["content"][0]["text"] for item in items.json["data"]]
+        assert said == ["on", "1 lines of [TAG]", "in [TAG]"]
+
+
+@pytest.mark.parametrize("tail", ["/compact", "/input_tokens"])
+async def test_what_is_not_a_response_is_not_stored_upstream_either(tail: str, given: Any) -> None:
+    async with proxy(poet, **given) as client:
+        await client.post(KEEP, path=f"{DOOR}{tail}")
+        assert json.loads(client.requests[0].content)["store"] is False
+
+
+async def test_a_body_that_a_route_does_not_have_is_not_put_behind_others(given: Any) -> None:
+    async with proxy(poet, **given) as client:
+        await client.post({**KEEP, "input": "one"})
+        body = {"input": "two", "previous_response_id": "resp_1"}
+        await client.post(body, {"x-opper-guard-input": "tags"}, path=f"{DOOR}/resp_1/cancel")
+        assert json.loads(client.requests[1].content) == body
+
+
 async def test_a_response_goes_on_from_another(given: Any) -> None:
     async with proxy(poet, **given) as client:
         await client.post({**KEEP, "input": "one"}, REDACT)
