@@ -61,14 +61,18 @@ def main() -> None:
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each scalar, and `--config`."""
     for setting in reversed(SETTINGS):
-        command = click.option(
-            setting.flag,
-            setting.name,
-            type=click.Choice(setting.scalar.words) if setting.scalar.words else str,
-            metavar=_metavar(setting),
-            help=f"{_help(setting)} [{setting.environment}; default: {_default(setting)}]",
-        )(command)
+        command = _option(setting)(command)
     return _config_option(command)
+
+
+def _option(setting: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        setting.flag,
+        setting.name,
+        type=click.Choice(setting.scalar.words) if setting.scalar.words else str,
+        metavar=_metavar(setting),
+        help=f"{_help(setting)} [{setting.environment}; default: {_default(setting)}]",
+    )
 
 
 def _metavar(setting: Setting) -> str:
@@ -307,11 +311,12 @@ def store_group() -> None:
 
 
 @store_group.command()
+@_option(next(setting for setting in SETTINGS if setting.name == "profile"))
 @_config_option
 @click.pass_context
-def prune(ctx: click.RichContext, /, file: Path | None) -> None:
-    """Remove what is older than the store's `retention`, and say how much that was."""
-    _, loaded = _load(file, {})
+def prune(ctx: click.RichContext, /, file: Path | None, profile: str | None) -> None:
+    """Remove what is older than the store's `retention`, and say how much that was, and where."""
+    _, loaded = _load(file, {"profile": profile})
     logs.configure(loaded.settings)
     ctx.exit(_finished(lambda: importlib.import_module("guardproxy.store_cli").prune(loaded.settings)))
 
