@@ -21,6 +21,7 @@ from rich.console import Console
 
 from guardproxy import evaluation, logs, plugins, scan, serve
 from guardproxy.config import Loaded, load_with_origins
+from guardproxy.doubts import doubts
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.offline import chosen
@@ -121,6 +122,8 @@ def serve_command(ctx: click.RichContext, /, file: Path | None, **flags: str | N
     logs.hook_uncaught()
     guards = list(plugins.collect_guards(manager, loaded.settings))
     _log.info("loading", guards=guards, upstream=loaded.settings.shown_upstreams())
+    for doubt in doubts(loaded.settings):
+        _log.warning("doubtful", problem=doubt)
     ctx.exit(serve.run(loaded.settings))
 
 
@@ -280,8 +283,9 @@ def show(file: Path | None, **flags: str | None) -> None:
 def check(file: Path | None, **flags: str | None) -> None:
     """Say ok, or exit with 2 and what is wrong, in what plugins read too; warn of what is doubtful."""
     manager, loaded = _load(file, flags)
-    for name, doubt in plugins.check(manager, loaded.settings):
-        click.echo(f"guardproxy: warning: The plugin {name!r}: {doubt}", err=True)
+    found = [f"The plugin {name!r}: {doubt}" for name, doubt in plugins.check(manager, loaded.settings)]
+    for doubt in (*doubts(loaded.settings), *found):
+        click.echo(f"guardproxy: warning: {doubt}", err=True)
     click.echo("ok")
 
 
