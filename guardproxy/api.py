@@ -19,7 +19,7 @@ from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
 from guardproxy.profiles import OPENRESPONSES, Profile
-from guardproxy.routes import CHECK, MODEL, MODELS, ROUTES, find
+from guardproxy.routes import CHECK, LIVE, MODEL, MODELS, READY, ROUTES, find
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -258,7 +258,7 @@ def what_is_served(doors: Iterable[str], more: Iterable[str]) -> str:
         (
             *(f"{route.method} {first}{route.tail}" for route in ROUTES),
             *(f"the same below {path}" for path in others),
-            *(f"POST {CHECK}", f"GET {MODELS}", f"GET {MODELS}/{{id}}"),
+            *(f"POST {CHECK}", f"GET {MODELS}", f"GET {MODELS}/{{id}}", f"GET {LIVE}", f"GET {READY}"),
             *more,
         )
     )

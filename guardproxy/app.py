@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pluggy
-from litestar import Litestar, MediaType, Request, Response, asgi, get
+from litestar import HttpMethod, Litestar, MediaType, Request, Response, asgi, route
 from litestar.exceptions import HTTPException
 
 from guardproxy.api import Api, of_status, refused_upgrade, what_is_served
@@ -21,7 +21,7 @@ from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
 from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins, places
 from guardproxy.profiles import MAIN, Profile
-from guardproxy.routes import CHECK, MODELS
+from guardproxy.routes import CHECK, LIVE, MODELS, READY
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.upstreams import Upstreams
@@ -29,6 +29,8 @@ from guardproxy.upstreams import Upstreams
 if TYPE_CHECKING:
     from guardproxy.limits import Limits
     from guardproxy.store import Store
+
+_PROBED = [HttpMethod.GET, HttpMethod.HEAD]  # load balancers send either
 
 
 def create_app(
@@ -83,11 +85,11 @@ def create_app(
             await scanner.stop()
             hooks.shutdown()
 
-    @get("/livez", media_type=MediaType.TEXT, sync_to_thread=False)
+    @route(LIVE, http_method=_PROBED, media_type=MediaType.TEXT, sync_to_thread=False)
     def livez() -> str:
         return "ok"
 
-    @get("/readyz", media_type=MediaType.TEXT, sync_to_thread=False)
+    @route(READY, http_method=_PROBED, media_type=MediaType.TEXT, sync_to_thread=False)
     def readyz(request: Request[Any, Any, Any]) -> Response[str]:
         state = request.app.state
         if state.draining:

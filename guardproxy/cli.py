@@ -21,6 +21,7 @@ from rich.console import Console
 
 from guardproxy import evaluation, logs, plugins, scan, serve
 from guardproxy.config import Loaded, load_with_origins
+from guardproxy.doubts import doubts
 from guardproxy.errors import ConfigError, GuardProxyError
 from guardproxy.explain import explain
 from guardproxy.offline import chosen
@@ -61,14 +62,18 @@ def main() -> None:
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each scalar, and `--config`."""
     for setting in reversed(SETTINGS):
-        command = click.option(
-            setting.flag,
-            setting.name,
-            type=click.Choice(setting.scalar.words) if setting.scalar.words else str,
-            metavar=_metavar(setting),
-            help=f"{_help(setting)} [{setting.environment}; default: {_default(setting)}]",
-        )(command)
+        command = _option(setting)(command)
     return _config_option(command)
+
+
+def _option(setting: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        setting.flag,
+        setting.name,
+        type=click.Choice(setting.scalar.words) if setting.scalar.words else str,
+        metavar=_metavar(setting),
+        help=f"{_help(setting)} [{setting.environment}; default: {_default(setting)}]",
+    )
 
 
 def _metavar(setting: Setting) -> str:
@@ -117,6 +122,8 @@ def serve_command(ctx: click.RichContext, /, file: Path | None, **flags: str | N
     logs.hook_uncaught()
     guards = list(plugins.collect_guards(manager, loaded.settings))
     _log.info("loading", guards=guards, upstream=loaded.settings.shown_upstreams())
+    for doubt in doubts(loaded.settings):
+        _log.warning("doubtful", problem=doubt)
     ctx.exit(serve.run(loaded.settings))
 
 
@@ -276,8 +283,9 @@ def show(file: Path | None, **flags: str | None) -> None:
 def check(file: Path | None, **flags: str | None) -> None:
     """Say ok, or exit with 2 and what is wrong, in what plugins read too; warn of what is doubtful."""
     manager, loaded = _load(file, flags)
-    for name, doubt in plugins.check(manager, loaded.settings):
-        click.echo(f"guardproxy: warning: The plugin {name!r}: {doubt}", err=True)
+    found = [f"The plugin {name!r}: {doubt}" for name, doubt in plugins.check(manager, loaded.settings)]
+    for doubt in (*doubts(loaded.settings), *found):
+        click.echo(f"guardproxy: warning: {doubt}", err=True)
     click.echo("ok")
 
 
@@ -307,11 +315,12 @@ def store_group() -> None:
 
 
 @store_group.command()
+@_option(next(setting for setting in SETTINGS if setting.name == "profile"))
 @_config_option
 @click.pass_context
-def prune(ctx: click.RichContext, /, file: Path | None) -> None:
-    """Remove what is older than the store's `retention`, and say how much that was."""
-    _, loaded = _load(file, {})
+def prune(ctx: click.RichContext, /, file: Path | None, profile: str | None) -> None:
+    """Remove what is older than the store's `retention`, and say how much that was, and where."""
+    _, loaded = _load(file, {"profile": profile})
     logs.configure(loaded.settings)
     ctx.exit(_finished(lambda: importlib.import_module("guardproxy.store_cli").prune(loaded.settings)))
 

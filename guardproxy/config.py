@@ -76,7 +76,10 @@ def load_with_origins(
     by_variable = {setting.environment: setting for setting in SETTINGS}
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in by_variable)
     if unknown:
-        told = (f"{name!r}, which is no setting.{nearest(name, by_variable)}" for name in unknown)
+        told = (
+            f"{name!r}, which is no setting.{_table_hint(name) or nearest(name, by_variable)}"
+            for name in unknown
+        )
         raise ConfigError(f"The environment has {' It has '.join(told)}")
     by_flag = {setting.name: setting for setting in SETTINGS}
     for name in flags:
@@ -132,6 +135,12 @@ def load_with_origins(
     settings = Settings(**values)
     _check_together(settings)
     return Loaded(settings, origins, references)
+
+
+def _table_hint(variable: str) -> str:
+    name = variable.removeprefix(PREFIX).lower()
+    table = next((table for table in TABLES if name == table or name.startswith(f"{table}_")), None)
+    return f" {table!r} is a table: those can be in the file alone." if table else ""
 
 
 def _check_together(settings: Settings) -> None:

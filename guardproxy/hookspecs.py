@@ -53,7 +53,7 @@ def guardproxy_register_routes(settings: "Settings") -> Iterable[Any]:  # type: 
 def guardproxy_check(settings: "Settings") -> Iterable[str] | None:
     """Say what is wrong outside of the settings, such as in the environment. Open nothing.
 
-    Called by `guardproxy config check`, and in each serving process before any `guardproxy_startup`. A
+    Called by `guardproxy config check`, and wherever `guardproxy_startup` is, before any of those. A
     ConfigError stops either; sentences that are returned are warnings: printed there, and logged here. Sync.
     """
 
@@ -62,7 +62,8 @@ def guardproxy_check(settings: "Settings") -> Iterable[str] | None:
 def guardproxy_startup(settings: "Settings") -> None:
     """Begin: open exporters, connections, files.
 
-    Called in each serving process before its first exchange; an error stops the startup. Sync.
+    Called in each serving process before its first exchange; an error stops the startup. `scan` and `eval`
+    call it, too, of the plugins whose guards look: they serve nothing. Sync.
     """
 
 
@@ -117,5 +118,6 @@ def guardproxy_after_forward(exchange: Exchange) -> Awaitable[None] | None:
 def guardproxy_shutdown() -> None:
     """End: flush and close what `guardproxy_startup` opened, within a bounded time.
 
-    Called in each serving process after its last exchange; all are called, whatever one raises. Sync.
+    Called wherever `guardproxy_startup` was, after the last exchange; all are called, whatever one raises.
+    Sync.
     """

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from guardproxy.errors import ConfigError
 from guardproxy.hooks import Hooks
+from guardproxy.plugins import bringing
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.stage import StageRun
@@ -44,12 +45,13 @@ class Offline:
 async def offline(
     manager: pluggy.PluginManager, settings: Settings, guards: Mapping[str, Guard]
 ) -> AsyncIterator[Offline]:
-    """Load `guards` as a proxy does, and end them.
+    """Load `guards` as a proxy does, and end them. Only the plugins that bring them are started.
 
     Raises:
         ConfigError: a plugin or a detector does not start.
     """
-    hooks, scanner = Hooks(manager, settings), Scanner(guards, settings)
+    hooks = Hooks(bringing(guards, manager, settings), settings)
+    scanner = Scanner(guards, settings)
     try:
         hooks.startup()
         await scanner.start()

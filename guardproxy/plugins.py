@@ -3,7 +3,7 @@
 import importlib.metadata
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -30,8 +30,7 @@ def load_plugins(extra: Iterable[tuple[str, object]] = ()) -> pluggy.PluginManag
     Raises:
         ConfigError: a plugin does not import, has the name of another, or implements an unknown hook.
     """
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(hookspecs)
+    manager = _empty()
     for point in sorted(importlib.metadata.entry_points(group=PROJECT), key=lambda point: point.name):
         try:
             plugin = point.load()
@@ -43,6 +42,24 @@ def load_plugins(extra: Iterable[tuple[str, object]] = ()) -> pluggy.PluginManag
         _register(manager, point.name, plugin)
     for name, plugin in extra:
         _register(manager, name, plugin)
+    return manager
+
+
+def bringing(
+    guards: Container[str], manager: pluggy.PluginManager, settings: Settings
+) -> pluggy.PluginManager:
+    """The plugins of `manager` that bring one of these `guards`, and no other: what scans need of them."""
+    names = {name for name, guard in guards_by_plugin(manager, settings) if guard.name in guards}
+    found = _empty()
+    for name, plugin in by_name(manager):
+        if name in names:
+            _register(found, name, plugin)
+    return found
+
+
+def _empty() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
     return manager
 
 

@@ -14,6 +14,9 @@ RIGHT_RATES = (
     "one or more rates such as '100/minute' or '10/second; 1000/day', each of another length, of at most "
     f"{MOST:,} requests and a year"
 )
+_NUMBER = r"[-+]?[0-9.]{1,12}\s*"
+_RATE = rf"\s*{_NUMBER}(?:(?:/|per\b|an?\b)\s*(?:{_NUMBER})?[A-Za-z]{{1,12}}\s*){{0,2}}"
+_LIKE_RATES = re.compile(rf"{_RATE}(?:[;,]{_RATE})*[;,]?\s*")
 _NETWORK = 64  # bits; one host has all addresses of such a network
 _NO_TIME = re.compile(r"(?:/|per)\s*0+\s*[a-z]", re.IGNORECASE)  # the library takes it for 1
 
@@ -33,6 +36,11 @@ def parse(text: str) -> "tuple[RateLimitItem, ...]":
     if not right or len(set(lengths)) < len(lengths) or _NO_TIME.search(text):
         raise ValueError(RIGHT_RATES)
     return tuple(rates)
+
+
+def are_meant(text: str) -> bool:
+    """Whether `text` looks like rates, right or wrong, and so can be shown: else it may be a key."""
+    return len(text) <= 64 and text.isprintable() and bool(_LIKE_RATES.fullmatch(text))
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,8 @@ from guardproxy.shapes import COUNT, DELETED, INPUT_ITEMS, RESPONSE, Shape
 ID = "/{id}"
 CHECK = "/v1/guard/check"
 MODELS = "/v1/models"
-BESIDE = (CHECK, MODELS, "/livez", "/readyz")  # what is served beside front doors and plugins' routes
+LIVE, READY = "/livez", "/readyz"
+BESIDE = (CHECK, MODELS, LIVE, READY)  # what is served beside front doors and plugins' routes
 # A model's id in a path may have slashes; dot segments and escapes are other spellings of another path.
 MODEL = re.compile(r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:@-]+(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:@-]+)*")
 # Nothing in it can be spelled in two ways, or lead the upstream to another path.

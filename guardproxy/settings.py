@@ -166,7 +166,8 @@ class Settings(_Masked, frozen=True, kw_only=True):
     upstream_api_key: Annotated[
         str | None,
         Scalar(
-            "The key that the upstream is sent. Without it the client's own is passed on.",
+            "The key that the upstream is sent. Without it the client's own is passed on, "
+            "unless there are [[keys]].",
             is_key,
             f"{RIGHT_KEY}, and not empty",
         ),

@@ -5,6 +5,7 @@ that stands for another: else it may be a key.
 """
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 from guardproxy.entries import entry, name_of
 from guardproxy.errors import ConfigError
 from guardproxy.prices import Price
-from guardproxy.rates import RIGHT_RATES, parse
+from guardproxy.rates import RIGHT_RATES, are_meant, parse
 from guardproxy.settings import (
     HIDDEN,
     SETTINGS,
@@ -73,6 +74,12 @@ def found_word(found: object) -> str:
     return (
         f', not "{found}"' if isinstance(found, str) and (found == HIDDEN or _WORD.fullmatch(found)) else ""
     )
+
+
+def _found_rates(found: object) -> str:
+    number = isinstance(found, int | float) and are_meant(str(found))
+    shows = number or (isinstance(found, str) and are_meant(found))
+    return f", not {json.dumps(found)}" if shows else found_word(found)
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -219,4 +226,5 @@ class Tables:
                 return found
         except ValueError:
             pass
-        raise ConfigError(f"{self.where}: {name} must be {RIGHT_RATES}.")
+        shown = "" if name in self.references else _found_rates(found)
+        raise ConfigError(f"{self.where}: {name} must be {RIGHT_RATES}{shown}.")

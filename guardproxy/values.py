@@ -20,6 +20,7 @@ RIGHT_STORE = (
 )
 RIGHT_STORAGE = f"{MEMORY}, or a URL with host and port such as valkey://valkey.example:6379"
 
+_NEAR = (".localhost", ".local", ".internal", ".svc")
 _STORE_OPTIONS = frozenset(("host", "sslmode", "sslrootcert", "sslcert", "sslkey"))
 
 
@@ -31,6 +32,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_near(host: str) -> bool:
+    """Whether `host` is on this machine or in its network, as far as its name or address tells."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith(_NEAR)
 
 
 def is_host(value: str) -> bool:

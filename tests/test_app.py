@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import httpx
 import pluggy
 import pytest
 from litestar import Request, get
 
-from guardproxy import Detector, Guard, InvalidRequest, Match, hookimpl, hookspecs, identify
+from guardproxy import Detector, Guard, InvalidRequest, Match, hookimpl, hookspecs, identify, serve
 from guardproxy.app import create_app
 from guardproxy.errors import ConfigError
 from guardproxy.plugins import PROJECT
@@ -25,6 +26,18 @@ async def test_health_needs_no_key() -> None:
         got = await client.post(b"", path="/readyz", method="GET")
         assert (got.status, got.body) == (503, b"draining")
         assert (await client.post(b"", path="/livez", method="GET")).status == 200
+
+
+async def test_a_probe_may_be_a_head() -> None:
+    app = create_app(Settings(), plugins=no_plugins())
+    async with serve.running(app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        for path in ("/livez", "/readyz"):
+            # On one connection: what came behind the head of the first would not be the second.
+            head, whole_one = await client.head(path), await client.get(path)
+            assert (head.status_code, head.content, whole_one.content) == (200, b"", b"ok")
+            assert head.headers == whole_one.headers
+        app.state.draining = True
+        assert (await client.head("/readyz")).status_code == 503
 
 
 async def test_readyz_before_the_models_are_warm() -> None:
@@ -83,7 +96,7 @@ async def test_a_path_that_is_not_served_is_told_what_plugins_serve() -> None:
         wrong = await client.post(b"", path="/acme/known", method="POST")
     assert (missing.status, wrong.status) == (404, 405)
     for got in (missing, wrong):
-        assert got.json["error"]["message"].endswith("GET /v1/models/{id}, GET /acme/{name}.")
+        assert got.json["error"]["message"].endswith("GET /livez, GET /readyz, GET /acme/{name}.")
 
 
 class Broken(Detector):

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from guardproxy import cli, config, hookspecs, logs, plugins, serve
 from guardproxy.auth import Credentials
+from guardproxy.doubts import doubts
 from guardproxy.errors import ConfigError
 from guardproxy.hooks import Hooks
 from guardproxy.hookspecs import hookimpl
@@ -190,6 +191,16 @@ def test_bad_usage_is_exit_code_2(arguments: list[str]) -> None:
 def test_check_says_ok() -> None:
     found = run("config", "check", "--port", "0")
     assert (found.exit_code, found.output) == (0, "ok\n")
+
+
+def test_what_is_doubtful_in_the_settings_is_told(served: list[Settings]) -> None:
+    problem = next(doubts(Settings(upstream="https://api.example.com")))
+    found = run("config", "check", "--upstream", "https://api.example.com")
+    assert (found.exit_code, found.stdout) == (0, "ok\n")
+    assert found.stderr == f"guardproxy: warning: {problem}\n"
+    with capture_logs() as lines:
+        assert run("serve", "--upstream", "https://api.example.com").exit_code == 0
+    assert {"event": "doubtful", "log_level": "warning", "problem": problem} in lines
 
 
 def test_check_says_that_a_model_is_not_installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

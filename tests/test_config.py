@@ -209,6 +209,24 @@ def test_an_unknown_variable_names_the_nearest(name: str) -> None:
         load_settings(None, {name: SECRET}, {}, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("GUARDPROXY_KEYS", "keys"),
+        ("GUARDPROXY_STORE_URL", "store"),
+        ("GUARDPROXY_FRONT_DOORS", "front_doors"),
+        ("GUARDPROXY_POLICY_INPUT", "policy"),
+    ],
+)
+def test_a_variable_in_the_place_of_a_table_is_told_where_tables_are(name: str, table: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_settings(None, {name: SECRET}, {}, {})
+    assert str(raised.value) == (
+        f"The environment has {name!r}, which is no setting. '{table}' is a table: those can be in the file "
+        "alone."
+    )
+
+
 def test_all_unknown_variables_are_named() -> None:
     with pytest.raises(ConfigError, match=r"'GUARDPROXY_HOTS', which .* It has 'GUARDPROXY_PROT', which"):
         load_settings(None, {"GUARDPROXY_PROT": "1", "GUARDPROXY_HOTS": "2"}, {}, {})

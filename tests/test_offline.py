@@ -8,7 +8,7 @@ import pytest
 from guardproxy import hookimpl, hookspecs
 from guardproxy.errors import ConfigError
 from guardproxy.offline import bar, chosen, offline
-from guardproxy.plugins import PROJECT
+from guardproxy.plugins import PROJECT, bringing, by_name, load_plugins
 from guardproxy.settings import Settings
 from guardproxy.stage import MOST_NEW
 from guardproxy.types import Action, Guard, Stage, TextPart
@@ -16,10 +16,14 @@ from tests.samples import Tags, guards
 
 
 class Life:
-    """Notes when it is started and ended."""
+    """Notes when it is asked, started and ended."""
 
     def __init__(self) -> None:
         self.noted: list[str] = []
+
+    @hookimpl
+    def guardproxy_check(self) -> None:
+        self.noted.append("check")
 
     @hookimpl
     def guardproxy_startup(self) -> None:
@@ -30,6 +34,18 @@ class Life:
         self.noted.append("shutdown")
 
 
+class Brings(Life):
+    """And brings a guard."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self.guard = guard
+
+    @hookimpl
+    def guardproxy_register_guards(self) -> list[Guard]:
+        return [self.guard]
+
+
 def manager_with(*plugins: object) -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -38,17 +54,18 @@ def manager_with(*plugins: object) -> pluggy.PluginManager:
     return manager
 
 
-async def test_plugins_are_started_and_ended_around_the_work() -> None:
-    life = Life()
+async def test_plugins_whose_guards_look_are_started_and_ended_around_the_work() -> None:
     made = {"tags": guards()["tags"]}
-    async with offline(manager_with(life), Settings(placeholder="<{category}>"), made) as work:
-        assert life.noted == ["startup"]
+    life, idle, none = Brings(made["tags"]), Brings(guards()["names"]), Life()
+    async with offline(manager_with(life, idle, none), Settings(placeholder="<{category}>"), made) as work:
+        assert life.noted == ["check", "startup"]
         run = work.run()
         part = TextPart(("a",), "TAG-1234")
         edits = run.apply([part], await run.hits([part], run.enforced))
         assert edits.texts == {("a",): "<TAG>"}
         assert work.guards == ("tags",)
-    assert life.noted == ["startup", "shutdown"]
+    assert life.noted == ["check", "startup", "shutdown"]
+    assert idle.noted == none.noted == []  # such as what tells of exchanges: there is none
 
 
 async def test_no_text_is_too_large_for_a_blockwise_detector() -> None:
@@ -88,3 +105,9 @@ def test_a_bar_needs_a_terminal_and_long_input(
     with bar("scanning", total, 100) as advance:
         advance(100)
     assert ("scanning" in stream.getvalue()) is shows
+
+
+def test_of_the_installed_plugins_those_of_the_guards_are_started() -> None:
+    """`metrics` and `tracing` would say where they tell of exchanges, and there is none."""
+    found = bringing(("pii", "secrets"), load_plugins(), Settings())
+    assert [name for name, _ in by_name(found)] == ["pii", "secrets"]

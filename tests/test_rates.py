@@ -2,7 +2,7 @@
 
 import pytest
 
-from guardproxy.rates import MOST, network, parse
+from guardproxy.rates import MOST, are_meant, network, parse
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,18 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 )
 def test_what_counts_as_one_address(address: str, counted: str) -> None:
     assert network(address) == counted
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        *(
+            (text, True)
+            for text in ("10/fortnight", "100", "1 per 0 minutes;2/day", " 1.5/Minute ", "1 a day")
+        ),
+        *((text, False) for text in ("", "day", "sk-1", "1234567890123/day", "10/abcdefghijklm", "1/day\n")),
+        ("1/day;" * 10 + "1/day", False),
+    ],
+)
+def test_what_looks_like_rates_can_be_shown(text: str, shown: bool) -> None:
+    assert are_meant(text) is shown

@@ -31,6 +31,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from guardproxy.errors import ConfigError, InvalidRequest, StoreUnavailable
 from guardproxy.logs import configure
@@ -377,6 +378,26 @@ async def test_serving_prunes_and_goes_on_when_that_fails(
         clock.time += 5
         while await count(store, "guardproxy_responses"):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+async def test_the_log_says_where_a_relative_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with capture_logs() as lines:
+        async with Store(StoreSettings(url="sqlite+aiosqlite:///my@store.db")).serving():
+            pass
+    (opened,) = [line for line in lines if line["event"] == "store_opened"]
+    assert opened["url"] == f"sqlite+aiosqlite:///{tmp_path}/my@store.db"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite+aiosqlite:////srv/x.db", "sqlite+aiosqlite:////srv/x.db"),
+        (f"postgresql://u:{CANARY}@db.example/x", "postgresql://********@db.example/x"),
+    ],
+)
+def test_where_a_store_is_can_be_shown(url: str, shown: str) -> None:
+    assert engines.shown(url) == shown
 
 
 async def test_several_may_start_at_once(url: str) -> None:

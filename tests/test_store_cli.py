@@ -36,8 +36,32 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_prune_removes_what_is_too_old_and_says_how_much(config: Path) -> None:
     with logging_restored():
         first, second = run("store", "prune"), run("store", "prune", "--config", str(config))
-    assert (first.exit_code, first.output) == (0, "removed: 1 responses, 2 turns of conversations\n")
-    assert (second.exit_code, second.output) == (0, "removed: 0 responses, 0 turns of conversations\n")
+    end = f"turns of conversations, from sqlite+aiosqlite:///{config.parent}/guardproxy.db\n"
+    assert (first.exit_code, first.output) == (0, f"removed: 1 responses, 2 {end}")
+    assert (second.exit_code, second.output) == (0, f"removed: 0 responses, 0 {end}")
+
+
+def test_prune_makes_no_new_database(
+    config: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    with logging_restored():
+        found = run("store", "prune", "--config", str(config))
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert found.stderr == (
+        f"guardproxy: The store's file {elsewhere}/guardproxy.db is not there: nothing to remove. A relative "
+        "path begins at the current folder, not at that of the configuration file.\n"
+    )
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_prune_finds_the_store_of_the_profile_that_is_served(config: Path) -> None:
+    config.unlink()
+    with logging_restored():
+        found = run("store", "prune", "--profile", "gateway")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout.startswith("removed: 1 responses, ")
 
 
 @pytest.mark.parametrize(
@@ -45,9 +69,10 @@ def test_prune_removes_what_is_too_old_and_says_how_much(config: Path) -> None:
     [
         (
             "",
-            "There is no [store] in the settings, and no front door keeps anything: nothing to remove.",
+            "There is no [store] in the settings, and no front door keeps anything: nothing to remove. Where "
+            "guardproxy is served with --profile, give it here, too.\n",
         ),
-        ("[store]\nurl = 'sqlite+aiosqlite:///no/x'", "[store] url: the file cannot be made: No such file"),
+        ("[store]\nurl = 'sqlite+aiosqlite:////no/x'", "The store's file /no/x is not there: nothing to"),
         ("[store]\nurl = 'x'", "guardproxy.toml: store.url must be sqlite+aiosqlite:///FILE, or"),
     ],
 )

@@ -38,9 +38,29 @@ from tests.test_config import SECRET, load, problem
         ("[policy.input]\npii = 'flag'\ndrain = 5", r"before the first \[table\]"),
         ("limits = 1", "limits must be a table"),
         ("[limits]\nper_adress = '1/day'", "'per_adress' is not known. Did you mean 'per_address'"),
-        ("[limits]\nper_address = 100", "limits.per_address must be one or more rates such as '100/minute'"),
-        ("[limits]\nper_key = '100/fortnight'", "limits.per_key must be one or more rates such as"),
-        ("[limits]\nper_key = ''", "limits.per_key must be one or more rates such as"),
+        (
+            "[limits]\nper_address = 100",
+            "limits.per_address must be one or more rates such .*year, not 100[.]$",
+        ),
+        *(
+            (f"[limits]\nper_key = '{rates}'", f'rates such as .* and a year, not "{rates}"[.]$')
+            for rates in (
+                *("10/fortnight", "0/minute", "10/min", "1/minute; 2/minute", "5 per 0 minutes", "-1/hour"),
+                *("10", "minute", "1 a day", "1/minute;", "1/minute/minute"),
+            )
+        ),
+        *(
+            (f"[limits]\nper_key = {found}", "per_key must be one or more rates such as .* and a year[.]$")
+            for found in (
+                "''",
+                "true",
+                "[]",
+                "'${env:WORD}'",
+                f"'{SECRET}'",
+                f"'10/{SECRET}'",
+                "'12345abcdefg'",
+            )
+        ),
         ("[limits]\nstorage = 1", "limits.storage must be memory://, or a URL with host and port such as"),
         ("prices = 1", "prices must be a table"),
         ("[prices]\n'gpt-4.1' = 2", "prices.'gpt-4.1' must be a table"),

@@ -176,6 +176,15 @@ async def test_without_a_default_an_unknown_response_is_not_found() -> None:
         assert (got.status, client.requests) == (404, [])
 
 
+async def test_a_request_that_names_no_model_goes_to_the_default() -> None:
+    async with proxy(echoing, upstreams=ALL) as client:
+        got = await client.post({"input": "hi"})
+        assert (got.status, client.requests[0].url.host) == (200, "first.test")
+    async with proxy(echoing, upstreams=(SECOND, EMPTY)) as client:
+        got = await client.post({"input": "hi"})
+        assert (got.status, got.json["error"]["code"]) == (404, "model_not_found")
+
+
 async def test_a_model_that_was_redacted_stays_so() -> None:
     async with proxy(echoing, upstreams=ALL) as client:
         await client.post({"model": "second@TAG-1234", "input": "hi"}, REDACT)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from guardproxy.values import is_loopback, is_store, is_upstream
+from guardproxy.values import is_loopback, is_near, is_store, is_upstream
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
@@ -13,6 +13,21 @@ def test_a_host_of_this_machine_alone(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.example", "127.1"])
 def test_a_host_that_others_reach(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [
+        *((host, True) for host in ("127.0.0.1", "::1", "10.0.0.1", "192.168.1.2", "fd00::1", "localhost")),
+        *((host, True) for host in ("ollama", "gpu.local", "vllm.models.svc", "x.internal", "a.localhost")),
+        *(
+            (host, False)
+            for host in ("api.openai.com", "8.8.8.8", "2606:4700::1111", "localhost.example.com")
+        ),
+    ],
+)
+def test_a_host_in_ones_own_network(host: str, near: bool) -> None:
+    assert is_near(host) is near
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from guardproxy.document import escaped
 from guardproxy.errors import ConfigError, GuardProxyError, InvalidRequest, StoreUnavailable
 from guardproxy.logs import failure
-from guardproxy.settings import StoreSettings, masked
+from guardproxy.settings import StoreSettings
 from guardproxy.store import engines
 from guardproxy.store.items import key, with_ids
 from guardproxy.store.schema import input_items, prepare, responses, turn_items, turns
@@ -95,7 +95,7 @@ class Store:
         """
         try:
             await self.start()
-            _log.info("store_opened", url=masked("url", self._url), retention=self._retention)
+            _log.info("store_opened", url=engines.shown(self._url), retention=self._retention)
             pruning = asyncio.create_task(self._keep_pruned())
             try:
                 yield

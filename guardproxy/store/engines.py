@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from guardproxy.errors import ConfigError
+from guardproxy.settings import masked
 from guardproxy.values import SQLITE
 
 CONNECT = 5.0  # seconds that a connection, or a place among the connections, may take
@@ -45,6 +46,17 @@ class Engines:
         await self.writes.dispose()
         for thread in list(self._threads):
             await asyncio.to_thread(thread.join, BUSY)
+
+
+def file_of(url: str) -> Path | None:
+    """SQLite's file, from the root; None of another database."""
+    return Path(url.removeprefix(SQLITE)).absolute() if url.startswith(SQLITE) else None
+
+
+def shown(url: str) -> str:
+    """`url` as it may be shown: without its password, and a file's path from the root."""
+    file = file_of(url)
+    return str(masked("url", url)) if file is None else f"{SQLITE}{file}"
 
 
 def create_file(url: str) -> None:
