@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+
 from guardproxy import facts
 from guardproxy.auth import Credentials
 from guardproxy.errors import GuardProxyError, UpstreamError, UpstreamTimeout
@@ -17,6 +19,7 @@ from guardproxy.types import Stage, Step, StepKind
 from guardproxy.upstream import Answer, Upstream
 from guardproxy.upstreams import Chosen
 
+_log = structlog.stdlib.get_logger("guardproxy")
 BROKE_OFF = (UpstreamError.code, UpstreamTimeout.code)
 _PARTIAL = {b"range", b"if-range"}  # a text could come piece by piece, and no guard would see all of it
 _ENCODED = {b"content-encoding"}
@@ -69,11 +72,13 @@ class Calls:
                     except (UpstreamError, UpstreamTimeout) as error:
                         _broke(error, attempt)
                         if not last and _is_unsent(error):
+                            _pass_over(exchange, attempt)
                             continue
                         call.error_type = attempt.error_type
                         raise
                     try:
                         if not last and (answer.status == 429 or answer.status >= 500):
+                            _pass_over(exchange, attempt)
                             continue
                         call.status = answer.status
                         if exchange.policy.enforced():
@@ -114,6 +119,7 @@ class Calls:
         headers = [p for p in self.headers(upstream, incoming, extra) if p[0] not in gone]
         # A GET that came without a body must not leave with a Content-Length.
         body = forwarded.body if forwarded.body or incoming.method == "POST" else None
+        exchange.upstream_origin = upstream.origin
         answer = await upstream.send(
             incoming.method, incoming.target, incoming.query, headers, body, exchange.upstream_watch
         )
@@ -156,6 +162,20 @@ async def as_sent(
     elif exchange.model == way.asked:
         exchange.model = way.model
     return made if made.changed else forwarded
+
+
+def _pass_over(exchange: Exchange, attempt: Step) -> None:
+    """Tell the operator of an attempt that its client learns nothing of."""
+    told = {
+        "model": exchange.told_model,
+        "upstream": exchange.upstream,
+        "upstream_origin": exchange.upstream_origin,
+        "upstream_status": attempt.status,
+        "code": attempt.error_type,
+        "upstream_failure": attempt.failure,
+    }
+    known = {name: value for name, value in told.items() if value is not None}
+    _log.warning("attempt_passed_over", exchange=exchange.id, **known)
 
 
 def _broke(error: GuardProxyError, attempt: Step) -> None:

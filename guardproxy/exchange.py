@@ -107,6 +107,7 @@ class Exchange:
     error_code: str | None = None
     error_status: int | None = None  # of the error that stopped it, whatever the client had got by then
     upstream_status: int | None = None
+    upstream_origin: str | None = None  # of the last call: scheme, host and port
     upstream_failure: str | None = None  # of an `upstream_error`: refused, dns, tls, broke_off, ...
     parent_unusable: bool = False  # tracing is on, and the parent that the request names is none
     guard_failures: dict[str, str] = field(default_factory=dict)  # by `stage.guard`: timeout, ...

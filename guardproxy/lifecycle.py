@@ -233,6 +233,7 @@ def line(exchange: Exchange) -> dict[str, Any]:
         "terminal_added": exchange.terminal_added or None,
         "upstream": exchange.upstream,
         "upstream_status": exchange.upstream_status,
+        "upstream_origin": exchange.upstream_origin if exchange.error_code in BROKE_OFF else None,
         "upstream_failure": exchange.upstream_failure,
         "response_status": exchange.response_status,
         "response_id": exchange.told_response_id,

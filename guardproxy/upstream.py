@@ -25,14 +25,14 @@ class Answer:
     """The upstream's answer: the head as received, the body when it is asked for. Close it in any case."""
 
     def __init__(
-        self, response: httpx.Response, origin: str, settings: UpstreamSettings, watch: Stopwatch
+        self, response: httpx.Response, called: str, settings: UpstreamSettings, watch: Stopwatch
     ) -> None:
         self.status = response.status_code
         self.headers: list[tuple[bytes, bytes]] = response.headers.raw
         self._response = response
         self._watch = watch
         self.first: float | None = None  # when the first bytes of the body were there, by `clock`
-        self._origin = origin
+        self._called = called
         if any(n.lower() == b"content-type" and _EVENT_STREAM.match(v) for n, v in self.headers):
             self._patience, self._setting = settings.stream_idle_timeout, "stream_idle_timeout"
         else:
@@ -60,13 +60,12 @@ class Answer:
             except (TimeoutError, httpx.TimeoutException):
                 await self.aclose()
                 raise UpstreamTimeout(
-                    f"The upstream {self._origin} was silent for {self._patience:g} s within its answer"
-                    f" ({self._setting})."
+                    f"{self._called} was silent for {self._patience:g} s within its answer ({self._setting})."
                 ) from None
             except httpx.TransportError as error:
                 await self.aclose()
                 raise UpstreamError(
-                    f"The upstream {self._origin} broke off its answer: {error}.", failure=_failure(error)
+                    f"{self._called} broke off its answer: {error}.", failure=_failure(error)
                 ) from None
             if chunk:
                 if self.first is None:
@@ -111,6 +110,8 @@ class Upstream:
         base = _base(of.url)
         self._settings = of
         self.name = of.name
+        # Where it is says the log alone: in the message clients would learn of a deployment's inside.
+        self._called = f"The upstream '{of.name}'" if settings.upstreams else "The upstream"
         self.api_key = of.api_key
         self.headers = of.headers
         self._base_path = base.raw_path.decode("ascii").rstrip("/")
@@ -168,27 +169,26 @@ class Upstream:
                     response = await self._transport.handle_async_request(request)
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
             raise UpstreamTimeout(
-                f"The upstream {self.origin} could not be reached within {settings.connect_timeout:g} s"
+                f"{self._called} could not be reached within {settings.connect_timeout:g} s"
                 " (connect_timeout).",
                 unsent=True,
             ) from None
         except (TimeoutError, httpx.TimeoutException):
             raise UpstreamTimeout(
-                f"The upstream {self.origin} sent no answer within {settings.upstream_timeout:g} s"
-                " (upstream_timeout)."
+                f"{self._called} sent no answer within {settings.upstream_timeout:g} s (upstream_timeout)."
             ) from None
         except (httpx.ConnectError, httpx.ProxyError) as error:
             raise UpstreamError(
-                f"The upstream {self.origin} could not be reached: {error}.", failure=_failure(error)
+                f"{self._called} could not be reached: {error}.", failure=_failure(error)
             ) from None
         except (httpx.LocalProtocolError, httpx.InvalidURL):
             raise InternalError("A request header or the request target holds a line break.") from None
         except httpx.TransportError as error:
             raise UpstreamError(
-                f"The upstream {self.origin} gave no answer: {error}. It may have processed the request.",
+                f"{self._called} gave no answer: {error}. It may have processed the request.",
                 failure=_failure(error),
             ) from None
-        return Answer(response, self.origin, settings, watch)
+        return Answer(response, self._called, settings, watch)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -69,8 +69,9 @@ async def test_an_exchange_is_one_line_of_the_log() -> None:
             failed, refused = client.recorder.exchanges
     assert got.status == 502
     unknown: dict[str, str] = {"input": "not_run", "output": "not_run"}
+    unreachable = {"upstream_failure": "unreachable", "upstream_origin": "http://upstream.test"}
     for line, level, of, code, words in (
-        (logged[0], "warning", failed, "upstream_error", {"upstream_failure": "unreachable"}),
+        (logged[0], "warning", failed, "upstream_error", unreachable),
         (logged[1], "info", refused, "unknown_guard", unknown),
     ):
         assert line.pop("seconds") >= line.pop("overhead_seconds") > 0
@@ -290,6 +291,8 @@ def test_every_fact_of_the_line_is_documented_and_every_documented_one_is_there(
         Policy(rules, rules),
         verdicts,
     )  # now something may have been found in the names
+    told |= set(line_of(fine))
+    fine.error_code = UpstreamError.code
     told |= set(line_of(fine))
     page = (Path(__file__).parents[1] / "docs/logs.md").read_text("utf-8")
     table = page.split("| fact | meaning |")[1].split("\n\n")[0].splitlines()[2:]

@@ -524,9 +524,7 @@ async def test_refused() -> None:
     async with connected(server) as upstream:
         error = await failure(upstream)
     assert isinstance(error, UpstreamError)
-    assert error.message == (
-        f"The upstream http://127.0.0.1:{server.port} could not be reached: connection refused."
-    )
+    assert error.message == "The upstream could not be reached: connection refused."
     assert error.failure == "refused"
 
 
@@ -563,7 +561,7 @@ async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> No
     async with connected(Server(), upstream="http://nowhere.invalid/v1") as upstream:
         error = await failure(upstream)
     assert isinstance(error, UpstreamError)
-    assert error.message.endswith("http://nowhere.invalid could not be reached: its name cannot be resolved.")
+    assert error.message.endswith("upstream could not be reached: its name cannot be resolved.")
     assert error.failure == "dns"
 
 
@@ -791,9 +789,7 @@ async def test_the_ca_file_decides_whom_to_trust(certificate: tuple[Path, Path])
             assert await post(upstream) == b"ok"
         async with connected(server, upstream=url) as upstream:
             error = await failure(upstream)
-    assert (
-        error.message == f"The upstream {url[:-3]} could not be reached: its TLS certificate is not trusted."
-    )
+    assert error.message == "The upstream could not be reached: its TLS certificate is not trusted."
     assert isinstance(error, UpstreamError)
     assert error.failure == "tls"
 

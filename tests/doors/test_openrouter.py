@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 import guardproxy_tracing as tracing
 from guardproxy.lifecycle import line
@@ -193,6 +194,37 @@ async def test_what_was_sent_may_have_been_paid_for_and_is_not_sent_again() -> N
         got = await client.post({"models": ["a", "b"], "input": "hi"}, path=DOOR)
         assert (got.status, got.json["error"]["code"]) == (502, "upstream_error")
         assert len(client.requests) == 1
+
+
+async def test_the_operator_is_told_of_what_was_passed_over() -> None:
+    models = ["a@1", "b@2", f"c@{TAG}", "a@4"]
+    flag = {**REDACT, "x-opper-guard-action": "flag"}
+    named = tuple(upstream(name, api_key="k") for name in "abc")
+    with capture_logs() as logged:
+        async with proxy(failing(500, 0, 429, 200), upstreams=named) as client:
+            got = await client.post({"models": models, "input": "hi"}, flag, path=DOOR)
+            assert got.status == 200
+    lines = [line for line in logged if line["event"] == "attempt_passed_over"]
+    places = [(line.get("model"), line["upstream"], line["upstream_origin"]) for line in lines]
+    assert places == [
+        ("1", "a", "https://a.test"),
+        ("2", "b", "https://b.test"),
+        (None, "c", "https://c.test"),
+    ]
+    assert [line.get("upstream_status") for line in lines] == [500, None, 429]
+    assert (lines[1]["code"], lines[1]["upstream_failure"]) == ("upstream_error", "unreachable")
+    assert {line["log_level"] for line in lines} == {"warning"}
+    assert TAG not in str(logged)
+
+
+async def test_where_an_upstream_is_the_operator_learns_alone() -> None:
+    with capture_logs() as logged:
+        async with proxy(failing(0), upstreams=(upstream("a"),)) as client:
+            got = await client.post({"models": ["a@1"], "input": "hi"}, path=DOOR)
+    assert got.json["error"]["message"] == "The upstream 'a' could not be reached: nobody there."
+    assert [line.get("upstream_origin") for line in logged if line["event"] == "exchange"] == [
+        "https://a.test"
+    ]
 
 
 async def test_the_last_failure_is_told_as_it_came() -> None:
