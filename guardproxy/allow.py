@@ -70,4 +70,7 @@ def _compiled(pattern: str, number: int) -> Any:
     except re2.error as error:
         reason = error.args[0] if error.args else "it does not compile"
         reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"the {ordinal(number)} is no pattern of google-re2: {reason}.") from None
+        # The piece that it names is of the pattern, which may be what nobody else is to see.
+        raise ValueError(
+            f"the {ordinal(number)} is no pattern of google-re2: {reason.partition(':')[0]}."
+        ) from None

@@ -66,9 +66,9 @@ def upstreams(tables: Tables, found: object, times: Mapping[str, float]) -> tupl
     entries = _entries(tables, found, "upstreams", UpstreamSettings.__struct_fields__)
     made = tuple(_upstream(inside, table, times) for inside, table in entries)
     _refuse_twins(entries, "name", [upstream.name for upstream in made])
-    defaults = [upstream.name for upstream in made if upstream.default]
+    defaults = [inside for (inside, _), upstream in zip(entries, made, strict=True) if upstream.default]
     if len(defaults) > 1:
-        raise ConfigError(f"{tables.where}: upstreams: {', '.join(defaults)} are default. Keep one.")
+        raise ConfigError(f"{defaults[1].where}: one before it is the default, too. Keep one.")
     return made
 
 
@@ -104,6 +104,8 @@ def _headers(inside: Tables, found: object) -> dict[str, str]:
             )
         if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
             raise ConfigError(f"{inside.where}: headers.{header} must be printable ASCII.")
+    if len({header.lower() for header in table}) < len(table):
+        raise ConfigError(f"{inside.where}: headers: two are the same but for their capitals. Keep one.")
     return {header.lower(): value for header, value in table.items()}
 
 

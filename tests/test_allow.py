@@ -54,6 +54,7 @@ def test_what_an_entry_allows(entry: str, text: str, allowed: bool) -> None:
     [
         (["a", " "], "the 2nd is empty. Write a value"),
         (["re:("], "the 1st is no pattern of google-re2: missing"),
+        (["re:(SECRET"], r"the 1st is no pattern of google-re2: missing \)\.$"),
         (["re:(?=a)"], "the 1st is no pattern of google-re2: invalid perl operator"),
         (["a", "b", "re:[z-a]"], "the 3rd is no pattern of google-re2: invalid character class range"),
     ],

@@ -35,6 +35,7 @@ from guardproxy import (
     logs,
     serve,
 )
+from guardproxy.errors import UpstreamError
 from guardproxy.facts import of_response
 from guardproxy.lifecycle import line as line_of
 from guardproxy.settings import ClientKey, Settings

@@ -70,6 +70,7 @@ def test_what_is_wrong_in_a_key_is_named(tmp_path: Path, toml: str, message: str
         ("headers.X-Opper-Name = 'b'", "headers: 'X-Opper-Name' cannot be set"),
         ("headers.te = 'b'", "headers: 'te' cannot be set"),
         ('headers.x-a = "b\\n"', "headers.x-a must be printable ASCII"),
+        ("headers.x-a = 'b'\nheaders.X-A = 'c'", "headers: two are the same but for their capitals"),
     ],
 )
 def test_what_is_wrong_in_an_upstream_is_named(tmp_path: Path, toml: str, message: str) -> None:
@@ -81,7 +82,7 @@ def test_what_is_wrong_in_an_upstream_is_named(tmp_path: Path, toml: str, messag
 def test_one_upstream_alone_is_the_default(tmp_path: Path) -> None:
     other = UPSTREAM.replace("'a'", "'b'")
     said = problem(tmp_path, f"{UPSTREAM}default = true\n{other}default = true")
-    assert said == "upstreams: a, b are default. Keep one."
+    assert said == 'the 2nd [[upstreams]] ("b"): one before it is the default, too. Keep one.'
 
 
 @pytest.mark.parametrize(
