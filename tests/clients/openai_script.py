@@ -95,9 +95,11 @@ class Client:
         first = self.create(text, store=True)
         assert self.responses.retrieve(first.id).output == first.output
         second = self.create(SECOND, previous_response_id=first.id, store=True)
+        assert second.previous_response_id == first.id
         for made, roles in ((first, ["user"]), (second, ["user", "assistant", "user"])):
-            pages = self.responses.input_items.list(made.id, order="asc", limit=2)
-            assert [item.role for item in pages] == roles
+            items = list(self.responses.input_items.list(made.id, order="asc", limit=2))
+            assert [item.role for item in items] == roles
+            assert all(item.id and item.content[0].text for item in items)
         for made in (first, second):
             self.responses.delete(made.id)
             try:
