@@ -19,14 +19,14 @@ from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
 from guardproxy.profiles import OPENRESPONSES, Profile
-from guardproxy.routes import CHECK, LIVE, MODEL, MODELS, READY, ROUTES, find
+from guardproxy.routes import CHECK, LIVE, MODEL, READY, ROUTES, find, models_beside
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Endpoint = Callable[[Incoming], Awaitable[None]]
 
-_MODELS = re.compile(rf"{MODELS}(?:/{MODEL.pattern})?")
+_MODELS = re.compile(rf"/models(?:/{MODEL.pattern})?")
 
 
 class AsgiReply:
@@ -111,18 +111,25 @@ class Api:
 
         await self._serve(scope, receive, reply, path, "", None, run)
 
-    async def models(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application of the upstream's list of models, and of one of them."""
-        path = _raw_path(scope)
-        reply = AsgiReply(send)
-        if problem := self._misdirected(scope, path if _MODELS.fullmatch(path) else None, ("GET",)):
-            await reply.error(problem, self._main)
-            return
+    def models(self, door: str, profile: Profile) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """The ASGI application of the list of models beside the front door at `door`, and of one of them."""
+        base = door.rpartition("/")[0]
 
-        async def run(incoming: Incoming) -> None:
-            await self._pipeline.models.serve(incoming, reply)
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            path = _raw_path(scope)
+            target = path.removeprefix(base)
+            reply = AsgiReply(send)
+            if problem := self._misdirected(scope, path if _MODELS.fullmatch(target) else None, ("GET",)):
+                await reply.error(problem, profile)
+                return
 
-        await self._serve(scope, receive, reply, path, path.removeprefix("/v1"), None, run)
+            async def run(incoming: Incoming) -> None:
+                incoming.profile = profile
+                await self._pipeline.models.serve(incoming, reply)
+
+            await self._serve(scope, receive, reply, path, target, None, run)
+
+        return app
 
     def _misdirected(
         self, scope: Scope, path: str | None, methods: Collection[str]
@@ -254,11 +261,13 @@ def refused_upgrade(scope: Scope) -> GuardProxyError | None:
 def what_is_served(doors: Iterable[str], more: Iterable[str]) -> str:
     """All methods and paths, as errors name them: of the front doors at `doors`, and `more`."""
     first, *others = doors
+    lists = dict.fromkeys(map(models_beside, (first, *others)))
     return ", ".join(
         (
             *(f"{route.method} {first}{route.tail}" for route in ROUTES),
             *(f"the same below {path}" for path in others),
-            *(f"POST {CHECK}", f"GET {MODELS}", f"GET {MODELS}/{{id}}", f"GET {LIVE}", f"GET {READY}"),
+            *(f"GET {path}[/{{id}}]" for path in lists),
+            *(f"POST {CHECK}", f"GET {LIVE}", f"GET {READY}"),
             *more,
         )
     )

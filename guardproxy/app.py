@@ -21,7 +21,7 @@ from guardproxy.logs import describe, failure
 from guardproxy.pipeline import Pipeline
 from guardproxy.plugins import check_policies, collect_guards, collect_routes, load_plugins, places
 from guardproxy.profiles import MAIN, Profile
-from guardproxy.routes import CHECK, LIVE, MODELS, READY
+from guardproxy.routes import CHECK, LIVE, READY, models_beside
 from guardproxy.scanning import Scanner
 from guardproxy.settings import Settings
 from guardproxy.upstreams import Upstreams
@@ -97,7 +97,9 @@ def create_app(
         return Response("ok") if state.ready and scanner.ready else Response("starting", status_code=503)
 
     endpoints = {path: api.door(path, profile) for path, profile in settings.doors().items()}
-    endpoints |= {CHECK: api.check, MODELS: api.models}
+    for path, profile in settings.doors().items():  # of doors side by side the first one speaks
+        endpoints.setdefault(models_beside(path), api.models(path, profile))
+    endpoints[CHECK] = api.check
     doors = [
         asgi(path, is_mount=True, copy_scope=True)(_door(endpoint)) for path, endpoint in endpoints.items()
     ]

@@ -1,4 +1,4 @@
-"""`GET /v1/models`: the models that a client's key may use, of all upstreams that serve them."""
+"""`GET …/models`: the models that a client's key may use, of all upstreams that serve them."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,6 @@ from guardproxy.settings import ClientKey, Settings
 from guardproxy.upstream import Upstream
 from guardproxy.upstreams import Upstreams
 
-_LIST = MODELS.removeprefix("/v1")  # below an upstream's base
 _log = structlog.stdlib.get_logger("guardproxy")
 
 
@@ -48,7 +47,7 @@ class Models:
         try:
             key = await self._lifecycle.admit(exchange, incoming)
             limited = key is not None and key.allowed_models is not None
-            if incoming.target != _LIST:
+            if incoming.target != MODELS:
                 await self._one(exchange, key, incoming, reply)
             elif limited or self._upstreams.several:
                 await self._list(exchange, key, incoming, reply)
@@ -63,13 +62,13 @@ class Models:
             await fail(exchange, drain_over(), reply, incoming.profile)
 
     async def _one(self, exchange: Exchange, key: ClientKey | None, incoming: Incoming, reply: Reply) -> None:
-        asked = incoming.target.removeprefix(f"{_LIST}/")
+        asked = incoming.target.removeprefix(f"{MODELS}/")
         check_models(key, {"model": asked}, self._upstreams.same)
         chosen = self._upstreams.of_model(asked)
         # Less the upstream's name it is another path: `name@../files` would lead out of the models.
         if not MODEL.fullmatch(chosen.model or ""):
             raise NotFound("There is no such model.", param="model", code="model_not_found")
-        await self._pass_on(exchange, chosen.upstream, f"{_LIST}/{chosen.model}", incoming, reply)
+        await self._pass_on(exchange, chosen.upstream, f"{MODELS}/{chosen.model}", incoming, reply)
 
     async def _pass_on(
         self, exchange: Exchange, upstream: Upstream, target: str, incoming: Incoming, reply: Reply
@@ -109,7 +108,7 @@ class Models:
         """The models that an upstream lists, or why it does not."""
         try:
             headers = self._calls.headers(upstream, incoming, {"accept-encoding": "identity"}, passes=passes)
-            answer = await upstream.send("GET", _LIST, b"", headers, None)
+            answer = await upstream.send("GET", MODELS, b"", headers, None)
             body = await answer.read(self._limit)
             encoding = lower_headers(answer.headers).get("content-encoding", "")
             decoder = encodings.Decoder(encoding, self._limit, UpstreamError, "The upstream's answer")

@@ -10,9 +10,9 @@ from guardproxy.shapes import COUNT, DELETED, INPUT_ITEMS, RESPONSE, Shape
 
 ID = "/{id}"
 CHECK = "/v1/guard/check"
-MODELS = "/v1/models"
+MODELS = "/models"  # beside a front door, and below an upstream's base
 LIVE, READY = "/livez", "/readyz"
-BESIDE = (CHECK, MODELS, LIVE, READY)  # what is served beside front doors and plugins' routes
+BESIDE = (CHECK, LIVE, READY)  # what is served beside front doors and plugins' routes
 # A model's id in a path may have slashes; dot segments and escapes are other spellings of another path.
 MODEL = re.compile(r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:@-]+(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:@-]+)*")
 # Nothing in it can be spelled in two ways, or lead the upstream to another path.
@@ -53,6 +53,11 @@ ROUTES = (
 _BY_TAIL = {tail: {r.method: r for r in ROUTES if r.tail == tail} for tail in (r.tail for r in ROUTES)}
 
 
+def models_beside(door: str) -> str:
+    """Where clients of the front door at this path ask for models: beside it, as the API has it."""
+    return door.rpartition("/")[0] + MODELS
+
+
 def check_doors(doors: Iterable[str], more: Iterable[str]) -> None:
     """Refuse a front door that lies above or below another one, or `more` paths: one would hide the other.
 
@@ -60,13 +65,14 @@ def check_doors(doors: Iterable[str], more: Iterable[str]) -> None:
         ConfigError: names both.
     """
     doors = list(doors)
-    for index, door in enumerate(doors):
-        for other in (*doors[:index], *BESIDE, *more):
-            if door == other or door.startswith(f"{other}/") or other.startswith(f"{door}/"):
-                raise ConfigError(
-                    f"The front door {door} and {other} are in each other's way; give the front door another "
-                    "path."
-                )
+    beside = (*map(models_beside, doors), *BESIDE, *more)
+    pairs = [(door, other) for index, door in enumerate(doors) for other in doors[:index]]
+    for door, other in (*pairs, *((door, other) for door in doors for other in beside)):
+        if door == other or door.startswith(f"{other}/") or other.startswith(f"{door}/"):
+            raise ConfigError(
+                f"The front door {door} and {other} are in each other's way; give the front door another "
+                "path."
+            )
 
 
 class Place(NamedTuple):

@@ -9,12 +9,14 @@ from structlog.testing import capture_logs
 import guardproxy_tracing as tracing
 from guardproxy import counters, profiles
 from guardproxy.api import Body
-from guardproxy.profiles import Form, Profile
-from guardproxy.routes import CHECK, MODELS
+from guardproxy.profiles import MAIN, Form, Profile
+from guardproxy.routes import CHECK, models_beside
 from guardproxy.settings import ClientKey, LimitSettings, Settings
 from tests.backends.processes import free_ports
 from tests.harness import Client, message, proxy, sse, streaming, text_events, whole
 from tests.test_counters import Clock
+
+MODELS = models_beside(MAIN)
 
 TOKEN = "team-" + "token"
 OTHER = "other-" + "token"

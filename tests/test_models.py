@@ -55,6 +55,19 @@ async def test_of_one_upstream_the_list_is_its_own() -> None:
         assert await listed(client) == ["gpt-4.1", "o3"]
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/api/v1/models", "/v3/compat/models", "/llm/models"])
+async def test_the_list_is_beside_each_door(path: str) -> None:
+    async with proxy(upstream, front_doors={"/llm/julep": "julep"}, keys=(key("o3"),)) as client:
+        got = await client.post(b"", BEARER, path=path, method="GET")
+        assert [model["id"] for model in got.json["data"]] == ["o3"]
+        got = await client.post(b"", BEARER, path=f"{path}/o3", method="GET")
+        assert got.json == {"id": "o3", "at": "upstream.test"}
+        refused = await client.post(b"", path=path, method="GET")
+        flat = path.startswith("/llm")  # in the words of the door beside it
+        assert (refused.json if flat else refused.json["error"])["code"] == "invalid_api_key"
+        assert (await client.post(b"", BEARER, path=f"{path}/../responses", method="GET")).status == 404
+
+
 async def test_a_key_sees_the_models_that_it_may_use() -> None:
     async with proxy(upstream, keys=(key("o3", "unknown"),)) as client:
         assert await listed(client, BEARER) == ["o3"]

@@ -553,6 +553,7 @@ async def test_the_profile_of_the_first_door_is_a_scalar() -> None:
         ("/v1", "/v1/responses"),
         ("/v1/responses/of-ours", "/v1/responses"),
         ("/v1/models", "/v1/models"),
+        ("/api/v1/models", "/api/v1/models"),
         ("/v1/guard", "/v1/guard/check"),
         ("/livez", "/livez"),
         ("/acme", "/acme/state"),
