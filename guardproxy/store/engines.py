@@ -32,7 +32,7 @@ class Engines:
     """Two views of the same connections. A statement that only `reads` needs no transaction around it."""
 
     def __init__(self, url: str) -> None:
-        """Take a `url` that `settings.is_store` lets pass. Nothing is connected yet."""
+        """Take a `url` that `values.is_store` lets pass. Nothing is connected yet."""
         self._threads: WeakSet[Thread] = WeakSet()
         if url.startswith(SQLITE):
             self.reads = _sqlite(url.removeprefix(SQLITE), self._threads)
