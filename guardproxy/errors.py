@@ -107,7 +107,7 @@ class ModelNotAllowed(InvalidRequest):
     status = 403
     code = "model_not_allowed"
 
-    def __init__(self, message: str, *, param: str, model: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, model: str | None = None) -> None:
         super().__init__(message, param=param)
         self.model = model
 

@@ -118,7 +118,7 @@ async def test_a_response_is_read_listed_and_deleted_through_the_other(
     path = f"{JULEP}/{made['id']}"
     assert (await client.ask(other, "team", path)).json() == made
     (item,) = (await client.ask(other, "team", f"{path}/input_items")).json()["data"]
-    assert item["content"] == "hello"
+    assert item["content"] == [{"type": "input_text", "text": "hello"}]
     assert (await client.ask(other, "team", path, "DELETE")).json()["deleted"] is True
     for address in shared.urls:
         assert (await client.ask(address, "team", path)).status_code == 404

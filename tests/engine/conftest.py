@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import openai
 
 NEEDED = ("openai", "gguf", "xllamacpp")
+STARTING = 75.0  # seconds; twice that is less than a test may take
 ENDING = 30.0
 GUARDED = {"X-Opper-Guard-Output": "pii,secrets", "X-Opper-Guard-Action": "redact"}
 Connect = Callable[..., "openai.OpenAI"]
@@ -31,20 +32,11 @@ def group() -> None:
 @contextmanager
 def running(command: list[str], find: Callable[[str], str | None]) -> Iterator[str]:
     """Run `command` until the block ends; gives what `find` finds in a line of its output."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GUARDPROXY_")}
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=environment,
-    ) as process:
+    process, found = _started(command, find)
+    with process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            found = _first(process.stdout, find)
             drain = threading.Thread(target=process.stdout.read)  # or a full pipe would stop the process
             drain.start()
             yield found
@@ -53,6 +45,34 @@ def running(command: list[str], find: Callable[[str], str | None]) -> Iterator[s
             drain.join(ENDING)
         finally:
             process.kill()
+
+
+def _started(
+    command: list[str], find: Callable[[str], str | None], *, again: bool = True
+) -> tuple[subprocess.Popen[str], str]:
+    """The engine has been seen to hang before it listened: then it is started once more."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={name: value for name, value in os.environ.items() if not name.startswith("GUARDPROXY_")},
+    )
+    assert process.stdout is not None
+    late = threading.Timer(STARTING, process.kill)
+    late.start()
+    try:
+        return process, _first(process.stdout, find)
+    except AssertionError:
+        with process:
+            process.kill()
+        if not again:
+            raise
+    finally:
+        late.cancel()
+    return _started(command, find, again=False)
 
 
 def _first(lines: IO[str], find: Callable[[str], str | None]) -> str:
