@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -214,41 +213,46 @@ _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]|[^\s\[\]{},:"]++', re.DOTA
 _BRACKET = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{}])', re.DOTALL)
 
 
-def spans(text: str, deepest: int = sys.maxsize) -> Iterator[tuple[Path, int, int]]:
+def spans(text: str, wanted: Collection[Path] | None = None) -> Iterator[tuple[Path, int, int]]:
     """The path, start and end of values and keys (marked KEY) of a valid JSON text.
 
-    All those with a path of up to `deepest` steps are among them; to leave others out takes less time. An
+    Those of the `wanted` paths are among them, and of None all; what leads to none of them is passed over. An
     object's or array's span is that of its opening bracket: enough to insert after it.
     """
-    stack: list[list[Any]] = []  # [is object, current key or index, awaiting a key]
+    leads = None if wanted is None else {path[:length] for path in wanted for length in range(len(path) + 1)}
+    keys = wanted is None or any(path[-1:] == (PathMark.KEY,) for path in wanted)
+    stack: list[list[Any]] = []  # [is object, its path, current key or index, awaiting a key]
     at = 0
     while (token := _TOKEN.search(text, at)) is not None:
-        at = token.end()
-        first = text[token.start()]
+        start, at = token.span()
+        first = text[start]
         if first in "]}":
             stack.pop()
             continue
         if first == ",":
             frame = stack[-1]
             if frame[0]:
-                frame[2] = True
+                frame[3] = True
             else:
-                frame[1] += 1
+                frame[2] += 1
             continue
         if first == ":":
             continue
-        if stack and stack[-1][2]:
-            frame = stack[-1]
-            frame[1], frame[2] = json.loads(token[0]), False
-            yield (*(f[1] for f in stack), PathMark.KEY), token.start(), token.end()
+        if stack and stack[-1][3]:
+            frame, key = stack[-1], token[0]
+            frame[2], frame[3] = json.loads(key) if "\\" in key else key[1:-1], False
+            if keys:
+                yield (*frame[1], frame[2], PathMark.KEY), start, at
             continue
-        yield tuple(f[1] for f in stack), token.start(), at
-        if first in "[{" and len(stack) >= deepest:
-            at = _end(text, token.start(), at)
-        elif first == "{":
-            stack.append([True, None, True])
+        path: Path = (*stack[-1][1], stack[-1][2]) if stack else ()
+        if leads is not None and path not in leads:
+            at = _end(text, start, at)
+            continue
+        yield path, start, at
+        if first == "{":
+            stack.append([True, path, None, True])
         elif first == "[":
-            stack.append([False, 0, False])
+            stack.append([False, path, 0, False])
 
 
 def _end(text: str, start: int, end: int) -> int:
@@ -265,7 +269,7 @@ def _end(text: str, start: int, end: int) -> int:
 
 def member(text: str, path: Path) -> str | None:
     """The JSON of the value at `path` as it stands in `text`; None when there is none."""
-    for found, start, end in spans(text, len(path)):
+    for found, start, end in spans(text, (path,)):
         if found == path:
             return text[start : _end(text, start, end)]
     return None
@@ -275,28 +279,33 @@ def members(text: str, names: Collection[str]) -> dict[str, str]:
     """The JSON of those members of the object `text` that have one of these names, without blanks between."""
     return {
         str(path[0]): "".join(token[0] for token in _TOKEN.finditer(text[start : _end(text, start, end)]))
-        for path, start, end in spans(text, 1)
-        if len(path) == 1 and path[0] in names
+        for path, start, end in spans(text, {(name,) for name in names})
+        if path
     }
 
 
 def without(text: str, parent: Path, indexes: Collection[int]) -> str:
     """`text` less some elements of the array at `parent`; every other character stays."""
-    elements = [
-        (start, _end(text, start, end))
-        for path, start, end in spans(text, len(parent) + 1)
-        if path and path[:-1] == parent and isinstance(path[-1], int)
-    ]
-    kept = [element for index, element in enumerate(elements) if index not in indexes]
-    inside = ",".join(text[start:end] for start, end in kept)
+    array = next((start for path, start, _ in spans(text, (parent,)) if path == parent), None)
+    elements = [] if array is None or text[array] != "[" else list(_elements(text, array + 1))
     if not elements:
         return text
+    inside = ",".join(text[start:end] for index, (start, end) in enumerate(elements) if index not in indexes)
     return text[: elements[0][0]] + inside + text[elements[-1][1] :]
+
+
+def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
+    """The spans of the elements of the array that is open at `at`."""
+    while (token := _TOKEN.search(text, at)) is not None and token[0] != "]":
+        start, at = token.span()
+        if token[0] != ",":
+            at = _end(text, start, at)
+            yield start, at
 
 
 def with_members(text: str, members: Mapping[str, str]) -> str:
     """The object `text` with top-level members (JSON by key) replaced, or put first where it lacks them."""
-    present = {path[0] for path, _, _ in spans(text, 1) if len(path) == 1}
+    present = {path[0] for path, _, _ in spans(text, {(name,) for name in members}) if path}
     edits = Edits()
     for key, new in members.items():
         edits.put((), key, new, key in present)
@@ -339,11 +348,9 @@ class Edits:
             return text
         within = self._within()
         wanted = {*within, *self.raw, *self.insert}
-        deepest = max(map(len, wanted))
         pieces: list[str] = []
-        done = 0
-        # Nothing but the outermost bracket, the first of all, or all that are as deep as an edit is.
-        for path, start, end in spans(text, deepest) if deepest else [next(spans(text))]:
+        done, left = 0, len(wanted)
+        for path, start, end in spans(text, wanted):
             if path not in wanted or start < done:
                 continue
             if path in self.insert:
@@ -355,6 +362,9 @@ class Edits:
                 new = quote(_put_back(_DECODER.decode(text[start:end]), within[path]))
             pieces += (text[done:start], new)
             done = end
+            left -= 1
+            if not left:  # no object has a key twice (`parse`)
+                break
         return "".join((*pieces, text[done:]))
 
     def _within(self) -> dict[Path, dict[Path, str]]:

@@ -50,7 +50,8 @@ async def inspect(
     mark = "\ufeff" if text.startswith("\ufeff") else ""  # a byte order mark is no text, and stays
     text = text.removeprefix(mark)
     try:
-        value, walked = await off_loop(len(text), _read, text, shape)
+        # Where no guard is on, only our own members are put into the answer.
+        value, walked = await off_loop(len(text), _read, text, shape if run.rules else None)
     except Uninspectable as error:
         # A client may be able to read what strict JSON is not, with its escapes, or piece by piece.
         if JSON_TYPE.search(content_type) or _DATA.match(text):
@@ -85,9 +86,9 @@ async def inspect(
     return (mark + edits.apply(text)).encode() if edits else body
 
 
-def _read(text: str, shape: Shape) -> tuple[Any, Walked]:
+def _read(text: str, shape: Shape | None) -> tuple[Any, Walked]:
     value = document.parse(text)
-    return value, document.walk(value, shape)
+    return value, Walked([], {}) if shape is None else document.walk(value, shape)
 
 
 def _text(run: StageRun, body: bytes, unscannable: Mapping[str, str], content_type: str) -> str | None:

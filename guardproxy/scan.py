@@ -234,7 +234,7 @@ async def _document(run: StageRun, text: str, scanned: Scanned, lines: Lines) ->
 def _literals(text: str, wanted: set[Place]) -> dict[Place, tuple[int, int]]:
     if not wanted:
         return {}
-    return {path: (start, end) for path, start, end in document.spans(text) if path in wanted}
+    return {path: (start, end) for path, start, end in document.spans(text, wanted) if path in wanted}
 
 
 def offsets_of(text: str, start: int, end: int) -> list[int]:

@@ -292,11 +292,14 @@ def test_spans_are_those_of_the_values(value: Any, indent: int | None, ascii_onl
             assert json.loads(text[start:end]) == found
 
 
-@given(JSONS, st.sampled_from([None, 1]), st.integers(0, 4))
-def test_spans_to_a_depth_are_all_that_are_not_deeper(value: Any, indent: int | None, deepest: int) -> None:
+@given(JSONS, st.sampled_from([None, 1]), st.data())
+def test_the_spans_of_wanted_paths_are_those_among_all(value: Any, indent: int | None, data: Any) -> None:
     text = json.dumps(value, indent=indent)
-    every, some = list(spans(text)), list(spans(text, deepest))
-    assert [span for span in some if len(span[0]) <= deepest] == [s for s in every if len(s[0]) <= deepest]
+    every = list(spans(text))
+    wanted = data.draw(st.sets(st.sampled_from([path for path, _, _ in every]), max_size=3))
+    wanted |= {("no", "such", 7), (PathMark.KEY,)}
+    some = list(spans(text, wanted))
+    assert [span for span in some if span[0] in wanted] == [span for span in every if span[0] in wanted]
     assert set(some) <= set(every)
 
 
