@@ -19,14 +19,14 @@ from guardproxy.headers import date
 from guardproxy.messages import Incoming
 from guardproxy.pipeline import Pipeline
 from guardproxy.profiles import OPENRESPONSES, Profile
-from guardproxy.routes import CHECK, LIVE, MODEL, READY, ROUTES, find, models_beside
+from guardproxy.routes import CHECK, LIVE, MODEL, MODELS, READY, ROUTES, find, models_beside
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Endpoint = Callable[[Incoming], Awaitable[None]]
 
-_MODELS = re.compile(rf"/models(?:/{MODEL.pattern})?")
+_MODELS = re.compile(rf"{MODELS}(?:/{MODEL.pattern})?")
 
 
 class AsgiReply:

@@ -123,18 +123,20 @@ def may_use(key: ClientKey | None, model: object, same: Callable[[str, str], boo
 
 def check_models(
     key: ClientKey | None,
-    models: Mapping[str, object],
+    models: Iterable[tuple[str, object]],
     same: Callable[[str, str], bool] = lambda one, other: one == other,
 ) -> None:
-    """Refuse models, by the place where a request names them, that the key may not use.
+    """Refuse models, each with the place where a request names it, that the key may not use.
 
     `same` tells whether two names are of one model.
 
     Raises:
         ModelNotAllowed: names the models that it may use, and the place of the one that it may not.
     """
-    for place, model in models.items():
-        if key is not None and not may_use(key, model, same):
+    if key is None or key.allowed_models is None:
+        return
+    for place, model in models:
+        if not may_use(key, model, same):
             allowed = ", ".join(key.allowed_models or ())
             problem = (
                 f"The request names no model, and the key '{key.name}' may not use every one."

@@ -217,7 +217,7 @@ def _result(draft: Draft, index: int, message: dict[str, Any], path: Path) -> di
 
 def _refusals(draft: Draft, items: list[dict[str, Any]], message: dict[str, Any], path: Path) -> None:
     """Add what an assistant's chat message says beside its content, or in its place, when it refuses."""
-    if said := message.get("refusal"):
+    if message["role"] == "assistant" and (said := message.get("refusal")):
         draft.moved["input", len(items), "content", 0, "refusal"] = (*path, "refusal")
         content = [{"type": "refusal", "refusal": said}]
         items.append({"type": "message", "role": message["role"], "content": content})

@@ -126,11 +126,13 @@ class Delivery:
         with aside(exchange, run):
             decoder = self._decoder(answer)
         events, body, learned = sse.Decoder(), bytearray(), partial(learn, exchange, expected)
+        watch = IdWatch(answer.headers, self._settings.max_body, expected.learned)
         await reply.start(answer.status, response_head(exchange, answer.headers, ()))
         try:
             async for chunk in answer.chunks():
                 if exchange.first_event_seconds is None:
                     exchange.first_event_seconds = exchange.elapsed()
+                watch.feed(chunk)
                 await reply.write(chunk)
                 if decoder is None or run.problem is not None:
                     continue
@@ -141,6 +143,7 @@ class Delivery:
                     else:
                         for frame in _read(events, plain):
                             await stream.feed(frame)
+            watch.end()
             await reply.end()
         except BaseException:
             if stream is not None:

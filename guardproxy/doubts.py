@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from guardproxy.entries import entry
-from guardproxy.settings import Settings, UpstreamSettings
+from guardproxy.settings import Settings, UpstreamSettings, is_secret
 from guardproxy.values import is_near
 
 _BASE = "set the base URL, such as https://api.openai.com/v1"
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/models")
-_OF_CREDENTIALS = frozenset(("api-key", "x-api-key"))  # headers that can stand in for `api_key`
 
 
 def doubts(settings: Settings) -> Iterator[str]:
@@ -43,7 +42,7 @@ def _of_url(place: str, url: str) -> Iterator[str]:
 def _lacks_credential(upstream: UpstreamSettings) -> bool:
     """Models on this machine or in its network seldom ask for one."""
     near = is_near(urlsplit(upstream.url).hostname or "")
-    return upstream.api_key is None and not near and not _OF_CREDENTIALS & upstream.headers.keys()
+    return upstream.api_key is None and not near and not any(map(is_secret, upstream.headers))
 
 
 def _of_patterns(settings: Settings) -> Iterator[str]:

@@ -1,11 +1,14 @@
 """Facts of a request and a response that need no inspection: model, ids, token counts. Lenient."""
 
+import codecs
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from guardproxy import document
+from guardproxy.errors import Uninspectable
 from guardproxy.exchange import Exchange
 from guardproxy.shapes import GRAMMAR, TERMINAL
 from guardproxy.types import Number, is_text
@@ -32,6 +35,11 @@ class _Traced(msgspec.Struct):
     trace: Any = None
 
 
+class _Id(msgspec.Struct):
+    id: Any = None
+
+
+_OF_ID = msgspec.json.Decoder(_Id)
 _TRACED = msgspec.json.Decoder(_Traced)
 _HEAD = msgspec.json.Decoder(_Head)
 _ANSWER = msgspec.json.Decoder(_Answer)
@@ -116,10 +124,16 @@ def of_answer(exchange: Exchange, body: bytes, *names: str) -> None:
 
 def id_of(body: bytes) -> object:
     """The id that a whole response says it has, whatever it is; None where it says none."""
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        return _ANSWER.decode(body).id
+        return _OF_ID.decode(body).id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:  # what is JSON all the same, with a lone surrogate or a number that is too large
+        found = document.parse(document.decode(body))
+    except Uninspectable:
         return None
+    return found.get("id") if isinstance(found, dict) else None
 
 
 def id_in(event: bytes) -> object:

@@ -50,7 +50,12 @@ class IdWatch:
 
     def end(self) -> None:
         """There are no more bytes."""
-        self._tell(facts.id_of(bytes(self._body)))
+        if self._learned is None:
+            return
+        if self._events is None:
+            self._tell(facts.id_of(bytes(self._body)))
+        elif (rest := self._events.close()) is not None:
+            self._tell(facts.id_in(rest.data))
         self._learned = None
 
     def _tell(self, found: object) -> None:

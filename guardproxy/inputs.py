@@ -1,7 +1,7 @@
 """Inspect a request's body, and make the body that is forwarded."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -31,7 +31,7 @@ _ECHOED = frozenset(
 
 
 # What guardproxy itself goes by, and other known names: to some upstreams capitals are no difference.
-_GOES_BY = _ECHOED | {"background", "input", "messages", "models", "session_id", "store", "stream", "trace"}
+_GOES_BY = _ECHOED | {"input", "messages", "models", "session_id", "store", "stream", "trace"}
 
 
 class Forwarded(NamedTuple):
@@ -63,17 +63,18 @@ class Asked:
         """The model that it asks for, where it names one."""
         return model if is_text(model := self.value.get("model")) else None
 
-    def named(self, *, in_turn: bool) -> dict[str, Any]:
-        """All that it names as a model, by its place: `model`, then those of `models`; whatever stands there.
+    def named(self, *, in_turn: bool) -> Iterator[tuple[str, Any]]:
+        """The places where it names models, `model` and then those of `models`, and whatever stands there.
 
         Where `models` are tried in turn, they can do without a `model`.
         """
         model, others = self.value.get("model"), self.value.get("models")
-        if isinstance(others, list):
-            listed = {f"models[{index}]": other for index, other in enumerate(others)}
-        else:
-            listed = {} if others is None else {"models": others}
-        return listed if in_turn and listed and model is None else {"model": model, **listed}
+        if model is not None or not in_turn or others is None or others == []:
+            yield "model", model
+        if isinstance(others, list):  # there may be millions
+            yield from ((f"models[{index}]", other) for index, other in enumerate(others))
+        elif others is not None:
+            yield "models", others
 
     def as_sent(self, path: Path) -> Path:
         """Where the part at `path` was as it came."""
@@ -162,7 +163,7 @@ def renamed(forwarded: Forwarded, number: int, asked: object, model: str | None,
         edits.put((), "model", document.dumps(model), True)
         body = edits.apply(text)
     else:
-        name = list(now.named(in_turn=True).values())[number]
+        name = [named for _, named in now.named(in_turn=True)][number]
         model = model if name == asked else name
         others = {key: member for key, member in now.value.items() if key != "models"}
         body = document.rendered(others if model is None else {**others, "model": model})

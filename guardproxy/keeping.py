@@ -37,8 +37,7 @@ _MOST = 100  # items of a page
 class Kept:
     """What an exchange is to leave behind: a turn of `conversation`, or else the response itself.
 
-    The first `before` items of the input are of earlier turns, and so are the `instructions` that are known.
-    A response is kept with its `policy`.
+    The first `before` items of the input are of earlier turns. A response is kept with its `policy`.
     """
 
     store: "Store"
@@ -46,7 +45,6 @@ class Kept:
     conversation: str | None
     before: int
     policy: Policy
-    instructions: str | None = None
 
     async def keep(self, request: bytes, response: bytes) -> None:
         """Keep what was sent on as `request`, and the `response` as the client is to get it.
@@ -61,7 +59,7 @@ class Kept:
             return
         if self.conversation is not None:
             turn = [*found.items[self.before :], *found.made]
-            if found.instructions not in (None, self.instructions):
+            if found.instructions is not None:  # with each turn: the first ones are removed with time
                 turn.insert(0, f'{_INSTRUCTIONS}"text":{dumps(found.instructions)}}}')
             await self.store.append(self.tenant, self.conversation, turn)
         elif found.response_id is not None:
@@ -107,12 +105,12 @@ class Keeper:
         # A client's own words, which no guard has seen: they are not what it is kept by.
         name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         found = await self._store.history(tenant, name)
-        self._check_size(asked, found, "conversation", "begin another conversation")
         history = [item for item in found if not item.startswith(_INSTRUCTIONS)]
         said = [item for item in found if item.startswith(_INSTRUCTIONS)]
         last = json.loads(said[-1])["text"] if said else None
+        self._check_size(asked, [*history, last or ""], "conversation", "begin another conversation")
         whole = await _behind(asked, history, "conversation", {}, last)
-        return whole, Kept(self._store, tenant, name, len(history), policy, last)
+        return whole, Kept(self._store, tenant, name, len(history), policy)
 
     async def _response(self, tenant: str, asked: Asked, policy: Policy) -> tuple[Asked, Kept | None]:
         earlier, saves = asked.value.get("previous_response_id"), asked.value.get("store") is True
@@ -172,7 +170,7 @@ class Keeper:
         return found
 
     def _check_size(self, asked: Asked, history: Sequence[str], name: str, instead: str) -> None:
-        if history and sum(len(text.encode()) for text in (asked.text, *history)) > self._max_body:
+        if any(history) and sum(len(text.encode()) for text in (asked.text, *history)) > self._max_body:
             raise BodyTooLarge(
                 f"With what '{name}' stands for, the request is larger than {self._max_body} bytes "
                 f"(max_body); {instead}.",

@@ -63,7 +63,7 @@ class Models:
 
     async def _one(self, exchange: Exchange, key: ClientKey | None, incoming: Incoming, reply: Reply) -> None:
         asked = incoming.target.removeprefix(f"{MODELS}/")
-        check_models(key, {"model": asked}, self._upstreams.same)
+        check_models(key, [("model", asked)], self._upstreams.same)
         chosen = self._upstreams.of_model(asked)
         # Less the upstream's name it is another path: `name@../files` would lead out of the models.
         if not MODEL.fullmatch(chosen.model or ""):

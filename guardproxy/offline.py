@@ -45,12 +45,12 @@ class Offline:
 async def offline(
     manager: pluggy.PluginManager, settings: Settings, guards: Mapping[str, Guard]
 ) -> AsyncIterator[Offline]:
-    """Load `guards` as a proxy does, and end them. Only the plugins that bring them are started.
+    """Load `guards` as a proxy does, and end them. Only plugins that bring guards are started.
 
     Raises:
         ConfigError: a plugin or a detector does not start.
     """
-    hooks = Hooks(bringing(guards, manager, settings), settings)
+    hooks = Hooks(bringing(manager), settings)
     scanner = Scanner(guards, settings)
     try:
         hooks.startup()

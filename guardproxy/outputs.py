@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from guardproxy import document
+from guardproxy import document, facts
 from guardproxy.agreement import follow
 from guardproxy.capture import Captured
 from guardproxy.document import Edits, Walked, dumps
@@ -45,6 +45,7 @@ async def inspect(
     exchange = reporter.exchange
     text = _text(run, body, unscannable, content_type)
     if text is None:
+        observe({}, facts.id_of(body))
         judge(run, reporter)
         return body
     mark = "\ufeff" if text.startswith("\ufeff") else ""  # a byte order mark is no text, and stays
@@ -58,6 +59,7 @@ async def inspect(
             _refuse(run, unscannable, error.message)
         elif _EVENT.search(text):
             _refuse(run, unscannable, "It is a stream whose type is not text/event-stream.")
+        observe({}, facts.id_of(body))
         return (mark + await _plain(run, text, reporter)).encode()
     parts = [part for part in walked.parts if echoes.get(part.path) != part.text]
     # Echoed keys are not judged, but paths go through them.

@@ -247,9 +247,8 @@ class _Passage:
         elif asked is None:
             ways = [upstreams.of_model(None)]
         else:
-            named = asked.named(in_turn=profile.falls_back)
-            check_models(key, named, upstreams.same)
-            named = named if profile.falls_back else {"model": named["model"]}
+            check_models(key, asked.named(in_turn=profile.falls_back), upstreams.same)
+            named = asked.named(in_turn=True) if profile.falls_back else [("model", asked.value.get("model"))]
             ways = upstreams.of_models(named, by_name=profile.by_name)
             if parts.credentials.authorization(None) is None:
                 ways = own_to_one(ways)

@@ -3,7 +3,7 @@
 import importlib.metadata
 import inspect
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -45,14 +45,11 @@ def load_plugins(extra: Iterable[tuple[str, object]] = ()) -> pluggy.PluginManag
     return manager
 
 
-def bringing(
-    guards: Container[str], manager: pluggy.PluginManager, settings: Settings
-) -> pluggy.PluginManager:
-    """The plugins of `manager` that bring one of these `guards`, and no other: what scans need of them."""
-    names = {name for name, guard in guards_by_plugin(manager, settings) if guard.name in guards}
+def bringing(manager: pluggy.PluginManager) -> pluggy.PluginManager:
+    """The plugins of `manager` that bring guards, and no other: what scans need of them."""
     found = _empty()
     for name, plugin in by_name(manager):
-        if name in names:
+        if any(hook.name == "guardproxy_register_guards" for hook in manager.get_hookcallers(plugin) or ()):
             _register(found, name, plugin)
     return found
 

@@ -125,6 +125,7 @@ GATEWAY: Final = Profile(
     rules=(
         Required("model"),
         OneOf(("input", "messages")),
+        OfType("instructions", ("a string",)),
         OfType("conversation", ("a string that is not empty",)),
         Refused("previous_response_id", "use 'conversation' for context over several turns"),
         OnlyFalse("store"),

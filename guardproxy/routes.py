@@ -59,20 +59,26 @@ def models_beside(door: str) -> str:
 
 
 def check_doors(doors: Iterable[str], more: Iterable[str]) -> None:
-    """Refuse a front door that lies above or below another one, or `more` paths: one would hide the other.
+    """Refuse paths that lie above or below each other, of which one would hide the other.
+
+    They are those of front doors, what is beside them, and `more`.
 
     Raises:
         ConfigError: names both.
     """
     doors = list(doors)
-    beside = (*map(models_beside, doors), *BESIDE, *more)
+    beside = (*map(models_beside, doors), *BESIDE)
     pairs = [(door, other) for index, door in enumerate(doors) for other in doors[:index]]
-    for door, other in (*pairs, *((door, other) for door in doors for other in beside)):
+    pairs += [(door, other) for door in doors for other in (*beside, *more)]
+    for door, other in pairs:
         if door == other or door.startswith(f"{other}/") or other.startswith(f"{door}/"):
             raise ConfigError(
                 f"The front door {door} and {other} are in each other's way; give the front door another "
                 "path."
             )
+    for route in more:
+        if route in beside:
+            raise ConfigError(f"A plugin has a route {route}, where guardproxy serves something of its own.")
 
 
 class Place(NamedTuple):

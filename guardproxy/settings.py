@@ -337,9 +337,14 @@ def _table() -> tuple[Setting, ...]:
 SETTINGS: tuple[Setting, ...] = _table()
 
 
+def is_secret(name: str) -> bool:
+    """Whether what has this name is to be shown to nobody."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def masked(name: str, value: object) -> object:
     """`value` as it may be shown under `name`: secrets hidden, and the user part of some URLs."""
-    if not isinstance(value, str) or not value or not _SECRET_NAME.search(name):
+    if not isinstance(value, str) or not value or not is_secret(name):
         if name in ("upstream_proxy", "storage", "url") and isinstance(value, str):
             return re.sub(r"//[^/]*@", f"//{HIDDEN}@", value)
         return value

@@ -5,7 +5,7 @@ of a request leads anywhere.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -67,10 +67,10 @@ class Upstreams:
             )
         return Chosen(self._usable(name), bare, model)
 
-    def of_models(self, models: Mapping[str, object], *, by_name: bool = False) -> list[Chosen]:
+    def of_models(self, models: Iterable[tuple[str, object]], *, by_name: bool = False) -> list[Chosen]:
         """Where a request for one of `models` can go, in their order, less what nobody can serve.
 
-        They are by the place where the request names them.
+        Each has the place where the request names it.
 
         With `by_name` what stands before an `@` must be the name of an upstream.
 
@@ -79,7 +79,7 @@ class Upstreams:
         """
         found: list[Chosen] = []
         problems: list[GuardProxyError] = []
-        for number, (place, model) in enumerate(models.items()):
+        for number, (place, model) in enumerate(models):
             try:
                 if by_name and is_text(model):
                     self._check_name(model, place)

@@ -1,6 +1,7 @@
 """Credentials and client keys."""
 
 import hashlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -101,20 +102,29 @@ def test_what_is_no_key_is_refused(value: str) -> None:
 
 
 def test_models_of_a_key() -> None:
-    check_models(KEY, {"model": "small"})
-    check_models(KEY, {"model": "small", "models[0]": "small"})
-    check_models(None, {"model": None})
+    check_models(KEY, [("model", "small")])
+    check_models(KEY, [("model", "small"), ("models[0]", "small")])
+    check_models(None, [("model", None)])
 
 
 def test_a_key_without_a_list_may_use_all_models_and_with_an_empty_one_none() -> None:
-    check_models(ClientKey("a", KEY.sha256), {"model": "large"})
+    check_models(ClientKey("a", KEY.sha256), [("model", "large")])
     with pytest.raises(ModelNotAllowed, match="may not use this model"):
-        check_models(ClientKey("a", KEY.sha256, allowed_models=()), {"model": "large"})
+        check_models(ClientKey("a", KEY.sha256, allowed_models=()), [("model", "large")])
+
+
+def test_of_millions_of_models_none_is_looked_at_where_all_may_be_used() -> None:
+    def models() -> Iterator[tuple[str, object]]:
+        raise AssertionError("looked at")
+        yield "model", "m"
+
+    check_models(None, models())
+    check_models(ClientKey("a", KEY.sha256), models())
 
 
 def test_who_names_no_model_is_told_so() -> None:
     with pytest.raises(ModelNotAllowed, match=r"names no model, and .* Allowed: small\.$"):
-        check_models(KEY, {"model": None})
+        check_models(KEY, [("model", None)])
 
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", ""])

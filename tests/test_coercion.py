@@ -85,6 +85,11 @@ MESSAGES: list[tuple[str, Any, Any]] = [
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
     ),
     (
+        "a refusal that is nobody's to give",
+        {"role": "user", "content": "hi", "refusal": "no"},
+        {"role": "user", "content": "hi"},
+    ),
+    (
         "a refusal of no known form",
         {"role": "assistant", "refusal": ["no"]},
         {"role": "assistant", "content": [{"type": "refusal", "refusal": ["no"]}]},

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from guardproxy.id_watch import IdWatch
+from guardproxy.memory import PolicyMemory
 from guardproxy.settings import UpstreamSettings
+from guardproxy.types import Policy, Rule
 from tests.harness import message, proxy, response, sse, text_events
 
 TIMES: dict[str, Any] = {"connect_timeout": 1.0, "upstream_timeout": 2.0, "stream_idle_timeout": 3.0}
@@ -55,6 +57,23 @@ def test_a_whole_answer_tells_its_id_before_its_last_bytes_are_gone() -> None:
     count = len(pieces(body))
     assert heard({**JSON, "content-length": str(len(body))}, pieces(body)) == [(count, "resp_1")]
     assert heard(JSON, pieces(body)) == [(count, "resp_1")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"id":"resp_1"}',
+        b'{"x":"\\ud800","id":"resp_1"}',
+        b'{"id":"resp_1","usage":{"n":1e400}}',
+        b'{"id":"resp_1","a":1,"a":2}',
+    ],
+)
+def test_what_a_client_may_read_is_read(body: bytes) -> None:
+    assert heard(JSON, [body]) == [(1, "resp_1")]
+
+
+def test_the_last_event_counts_without_its_empty_line() -> None:
+    assert heard(EVENTS, [b'data: {"response":{"id":"resp_1"}}']) == [(1, "resp_1")]
 
 
 @pytest.mark.parametrize("kind", [EVENTS, JSON])
@@ -106,6 +125,53 @@ async def test_what_is_asked_for_again_is_asked_of_who_made_it(
         await client.post(b"", method="DELETE", path="/v1/responses/resp_1")
         assert [request.url.host for request in client.requests] == ["local.test", "local.test"]
         assert client.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-opper-guard-output": "tags"},
+        {"x-opper-guard-input": "tags", "x-opper-guard-action": "redact"},
+    ],
+    ids=["no guard", "flag", "redact at the input"],
+)
+@pytest.mark.parametrize("shadow", [False, True])
+@pytest.mark.parametrize("body", [b'{"id":"resp_1","a":1,"a":2}', b'{"id":"resp_1","x":"\xff"}'])
+async def test_an_answer_that_no_guard_can_read_is_known(
+    headers: dict[str, str], shadow: bool, body: bytes
+) -> None:
+    floor = Policy(output={"tags": Rule(shadow=True)} if shadow else {})
+    async with proxy(
+        lambda _: httpx.Response(200, headers=JSON, content=body), upstreams=UPSTREAMS, floor=floor
+    ) as client:
+        assert (await client.post({"model": "llama3", "input": "hi"}, headers)).status == 200
+        got = await client.post(b"", method="DELETE", path="/v1/responses/resp_1")
+        assert [request.url.host for request in client.requests] == ["local.test", "local.test"]
+        assert ("x-guardproxy-verdict" in got.headers) is bool(headers)
+
+
+async def test_guards_in_shadow_look_later_than_the_id_is_known() -> None:
+    floor = Policy(output={"tags": Rule(shadow=True)})
+    known: list[bool] = []
+
+    class Told(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            body = json.dumps(response(message(LARGE))).encode()
+            yield body[:1000]
+            yield body[1000:]
+            known.append(memory.upstream("resp_1") == "local")  # the client has all of it
+
+    def made(request: httpx.Request) -> httpx.Response:
+        size = len(json.dumps(response(message(LARGE))).encode())
+        return httpx.Response(200, headers={**JSON, "content-length": str(size)}, stream=Told())
+
+    memory = PolicyMemory()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("guardproxy.pipeline.PolicyMemory", lambda: memory)
+        async with proxy(made, upstreams=UPSTREAMS, floor=floor) as client:
+            await client.post({"model": "llama3", "input": "hi"})
+    assert known == [True]
 
 
 async def test_a_stream_that_goes_on_is_known() -> None:

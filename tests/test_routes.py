@@ -563,3 +563,8 @@ async def test_the_profile_of_the_first_door_is_a_scalar() -> None:
 def test_a_door_is_in_nobody_s_way(door: str, other: str) -> None:
     with pytest.raises(ConfigError, match=f"^The front door {door} and {other} are in each other's way"):
         check_doors(Settings(front_doors={door: "opper"}).doors(), ["/acme/state"])
+
+
+def test_a_plugin_s_route_is_in_nobody_s_way() -> None:
+    with pytest.raises(ConfigError, match=r"^A plugin has a route /v3/compat/models"):
+        check_doors(Settings().doors(), ["/v3/compat/models"])

@@ -418,7 +418,7 @@ async def test_a_later_version_migrates_what_is_there(
         "ALTER TABLE guardproxy_responses ADD COLUMN colour TEXT",
         "UPDATE guardproxy_responses SET colour = 'red'",
     )
-    monkeypatch.setattr(schema, "MIGRATIONS", (step,))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
     later = [Store(StoreSettings(url=url)) for _ in range(4)]
     await asyncio.gather(*(one.start() for one in later))
     async with store._engines.reads.connect() as connection:
@@ -426,13 +426,31 @@ async def test_a_later_version_migrates_what_is_there(
             await connection.execute(text("SELECT colour FROM guardproxy_responses"))
         ).scalars().all() == ["red"]
         assert (await connection.execute(text("SELECT version FROM guardproxy_schema"))).scalars().all() == [
-            2
+            3
         ]
-    monkeypatch.setattr(schema, "MIGRATIONS", ())
-    with pytest.raises(ConfigError, match=r"^\[store\] url: the store has the schema 2, .* knows 1"):
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match=r"^\[store\] url: the store has the schema 3, .* knows 2"):
         await store.start()
     for one in later:
         await one.aclose()
+
+
+async def test_the_first_schema_is_brought_to_the_latest(store: Store, url: str) -> None:
+    await store.save("t", "resp_1", "1", items("a"))
+    async with store._engines.writes.begin() as connection:
+        for statement in (
+            "ALTER TABLE guardproxy_input_items DROP COLUMN own",
+            "ALTER TABLE guardproxy_responses ADD COLUMN upstream TEXT",
+            "UPDATE guardproxy_schema SET version = 1",
+        ):
+            await connection.execute(text(statement))
+    later = Store(StoreSettings(url=url))
+    await later.start()
+    await later.save("t", "resp_2", "2", items(None))
+    async with later._engines.reads.connect() as connection:
+        own = await connection.execute(text("SELECT own FROM guardproxy_input_items ORDER BY response"))
+        assert [bool(value) for value in own.scalars()] == [False, True]
+    await later.aclose()
 
 
 async def broken(store: Store) -> None:
@@ -561,6 +579,22 @@ async def test_what_is_removed_is_in_no_file_while_it_is_open(
     else:
         assert await lite.delete("t", "resp_1")
     assert not [name for name in os.listdir(tmp_path) if CANARY.encode() in (tmp_path / name).read_bytes()]
+
+
+async def test_who_reads_holds_up_nobody_and_what_is_removed_is_forgotten_later(
+    lite: Store, tmp_path: Path
+) -> None:
+    await lite.save("t", "resp_1", f'"{CANARY}"', [])
+    reader = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM guardproxy_responses").fetchone() == (1,)
+    async with asyncio.timeout(5):  # half of the time that SQLite waits elsewhere
+        assert await lite.delete("t", "resp_1")
+        await lite.save("t", "resp_2", "2", [])
+    assert CANARY.encode() in (tmp_path / "store.db-wal").read_bytes()
+    reader.close()
+    assert await lite.prune(0) == (0, 0)
+    assert CANARY.encode() not in (tmp_path / "store.db-wal").read_bytes()
 
 
 async def test_every_connection_is_set_up(lite: Store) -> None:

@@ -70,9 +70,9 @@ def test_without_a_default_a_model_that_nobody_serves_is_not_found() -> None:
     assert (raised.value.error_code, raised.value.param) == ("model_not_found", "model")
     found = Upstreams(Settings(upstreams=(upstream("x", models=("a",)), upstream("y"))))
     with pytest.raises(NotFound) as raised:
-        found.of_models({"models[0]": "b", "models[1]": "c"})
+        found.of_models([("models[0]", "b"), ("models[1]", "c")])
     assert raised.value.param == "models[0]"
-    assert [chosen.number for chosen in found.of_models({"models[0]": "b", "models[1]": "a"})] == [1]
+    assert [chosen.number for chosen in found.of_models([("models[0]", "b"), ("models[1]", "a")])] == [1]
 
 
 def test_one_of_the_scalars_takes_every_model_as_it_is() -> None:

@@ -53,6 +53,7 @@ class Store:
         self._retention = settings.retention
         self._now = now
         self._engines = engines.Engines(settings.url)
+        self._owes = False  # what was removed may still be in SQLite's log
 
     async def start(self) -> None:
         """Create or migrate the tables. Whatever comes of it, `aclose` closes.
@@ -259,7 +260,7 @@ class Store:
         """
         end = self._expired() if before is None else before
         pruned = Pruned(await self._prune(responses, end), await self._prune(turns, end))
-        if any(pruned):
+        if any(pruned) or self._owes:
             await self._forget()
         return pruned
 
@@ -290,8 +291,9 @@ class Store:
         return total
 
     async def _forget(self) -> None:
+        self._owes = True
         with suppress(StoreUnavailable):  # it is removed; the next time may go better
-            await self._read("forget", engines.forget)
+            self._owes = not await self._read("forget", engines.forget)
 
     def _is(self, tenant: str, response_id: str) -> tuple[Any, ...]:
         return responses.c.tenant == tenant, responses.c.id == key(response_id)

@@ -77,10 +77,19 @@ def create_file(url: str) -> None:
         raise ConfigError(f"[store] url: the file cannot be made: {error.strerror}.") from None
 
 
-async def forget(connection: AsyncConnection) -> None:
-    """Let what was removed be in none of SQLite's files: it is written over in one, but stays in the log."""
-    if connection.dialect.name == "sqlite":
-        await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+async def forget(connection: AsyncConnection) -> bool:
+    """Let what was removed be in none of SQLite's files: it is written over in one, but stays in the log.
+
+    False where somebody reads or writes just now: to wait for them would hold up all who write.
+    """
+    if connection.dialect.name != "sqlite":
+        return True
+    await connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    try:
+        busy = (await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0]
+    finally:
+        await connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
+    return not busy
 
 
 def is_busy(error: DBAPIError) -> bool:

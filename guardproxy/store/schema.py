@@ -25,7 +25,12 @@ from sqlalchemy import (
 from guardproxy.errors import ConfigError
 
 # What leads from one version to the next: statements that both databases know, for each step.
-MIGRATIONS: tuple[tuple[str, ...], ...] = ()
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "ALTER TABLE guardproxy_input_items ADD COLUMN own BOOLEAN NOT NULL DEFAULT FALSE",
+        "ALTER TABLE guardproxy_responses DROP COLUMN upstream",
+    ),
+)
 LOCK = 7_106_031_001  # the advisory lock of PostgreSQL that is held meanwhile; any number that is ours alone
 
 _metadata = MetaData()

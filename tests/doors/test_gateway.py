@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from guardproxy.settings import ClientKey, StoreSettings, UpstreamSettings
+from guardproxy.store import Store
 from tests.harness import message, proxy, response, sse, text_events, whole
 
 DOOR = "/v1/responses"
@@ -144,6 +146,7 @@ async def test_a_finding_in_a_message_is_told_by_where_it_came(given: Any) -> No
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
+    "instructions that are no string": ({"instructions": ["short"]}, "instructions"),
     "no model": ({"model": None}, "model"),
     "neither input nor messages": ({"input": None}, "input"),
     "both": ({"messages": [{"role": "user", "content": "a"}]}, "messages"),
@@ -382,6 +385,28 @@ async def test_the_instructions_of_a_conversation_hold_until_there_are_others(
         found = [json.loads(request.content).get("instructions") for request in client.requests]
         assert found == [None, f"as {tag}", f"as {tag}", f"as {tag}", "short", "short", "", ""]
         assert [len(said(request)) for request in client.requests] == list(range(1, 17, 2))
+
+
+async def test_instructions_outlive_the_turn_that_brought_them(
+    given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_800_000_000.0]
+    monkeypatch.setattr(Store.__init__, "__defaults__", (lambda: now[0],))
+    given["store"] = msgspec.structs.replace(given["store"], retention=2.0)
+    async with proxy(echo, **given) as client:
+        for at in range(6):
+            body = {"model": "m", "conversation": "c", "input": "hi"}
+            await client.post({**body, "instructions": "short"} if not at else body)
+            now[0] += 0.8
+        assert {json.loads(request.content)["instructions"] for request in client.requests} == {"short"}
+        assert len(said(client.requests[-1])) == 5  # the first turns are gone
+
+
+async def test_what_is_said_no_more_takes_no_room(given: Any) -> None:
+    async with proxy(echo, max_body=4_000, **given) as client:
+        for at in range(8):
+            body = {"model": "m", "conversation": "c", "input": "hi", "instructions": f"{at} " * 200}
+            assert (await client.post(body)).status == 200
 
 
 async def test_the_instructions_of_before_are_inspected_again(given: Any) -> None:
