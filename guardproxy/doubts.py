@@ -19,8 +19,8 @@ def doubts(settings: Settings) -> Iterator[str]:
         if settings.keys and _lacks_credential(upstream):
             name = "its api_key" if settings.upstreams else "upstream_api_key"
             yield (
-                f"{place} is sent no credential: where there are [[keys]], the client's is one of those and "
-                f"is not passed on. Set {name}."
+                f"No credential is sent to {place}: where there are [[keys]], the client's is one of those "
+                f"and is not passed on. Set {name}."
             )
     yield from _of_patterns(settings)
 
@@ -51,4 +51,4 @@ def _of_patterns(settings: Settings) -> Iterator[str]:
         for pattern in upstream.models:
             if first.setdefault(pattern, place) != place:
                 shown = json.dumps(pattern[:64])
-                yield f"{place} never gets a model by {shown}: {first[pattern]} has the same pattern."
+                yield f"No model by {shown} goes to {place}: {first[pattern]} has the same pattern."

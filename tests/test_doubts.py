@@ -10,9 +10,7 @@ from guardproxy.settings import ClientKey, Settings, UpstreamSettings
 KEYS = (ClientKey("a", "ab" * 32),)
 PUBLIC, NEAR = "https://api.example.com/v1", "http://127.0.0.1:11434/v1"
 BASE = "set the base URL, such as https://api.openai.com/v1."
-NO_CREDENTIAL = (
-    "is sent no credential: where there are [[keys]], the client's is one of those and is not passed on. Set "
-)
+NO_CREDENTIAL = ": where there are [[keys]], the client's is one of those and is not passed on. Set "
 
 
 def upstream(name: str, url: str = PUBLIC, **given: Any) -> UpstreamSettings:
@@ -47,13 +45,17 @@ def test_a_url_without_a_path() -> None:
 
 
 def test_keys_beside_an_upstream_without_one() -> None:
-    assert found(keys=KEYS, upstream=PUBLIC) == [f"the upstream {NO_CREDENTIAL}upstream_api_key."]
+    assert found(keys=KEYS, upstream=PUBLIC) == [
+        f"No credential is sent to the upstream{NO_CREDENTIAL}upstream_api_key."
+    ]
     assert found(keys=KEYS, upstream=PUBLIC, upstream_api_key="x") == []
     several = (upstream("x", api_key="x"), upstream("y"), upstream("to-be-set", api_key=""))
-    assert found(keys=KEYS, upstreams=several) == [f'the 2nd [[upstreams]] ("y") {NO_CREDENTIAL}its api_key.']
+    assert found(keys=KEYS, upstreams=several) == [
+        f'No credential is sent to the 2nd [[upstreams]] ("y"){NO_CREDENTIAL}its api_key.'
+    ]
     assert found(upstreams=several) == []
     assert found(keys=KEYS, upstream=NEAR) == []  # a model server there seldom asks for one
-    assert found(keys=KEYS, upstreams=(upstream("azure", headers={"api-key": "x"}),)) == []
+    assert found(keys=KEYS, upstreams=(upstream("azure", headers={"x-goog-api-key": "x"}),)) == []
 
 
 def test_a_pattern_that_two_upstreams_have() -> None:
@@ -63,7 +65,7 @@ def test_a_pattern_that_two_upstreams_have() -> None:
         upstream("z"),  # by its name alone
     )
     assert found(upstreams=several) == [
-        f'the 2nd [[upstreams]] ("y") never gets a model by "{pattern}": the 1st [[upstreams]] ("x") has the '
+        f'No model by "{pattern}" goes to the 2nd [[upstreams]] ("y"): the 1st [[upstreams]] ("x") has the '
         "same pattern."
         for pattern in ("b", "a-*")
     ]
