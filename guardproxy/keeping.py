@@ -108,7 +108,7 @@ class Keeper:
         history = [item for item in found if not item.startswith(_INSTRUCTIONS)]
         said = [item for item in found if item.startswith(_INSTRUCTIONS)]
         last = json.loads(said[-1])["text"] if said else None
-        self._check_size(asked, [*history, last or ""], "conversation", "begin another conversation")
+        self._check_size(asked, [*history, *said[-1:]], "conversation", "begin another conversation")
         whole = await _behind(asked, history, "conversation", {}, last)
         return whole, Kept(self._store, tenant, name, len(history), policy)
 
@@ -170,7 +170,7 @@ class Keeper:
         return found
 
     def _check_size(self, asked: Asked, history: Sequence[str], name: str, instead: str) -> None:
-        if any(history) and sum(len(text.encode()) for text in (asked.text, *history)) > self._max_body:
+        if history and sum(len(text.encode()) for text in (asked.text, *history)) > self._max_body:
             raise BodyTooLarge(
                 f"With what '{name}' stands for, the request is larger than {self._max_body} bytes "
                 f"(max_body); {instead}.",

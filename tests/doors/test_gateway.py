@@ -402,6 +402,15 @@ async def test_instructions_outlive_the_turn_that_brought_them(
         assert len(said(client.requests[-1])) == 5  # the first turns are gone
 
 
+async def test_instructions_may_be_any_text(given: Any) -> None:
+    async with proxy(echo, **given) as client:
+        body = b'{"model":"m","conversation":"c","input":"hi","instructions":"\\ud800 \\u0000 \xc3\xbc %s"}'
+        assert (await client.post(body)).status == 200
+        assert (await client.post({"model": "m", "conversation": "c", "input": "hi"})).status == 200
+        first, second = (json.loads(request.content)["instructions"] for request in client.requests)
+        assert first == second == "\ud800 \0 ü %s"
+
+
 async def test_what_is_said_no_more_takes_no_room(given: Any) -> None:
     async with proxy(echo, max_body=4_000, **given) as client:
         for at in range(8):
