@@ -305,18 +305,19 @@ def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
 
 def with_members(text: str, members: Mapping[str, str]) -> str:
     """The object `text` with top-level members (JSON by key) replaced, or put first where it lacks them."""
-    present = {path[0] for path, _, _ in spans(text, {(name,) for name in members}) if path}
-    edits = Edits()
-    for key, new in members.items():
-        edits.put((), key, new, key in present)
-    return edits.apply(text)
+    present = {str(path[0]) for path, _, _ in spans(text, {(name,) for name in members}) if path}
+    return _with(text, members, present)
 
 
 def with_first(text: str, members: Mapping[str, str]) -> str:
     """The object `text` with top-level members (JSON by key), which it lacks, put first."""
+    return _with(text, members, ())
+
+
+def _with(text: str, members: Mapping[str, str], present: Collection[str]) -> str:
     edits = Edits()
     for key, new in members.items():
-        edits.put((), key, new, present=False)
+        edits.put((), key, new, key in present)
     return edits.apply(text)
 
 

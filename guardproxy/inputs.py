@@ -219,10 +219,11 @@ def _read(body: bytes, rules: Sequence[Rule]) -> Asked:
         if name not in _GOES_BY and (meant := name.casefold()) in _GOES_BY:
             raise InvalidRequest(f"A member's name has capitals; write '{meant}'.", param=meant)
     new, shifts = text, dict[Path, Path]()
-    if (kept := _kept(value)) is not None:
-        new = document.without(text, ("input",), set(range(len(value["input"]))) - set(kept))
-        value = document.parse(new)
+    if own := _own(value, "input"):
+        new = document.without(text, ("input",), own)
+        kept = (index for index in range(len(value["input"])) if index not in own)
         shifts = {("input", now): ("input", was) for now, was in enumerate(kept) if now != was}
+        value = document.parse(new)
     draft = Draft(value)
     for rule in rules:
         rule(draft)
@@ -231,15 +232,6 @@ def _read(body: bytes, rules: Sequence[Rule]) -> Asked:
     elif draft.added:
         new = document.with_first(new, {name: document.dumps(value) for name, value in draft.added.items()})
     return Asked(new, value, new is not text, _composed(draft.moved, shifts))
-
-
-def _kept(value: Mapping[str, Any]) -> list[int] | None:
-    """The indexes of the input's items that are not our own; None where none of them is."""
-    items = value.get("input")
-    if not isinstance(items, list):
-        return None
-    kept = [index for index, item in enumerate(items) if not is_own(item)]
-    return kept if len(kept) < len(items) else None
 
 
 def _composed(moved: Mapping[Path, Path], shifts: Mapping[Path, Path]) -> Mapping[Path, Path]:
@@ -264,9 +256,14 @@ def _less(value: Mapping[str, Any], found: Collection[Path]) -> dict[str, Any]:
 
 def without_own(text: str, value: Any, name: str) -> str:
     """`text`, whose value is `value`, less the items of ours in the list that is its member `name`."""
-    items = value.get(name) if isinstance(value, dict) else None
-    own = {index for index, item in enumerate(items) if is_own(item)} if isinstance(items, list) else set()
+    own = _own(value, name)
     return document.without(text, (name,), own) if own else text
+
+
+def _own(value: Any, name: str) -> set[int]:
+    """The indexes of the items of ours in the list that is the member `name`."""
+    items = value.get(name) if isinstance(value, dict) else None
+    return {index for index, item in enumerate(items) if is_own(item)} if isinstance(items, list) else set()
 
 
 def is_own(item: Any) -> bool:

@@ -4,6 +4,8 @@ import asyncio
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from guardproxy import Detector, Guard, Match
 
 
@@ -109,3 +111,13 @@ def guards() -> dict[str, Guard]:
         Guard("raises", (Raises(),)),
     )
     return {guard.name: guard for guard in made}
+
+
+class Acme(msgspec.Struct):
+    """Settings of a plugin, one of each kind that is shown otherwise."""
+
+    preset: str = "default"
+    api_token: str | None = None
+    address: str = ""
+    limits: dict[str, int] = {}
+    shares: dict[str, float | None] = msgspec.field(default_factory=lambda: {"a": 0.5, "b": None})

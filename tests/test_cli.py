@@ -24,6 +24,7 @@ from guardproxy.hooks import Hooks
 from guardproxy.hookspecs import hookimpl
 from guardproxy.settings import SETTINGS, Settings
 from guardproxy.types import Detector, Guard, Match, Stage
+from tests.samples import Acme
 
 SECRET = "sk-" + "canary" * 4
 DIGEST = "ab" * 32
@@ -42,14 +43,6 @@ class Blocks(Local):
     name = ""
     reach = None
     inline_below = 0
-
-
-class Acme(msgspec.Struct):
-    preset: str = "default"
-    api_token: str | None = None
-    address: str = ""
-    limits: dict[str, int] = {}
-    shares: dict[str, float | None] = msgspec.field(default_factory=lambda: {"a": 0.5, "b": None})
 
 
 class Plugin:

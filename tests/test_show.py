@@ -3,21 +3,12 @@
 import tomllib
 from pathlib import Path
 
-import msgspec
-
 from guardproxy.config import load_with_origins
 from guardproxy.show import shown
+from tests.samples import Acme
 
 SECRET = "sk-" + "canary" * 4
 DIGEST = "ab" * 32
-
-
-class Acme(msgspec.Struct):
-    preset: str = "default"
-    api_token: str | None = None
-    address: str = ""
-    limits: dict[str, int] = {}
-    shares: dict[str, float | None] = msgspec.field(default_factory=lambda: {"a": 0.5, "b": None})
 
 
 def show(tmp_path: Path, toml: str, environ: dict[str, str] | None = None, **flags: str) -> str:

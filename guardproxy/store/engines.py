@@ -88,8 +88,12 @@ async def forget(connection: AsyncConnection) -> bool:
     try:
         busy = (await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0]
     finally:
-        await connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
+        await connection.exec_driver_sql(_patience())
     return not busy
+
+
+def _patience() -> str:
+    return f"PRAGMA busy_timeout = {BUSY * 1000:.0f}"
 
 
 def is_busy(error: DBAPIError) -> bool:
@@ -119,7 +123,7 @@ def _sqlite(path: str, threads: WeakSet[Thread]) -> AsyncEngine:
     def connected(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # `begins` begins; the driver itself would do so too late
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
+        cursor.execute(_patience())
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute("PRAGMA foreign_keys = ON")
